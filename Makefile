@@ -1,0 +1,45 @@
+# Every target makes the environment it needs; `make env STACK=onedl` is the other stack.
+STACK ?= default
+VENV_default := .venv
+VENV_onedl := .venv-onedl
+VENV := $(or $(VENV_$(STACK)),$(error there is no stack '$(STACK)'; choose default or onedl))
+PYTHON_IN_VENV := $(VENV)/bin/python
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo zoo docs test lint format types
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@echo '  STACK=onedl chooses the maintained forks; ARGS=... is handed to demo, zoo and test.'
+
+env: ## create or refresh the environment (.venv)
+	@tools/make_env.sh $(STACK)
+	@echo '$(VENV) is ready; activate it with: . $(VENV)/bin/activate'
+
+.PHONY: $(VENV)
+$(VENV):
+	@tools/make_env.sh $(STACK)
+
+demo: $(VENV) ## train and evaluate a small detector on handwritten digits
+	@$(PYTHON_IN_VENV) tools/demo.py $(ARGS)
+
+zoo: $(VENV) ## train the tiny detectors (ARGS=names: only these) and write docs/zoo.md
+	@$(PYTHON_IN_VENV) tools/zoo.py $(ARGS)
+
+docs: $(VENV) ## build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS=ignore $(PYTHON_IN_VENV) -m mkdocs build --strict $(ARGS)
+
+test: $(VENV) ## run the test suite, the examples in the docstrings included
+	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+
+lint: $(VENV) ## check style and format
+	@$(PYTHON_IN_VENV) -m ruff check .
+	@$(PYTHON_IN_VENV) -m ruff format --check .
+
+format: $(VENV) ## apply the style
+	@$(PYTHON_IN_VENV) -m ruff check --fix .
+	@$(PYTHON_IN_VENV) -m ruff format .
+
+types: $(VENV) ## check the types of ops, losses and core
+	@$(PYTHON_IN_VENV) -m mypy

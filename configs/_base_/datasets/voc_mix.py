@@ -1,0 +1,33 @@
+# PASCAL VOC: trains on the trainval sets of 2007 and 2012, tests on 2007. A wrapper around both
+# sets holds the pipeline, so that mosaics draw from both; the detector's config gives it.
+_base_ = 'mmdet::_base_/datasets/voc0712.py'
+
+train_dataloader = dict(
+    _delete_=True,
+    batch_size=8,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='MultiImageMixDataset',
+        dataset=dict(
+            type='ConcatDataset',
+            ignore_keys=['dataset_type'],
+            datasets=[
+                dict(
+                    type='VOCDataset',
+                    data_root='data/VOCdevkit/',
+                    ann_file=f'VOC{year}/ImageSets/Main/trainval.txt',
+                    data_prefix=dict(sub_data_root=f'VOC{year}/'),
+                    filter_cfg=dict(filter_empty_gt=True, min_size=32),
+                    pipeline=[
+                        dict(type='LoadImageFromFile'),
+                        dict(type='LoadAnnotations', with_bbox=True),
+                    ],
+                )
+                for year in (2007, 2012)
+            ],
+        ),
+        pipeline=[],
+    ),
+)

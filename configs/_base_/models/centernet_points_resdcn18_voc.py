@@ -1,0 +1,14 @@
+# CenterNet (objects as points) on ResNet-18 for VOC, as the official VOC experiments have it.
+_base_ = './centernet_points_resdcn18.py'
+
+num_classes = 20
+
+model = dict(
+    data_preprocessor=dict(  # of ImageNet, in R, G, B order, on pictures in B, G, R: as officially
+        mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=False
+    ),
+    bbox_head=dict(
+        predictor=dict(num_classes=num_classes),
+        encoder=dict(num_classes=num_classes, max_objects=50),
+    ),
+)

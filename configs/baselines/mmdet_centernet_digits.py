@@ -1,0 +1,23 @@
+# MMDetection's CenterNetHead on digits, beside configs/centernet_points/centernet_points_tiny.py:
+# the same network, data and schedule.
+_base_ = '../centernet_points/centernet_points_tiny.py'
+
+model = dict(
+    type='CenterNet',
+    bbox_head=dict(
+        _delete_=True,
+        type='CenterNetHead',
+        num_classes=_base_.num_classes,
+        in_channels=48,
+        feat_channels=48,
+        loss_center_heatmap=dict(type='GaussianFocalLoss', loss_weight=1.0),
+        loss_wh=dict(type='L1Loss', loss_weight=0.4),  # as ours
+        loss_offset=dict(type='L1Loss', loss_weight=1.0),
+    ),
+    test_cfg=dict(topk=100, local_maximum_kernel=3),
+)
+
+val_dataloader = dict(dataset=dict(pipeline=_base_.bordered_test_pipeline))
+test_dataloader = val_dataloader
+
+custom_hooks = []  # no channels last: the head's decoding takes views of the plain layout

@@ -1,0 +1,14 @@
+# CenterNet (objects as points), ResNet-18 with deformable up-convolutions, COCO.
+# Target: 28.1 AP on val2017 (30.0 with flip test, --tta; 33.2 with flip and multi-scale), 512
+# training, original size at test; source: the official model zoo, network resdcn18.
+_base_ = [
+    '../_base_/models/centernet_points_resdcn18.py',
+    '../_base_/datasets/coco_points.py',
+    '../_base_/schedules/adam_140e.py',
+    '../_base_/default_runtime.py',
+]
+
+train_dataloader = dict(batch_size=14)
+
+# the paper's batch: 114 images (4 GPUs); 8 GPUs x 14 images come nearest
+auto_scale_lr = dict(enable=False, base_batch_size=114)

@@ -1,0 +1,47 @@
+# Multi-person pose (objects as points), Hourglass-104, COCO, "1x": 50 epochs from the weights of
+# CenterNetPoints, Hourglass-104 (README: how to get them).
+# Target: 58.7 keypoint AP on val2017 with flip test (--tta). Source: the official model zoo,
+# multi_pose_hg_1x.
+_base_ = './centernet_pose_dla34_8xb16-140e_coco.py'
+
+num_stacks = 2
+load_from = 'checkpoints/centernet_points_hg104.pth'
+
+model = dict(
+    data_preprocessor=dict(pad_size_divisor=128),
+    backbone=dict(_delete_=True, type='HourglassNet', num_stacks=num_stacks),
+    neck=None,
+    bbox_head=dict(predictor=dict(in_channels=256, num_stacks=num_stacks)),
+)
+
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='CenterAffine', mode='keep', pad=127),  # sides that can be halved seven times
+    dict(type='LoadKeypointAnnotations', with_bbox=True),
+    dict(type='PackKeypointInputs', meta_keys=_base_.meta_keys),
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='CenterAffine', mode='keep', pad=127)],
+            _base_.flips,
+            [dict(type='LoadKeypointAnnotations', with_bbox=True)],
+            [dict(type='PackKeypointInputs', meta_keys=_base_.meta_keys)],
+        ],
+    ),
+]
+
+train_dataloader = dict(batch_size=3)
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+train_cfg = dict(max_epochs=50)
+optim_wrapper = dict(optimizer=dict(lr=2.5e-4))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
+    dict(type='MultiStepLR', begin=0, end=50, by_epoch=True, milestones=[40], gamma=0.1),
+]
+
+auto_scale_lr = dict(enable=False, base_batch_size=24)

@@ -1,0 +1,24 @@
+# SSD512, VGG-16, COCO.
+# Target: 29.5 AP on val2017 (MMDetection's SSD512; its boxes are cut to whole pixels).
+_base_ = [
+    '../_base_/models/ssd512_vgg16.py',
+    '../_base_/datasets/coco_mix.py',
+    '../_base_/schedules/ssd_120e.py',
+]
+
+num_classes = 80
+
+model = dict(
+    bbox_head=dict(
+        predictor=dict(num_classes=num_classes),
+        encoder=dict(
+            num_classes=num_classes,
+            min_sizes=(20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8),
+            max_sizes=(51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72),
+        ),
+    ),
+)
+
+train_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.ssd_train_pipeline))
+val_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.ssd_test_pipeline))
+test_dataloader = val_dataloader

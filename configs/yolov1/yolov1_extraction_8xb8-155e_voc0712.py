@@ -1,0 +1,86 @@
+# YOLOv1, 448 x 448, PASCAL VOC 2007 + 2012.
+# Target: 63.4 mAP on VOC 2007 test (the paper's YOLO, quoted in weiliu89/caffe).
+# The official cfg: three boxes a cell and a locally connected layer. The paper: two boxes
+# (`num_boxes=2`) and `hidden='connected', hidden_channels=4096`.
+_base_ = ['../_base_/datasets/voc_mix.py', '../_base_/default_runtime.py']
+
+num_classes = 20
+num_boxes = 3
+size = 448
+
+model = dict(
+    type='SingleStageDetector',
+    data_preprocessor=dict(
+        type='DetDataPreprocessor',
+        mean=[0, 0, 0],
+        std=[255, 255, 255],
+        bgr_to_rgb=True,
+        pad_size_divisor=64,
+    ),
+    backbone=dict(type='PlainDarknet', arch='extraction', out_indices=(4,)),
+    bbox_head=dict(
+        type='EncodedDenseHead',
+        predictor=dict(
+            type='YOLOV1Predictor',
+            num_classes=num_classes,
+            in_channels=1024,
+            feat_size=(7, 7),
+            side=7,
+            num_boxes=num_boxes,
+            hidden='local',
+            hidden_channels=256,
+            dropout=0.5,
+        ),
+        encoder=dict(type='YOLOV1TargetEncoder', num_classes=num_classes, num_boxes=num_boxes),
+        criterion=dict(
+            type='YOLOV1Loss',
+            coord_scale=5.0,
+            object_scale=1.0,
+            no_object_scale=0.5,
+            class_scale=1.0,
+            divide_by='images',
+        ),
+    ),
+    test_cfg=dict(
+        nms=dict(type='nms', iou_threshold=0.4), score_thr=0.005, max_per_img=100, clip=True
+    ),
+)
+
+train_pipeline = [
+    dict(type='Expand', mean=[0, 0, 0], to_rgb=True, ratio_range=(1, 2)),
+    dict(type='MinIoURandomCrop', min_ious=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_crop_size=0.3),
+    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
+]
+train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+# 40,000 iterations of 64 images; the official steps: x 2.5, x 2, x 2, / 10, / 10
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=155, val_interval=5)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=5e-4, momentum=0.9, weight_decay=5e-4),
+    paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0),  # darknet decays kernels alone
+    clip_grad=dict(max_norm=35, norm_type=2),  # not in darknet
+)
+param_scheduler = [
+    dict(type='MultiStepLR', by_epoch=False, milestones=[200], gamma=2.5),
+    dict(type='MultiStepLR', by_epoch=False, milestones=[400, 600], gamma=2.0),
+    dict(type='MultiStepLR', by_epoch=False, milestones=[20000, 30000], gamma=0.1),
+]
+default_hooks = dict(checkpoint=dict(interval=5))
+auto_scale_lr = dict(enable=False, base_batch_size=64)

@@ -1,0 +1,29 @@
+# YOLOv2, Darknet-19, COCO, multi-scale training.
+# Target: 21.6 AP on test-dev at 544 (44.0 AP50), as quoted by CenterNet's Table 1.
+_base_ = [
+    '../_base_/models/yolov2_d19.py',
+    '../_base_/datasets/coco_mix.py',
+    '../_base_/schedules/darknet_500k.py',
+]
+
+num_classes = 80
+anchors = [
+    [
+        (18.3274, 21.6763),
+        (59.9827, 66.001),
+        (106.8298, 175.1789),
+        (252.2502, 112.889),
+        (312.6566, 293.385),
+    ]
+]
+
+model = dict(
+    bbox_head=dict(
+        predictor=dict(num_classes=num_classes),
+        encoder=dict(num_classes=num_classes, anchors=anchors),
+    ),
+)
+
+train_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.yolov2_train_pipeline))
+val_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.yolov2_test_pipeline))
+test_dataloader = val_dataloader

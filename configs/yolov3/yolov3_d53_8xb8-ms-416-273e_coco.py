@@ -1,0 +1,17 @@
+# YOLOv3, Darknet-53, COCO, trained at 320 to 608, tested at 416.
+# Target: 55.3 AP50 at 416 (darknet's README, COCO); MMDetection has 30.9 AP on val2017.
+_base_ = './yolov3_d53_8xb8-ms-608-273e_coco.py'
+
+size = 416
+
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
+]
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

@@ -1,0 +1,12 @@
+# YOLOv4x-mish in darknet's layout and with darknet's loss, COCO, mosaic, tested at 640.
+# Target: 50.1 AP (68.5 AP50) on test-dev at 640 (darknet's README).
+_base_ = './yolov4-csp_8xb8-640-273e_coco.py'
+
+channels = (320, 640, 1280)
+half = (160, 320, 640)
+
+model = dict(
+    backbone=dict(arch='x'),
+    neck=dict(in_channels=channels, out_channels=half, blocks=3, pyramid_pairs=2),
+    bbox_head=dict(predictor=dict(in_channels=half)),
+)

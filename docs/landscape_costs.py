@@ -1,0 +1,252 @@
+"""What one number costs: our terms and criteria, and MMDetection's, as functions of a scalar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from mmdet.models.losses import (
+    AssociativeEmbeddingLoss,
+    CIoULoss,
+    DIoULoss,
+    FocalLoss,
+    GaussianFocalLoss,
+    GIoULoss,
+    IoULoss,
+)
+from mmengine.structures import InstanceData
+from torch import Tensor
+from torch.nn import functional as F
+
+import mmdet_losses  # noqa: F401  (registers what `build` builds)
+from mmdet_losses.losses import (
+    box_iou_loss,
+    center_track_focal_loss,
+    hard_negative_cross_entropy_loss,
+    heatmap_mse_loss,
+    masked_weighted_l1_loss,
+    penalty_reduced_focal_loss,
+    pull_push_loss,
+    sigmoid_focal_loss,
+)
+from mmdet_losses.registry import MODELS, TASK_UTILS
+
+Cost = Callable[[Tensor], Tensor]
+
+
+def heat_map_cell(target: float, clamp: float | None) -> Cost:
+    """Our cost of one cell of a heat map."""
+
+    def cost(x: Tensor) -> Tensor:
+        map_ = x.view(1, 1, 1, 1)
+        return penalty_reduced_focal_loss(
+            map_, torch.full_like(map_, target), clamp=clamp, reduction='none'
+        ).sum()
+
+    return cost
+
+
+def mmdet_cell(target: float) -> Cost:
+    """MMDetection's: sigmoid, clamp, GaussianFocalLoss."""
+    loss = GaussianFocalLoss(reduction='sum')
+
+    def cost(x: Tensor) -> Tensor:
+        score = x.sigmoid().clamp(1e-4, 1 - 1e-4).view(1)
+        return loss(score, torch.full_like(score, target))
+
+    return cost
+
+
+def track_cell(objects: int, clamp: float | None = None) -> Cost:
+    """CenterTrack's cost of one cell that holds this many objects of its class."""
+
+    def cost(x: Tensor) -> Tensor:
+        map_ = x.view(1, 1, 1, 1)
+        target = torch.full_like(map_, float(objects > 0))
+        index = torch.zeros(1, 2, dtype=torch.int64)
+        mask = torch.arange(2)[None] < objects
+        return center_track_focal_loss(
+            map_, target, index, index, mask, clamp=clamp, reduction='sum'
+        )
+
+    return cost
+
+
+def squared_cell(activated: bool) -> Cost:
+    """Squared error of one cell of a heat map, target 1."""
+
+    def cost(x: Tensor) -> Tensor:
+        map_ = x.view(1, 1, 1, 1)
+        return heatmap_mse_loss(map_, torch.ones_like(map_), activated=activated)
+
+    return cost
+
+
+def anchor_class(positive: bool, theirs: bool) -> Cost:
+    """Sigmoid focal cost of one anchor with one class."""
+
+    def cost(x: Tensor) -> Tensor:
+        label = torch.tensor([0 if positive else 1])
+        if theirs:
+            return FocalLoss(use_sigmoid=True, reduction='sum')(x.view(1, 1), label)
+        return sigmoid_focal_loss(x.view(1, 1), label, reduction='none').sum()
+
+    return cost
+
+
+def prior_class(positive: bool, mined: bool = True) -> Cost:
+    """Softmax cost of one prior with one class, beside an object and four background priors."""
+
+    def cost(x: Tensor) -> Tensor:
+        others = torch.tensor([0.0, 0.0, -1.0, -2.0, -3.0])
+        own = torch.cat((others, x.view(1)))
+        logits = torch.stack((own, torch.zeros_like(own)), -1)[None]
+        labels = torch.tensor([[0, 1, 1, 1, 1, 0 if positive else 1]])
+        if not mined:
+            return F.cross_entropy(logits[0, -1:], labels[0, -1:])
+        return hard_negative_cross_entropy_loss(logits, labels, reduction='none')[0, -1]
+
+    return cost
+
+
+def moved_box(mode: str, theirs: bool, wider: bool = False) -> Cost:
+    """IoU cost of a box that is pushed to the right by x of its widths, or made 2^x as wide."""
+    official = dict(giou=GIoULoss, diou=DIoULoss, ciou=CIoULoss)
+
+    def cost(x: Tensor) -> Tensor:
+        truth = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
+        if wider:
+            half = 5 * 2**x
+            box = torch.stack((5 - half, x * 0, 5 + half, x * 0 + 20))[None]
+        else:
+            box = torch.stack((10 * x, x * 0, 10 * x + 10, x * 0 + 14))[None]
+        if theirs and mode == 'iou':
+            return IoULoss(mode='linear', reduction='sum')(box, truth)
+        if theirs:
+            return official[mode](reduction='sum')(box, truth)
+        return box_iou_loss(box, truth, mode=mode, reduction='sum')
+
+    return cost
+
+
+def tags(part: int, eps: float = 1e-4, theirs: bool = False) -> Cost:
+    """Pull (0) of two tags that differ by x; push (1) of two objects whose tags differ by x."""
+
+    def cost(x: Tensor) -> Tensor:
+        zero = torch.zeros_like(x)
+        top, bottom = (zero, zero), (x, zero)
+        if part:
+            top = bottom = (zero, x)
+        if theirs:
+            loss = AssociativeEmbeddingLoss(pull_weight=1.0, push_weight=1.0)
+            maps = (torch.stack(row).view(1, 1, 1, 2) for row in (top, bottom))
+            return loss(*maps, [[[[0, i], [0, i]] for i in range(1 + part)]])[part]
+        rows = (torch.stack(row)[None] for row in (top, bottom))
+        return pull_push_loss(*rows, torch.tensor([[True, bool(part)]]), eps=eps)[part]
+
+    return cost
+
+
+def lone_push(eps: float) -> Cost:
+    """Push of an image with one object."""
+
+    def cost(x: Tensor) -> Tensor:
+        return pull_push_loss(x.view(1, 1), x.view(1, 1), torch.tensor([[True]]), eps=eps)[1]
+
+    return cost
+
+
+def distance(term: Callable, **options: float) -> Cost:
+    """A masked term over one value that should be zero."""
+
+    def cost(x: Tensor) -> Tensor:
+        pred = x.view(1, 1, 1)
+        return term(pred, torch.zeros_like(pred), torch.ones(1, 1).bool(), **options)
+
+    return cost
+
+
+def weighed(weight: float) -> Cost:
+    """Masked weighted L1 of one value, undivided."""
+
+    def cost(x: Tensor) -> Tensor:
+        pred, factor = x.view(1, 1, 1), torch.full((1, 1, 1), weight)
+        return masked_weighted_l1_loss(pred, torch.zeros_like(pred), factor, reduction='sum')
+
+    return cost
+
+
+def plain(loss: Callable[[Tensor, Tensor], Tensor], target: float = 0.0) -> Cost:
+    """One of MMDetection's element-wise losses over one value."""
+
+    def cost(x: Tensor) -> Tensor:
+        return loss(x.view(1), torch.full((1,), target))
+
+    return cost
+
+
+CHANNELS = {
+    'width': (2, ('loss_wh', 'loss_box')),
+    'objectness': (4, ('loss_obj', 'loss_noobj')),
+}
+"""What varies in a cell of a grid: its channel, and the terms that depend on it alone."""
+
+
+def grid_cell(stem: str, channel: str, at_object: bool = True, **options: object) -> Cost:
+    """Terms of a grid detector's criterion, in which one raw number of one cell varies.
+
+    One object of 40 x 40 pixels in a picture of 128 x 128; every other number is 0. The terms'
+    value where this number is 0 as well is taken off, for it counts all the other cells.
+    """
+    number, names = CHANNELS[channel]
+    encoder = TASK_UTILS.build(dict(type=f'{stem}TargetEncoder', num_classes=1))
+    loss = MODELS.build(dict(type=f'{stem}Loss', **options)).eval()
+    truth = InstanceData(bboxes=torch.tensor([[44.0, 44.0, 84.0, 84.0]]), labels=torch.tensor([0]))
+    sides = {'YOLOV2': (4,), 'YOLOV3': (4, 8, 16)}.get(stem, (16, 8, 4))
+    targets = encoder.encode([truth], [(side, side) for side in sides], (128, 128))
+    perfect = encoder.ideal_outputs(targets).levels
+    anchors = [level.shape[1] // 6 for level in perfect]
+    places = [
+        (i, *place)
+        for i, level in enumerate(perfect)
+        for place in (level.unflatten(1, (anchors[i], 6))[0, :, 4] > 0).nonzero().tolist()
+    ]
+    level, anchor, row, column = places[0]
+    row, column = (row, column) if at_object else (0, 0)
+    zeros = encoder.outputs_type(tuple(torch.zeros_like(each) for each in perfect))
+
+    def total(x: Tensor) -> Tensor:
+        place = torch.zeros_like(zeros.levels[level])
+        place[0, 6 * anchor + number, row, column] = 1
+        maps = [each + place * x if i == level else each for i, each in enumerate(zeros.levels)]
+        terms = loss(encoder.outputs_type(tuple(maps)), targets)
+        return torch.stack([terms[name] for name in names if name in terms]).sum()
+
+    rest = total(torch.zeros(())).detach()
+    return lambda x: total(x) - rest
+
+
+def first_cell(part: str, responsible: bool = True) -> Cost:
+    """YOLOv1's terms: one cell, two boxes, of which one number of the first varies."""
+    encoder = TASK_UTILS.build(dict(type='YOLOV1TargetEncoder', num_classes=1))
+    loss = MODELS.build(dict(type='YOLOV1Loss'))
+    truth = InstanceData(bboxes=torch.tensor([[44.0, 44.0, 84.0, 84.0]]), labels=torch.tensor([0]))
+    targets = encoder.encode([truth], [(1, 1)], (128, 128))
+    goal = (40 / 128) ** 0.5
+    good = torch.tensor([0.5, 0.5, goal, goal])
+    boxes = torch.stack((good, good * 0.5) if responsible else (good * 0.5, good))
+
+    def cost(x: Tensor) -> Tensor:
+        conf, box = torch.zeros(1, 2, 1, 1), boxes.view(1, 2, 4, 1, 1)
+        change = torch.tensor([1.0, 0.0])
+        if part == 'confidence':
+            conf = conf + x * change.view(1, 2, 1, 1)
+        else:
+            where = torch.zeros(1, 2, 4, 1, 1)
+            where[0, 0, 2] = 1
+            box = box * (1 - where) + x * where
+        outputs = encoder.outputs_type(torch.ones(1, 1, 1, 1), conf, box)
+        terms = loss(outputs, targets)
+        return terms['loss_wh'] if part == 'width' else terms['loss_obj'] + terms['loss_noobj']
+
+    return cost

@@ -1,0 +1,347 @@
+"""Which costs are drawn for which loss."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from mmdet.models.losses import L1Loss, MSELoss, SmoothL1Loss
+from torch import Tensor
+
+from mmdet_losses.losses import masked_l1_loss, masked_smooth_l1_loss
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from landscape_costs import (
+    Cost,
+    anchor_class,
+    distance,
+    first_cell,
+    grid_cell,
+    heat_map_cell,
+    lone_push,
+    mmdet_cell,
+    moved_box,
+    plain,
+    prior_class,
+    squared_cell,
+    tags,
+    track_cell,
+    weighed,
+)
+
+BLUE, ORANGE, GREEN, PURPLE = '#0072B2', '#D55E00', '#009E73', '#CC79A7'  # Okabe and Ito
+OURS, OFFICIAL, THEIRS, FOURTH = (BLUE, '-'), (ORANGE, '--'), (GREEN, ':'), (PURPLE, '-.')
+
+
+class Panel(NamedTuple):
+    """One pair of plots: cost above, gradient below."""
+
+    title: str
+    label: str
+    """Of the x axis."""
+    x: Tensor
+    lines: dict[str, tuple[tuple[str, str], Cost]]
+
+
+Panels = dict[str, Callable[[], Sequence[Panel]]]
+"""Registered name of a loss -> what makes its panels."""
+
+LOGITS = torch.linspace(-8, 8, 97)
+NEAR = torch.linspace(-3, 3, 97)
+
+
+def heat_map_panel(title: str, low: float, high: float, target: float) -> Panel:
+    """Ours, the official clamp and MMDetection's."""
+    lines = {
+        'from logits (default)': (OURS, heat_map_cell(target, None)),
+        'clamp=1e-4 (official)': (OFFICIAL, heat_map_cell(target, 1e-4)),
+        'MMDetection': (THEIRS, mmdet_cell(target)),
+    }
+    return Panel(title, 'logit', torch.linspace(low, high, 97), lines)
+
+
+def box_panels(mode: str, name: str) -> list[Panel]:
+    """A box moved and widened under one measure."""
+    return [
+        Panel(
+            title,
+            label,
+            NEAR,
+            {
+                name: (OURS, moved_box(mode, False, wider)),
+                'MMDetection': (THEIRS, moved_box(mode, True, wider)),
+            },
+        )
+        for title, label, wider in (
+            ('box, pushed sideways', 'shift in widths', False),
+            ('box, made wider', 'log2 of its width over the true one', True),
+        )
+    ]
+
+
+def grid_panels(stem: str) -> list[Panel]:
+    """Objectness with and without an object, and the raw width."""
+    kinds = {'': {}}
+    if stem == 'YOLOV4':
+        kinds = {
+            "gradient='darknet' (default)": {},
+            "gradient='autograd'": {'gradient': 'autograd'},
+        }
+    width = {
+        name or 'object': (style, grid_cell(stem, 'width', **options))
+        for style, (name, options) in zip((OURS, OFFICIAL), kinds.items())
+    }
+    objectness = {
+        'object': (OURS, grid_cell(stem, 'objectness')),
+        'background': (OFFICIAL, grid_cell(stem, 'objectness', at_object=False)),
+    }
+    return [
+        Panel('objectness of an anchor', 'logit', LOGITS, objectness),
+        Panel("an object's width", 'raw width', NEAR, width),
+    ]
+
+
+SQUARE = Panel(
+    'heat map, object, from scores',
+    'what the network says',
+    torch.linspace(-1, 2, 97),
+    {
+        'activated=True (default)': (OURS, squared_cell(True)),
+        'MMDetection MSELoss': (THEIRS, plain(MSELoss(), 1.0)),
+    },
+)
+FOCAL = Panel(
+    'sigmoid focal (RetinaNet)',
+    'logit',
+    LOGITS,
+    {
+        'object': (OURS, anchor_class(True, False)),
+        'background': ((ORANGE, '-'), anchor_class(False, False)),
+        'object, MMDetection': (THEIRS, anchor_class(True, True)),
+    },
+)
+TAGS = Panel(
+    'tags of corners',
+    'difference of tags',
+    NEAR,
+    {
+        'pull, one object': (OURS, tags(0)),
+        'push, two objects': ((ORANGE, '-'), tags(1)),
+    },
+)
+BOXES = Panel(
+    'box, pushed sideways',
+    'shift in widths',
+    NEAR,
+    {
+        'GIoU': (OURS, moved_box('giou', False)),
+        'CIoU': ((ORANGE, '-'), moved_box('ciou', False)),
+        'CIoU, MMDetection': (THEIRS, moved_box('ciou', True)),
+    },
+)
+OVERVIEW = (
+    heat_map_panel('heat map, object (t = 1)', -14, 6, 1.0),
+    heat_map_panel('heat map, background (t = 0)', -6, 14, 0.0),
+    FOCAL,
+    BOXES,
+    TAGS,
+)
+
+
+def track_cells(objects: int) -> dict[str, tuple[tuple[str, str], Cost]]:
+    """CenterTrack's cost from logits and with the official clamp."""
+    return {
+        'from logits (default)': (OURS, track_cell(objects)),
+        'clamp=1e-4 (official)': (OFFICIAL, track_cell(objects, 1e-4)),
+    }
+
+
+def heat_maps() -> Panels:
+    """Terms of heat maps."""
+    return {
+        'PenaltyReducedFocalLoss': lambda: [
+            *OVERVIEW[:2],
+            heat_map_panel('heat map, near an object (t = 0.5)', -6, 14, 0.5),
+        ],
+        'CenterTrackFocalLoss': lambda: [
+            Panel(
+                'heat map, one object in the cell',
+                'logit',
+                torch.linspace(-14, 6, 97),
+                {**track_cells(1), 'MMDetection GaussianFocalLoss': (THEIRS, mmdet_cell(1.0))},
+            ),
+            Panel(
+                'two objects of one class in a cell',
+                'logit',
+                LOGITS,
+                {
+                    'CenterTrackFocalLoss': (OURS, track_cell(2)),
+                    'PenaltyReducedFocalLoss': (OFFICIAL, heat_map_cell(1.0, None)),
+                },
+            ),
+            Panel(
+                'background',
+                'logit',
+                torch.linspace(-6, 14, 97),
+                track_cells(0),
+            ),
+        ],
+        'HeatmapMSELoss': lambda: [
+            SQUARE,
+            Panel(
+                'heat map, object, from logits',
+                'logit',
+                LOGITS,
+                {'activated=False': (OURS, squared_cell(False))},
+            ),
+        ],
+    }
+
+
+def values() -> Panels:
+    """Terms of regressed values and of tags."""
+    return {
+        'MaskedL1Loss': lambda: [
+            Panel(
+                'one value',
+                'prediction minus target',
+                NEAR,
+                {
+                    'MaskedL1Loss': (OURS, distance(masked_l1_loss)),
+                    'MMDetection L1Loss': (THEIRS, plain(L1Loss())),
+                },
+            )
+        ],
+        'MaskedSmoothL1Loss': lambda: [
+            Panel(
+                'one value',
+                'prediction minus target',
+                NEAR,
+                {
+                    'beta=1 (default)': (OURS, distance(masked_smooth_l1_loss)),
+                    'beta=1/9': (OFFICIAL, distance(masked_smooth_l1_loss, beta=1 / 9)),
+                    'MMDetection SmoothL1Loss': (THEIRS, plain(SmoothL1Loss())),
+                },
+            )
+        ],
+        'MaskedWeightedL1Loss': lambda: [
+            Panel(
+                'one value, undivided',
+                'prediction minus target',
+                NEAR,
+                {
+                    'weight 1': (OURS, weighed(1.0)),
+                    'weight 0.5': (OFFICIAL, weighed(0.5)),
+                    'weight 0': (FOURTH, weighed(0.0)),
+                    'MMDetection L1Loss': (THEIRS, plain(L1Loss(reduction='sum'))),
+                },
+            )
+        ],
+        'PullPushLoss': lambda: [
+            Panel(
+                'pull, one object',
+                'difference of its tags',
+                NEAR,
+                {
+                    'eps=1e-4 (official)': (OURS, tags(0)),
+                    'MMDetection': (THEIRS, tags(0, theirs=True)),
+                },
+            ),
+            Panel(
+                'push, two objects',
+                'difference of their tags',
+                NEAR,
+                {
+                    'eps=1e-4 (official)': (OURS, tags(1)),
+                    'eps=0': (OFFICIAL, tags(1, 0.0)),
+                    'MMDetection': (THEIRS, tags(1, theirs=True)),
+                },
+            ),
+            Panel(
+                'push, one object',
+                'its tags',
+                NEAR,
+                {
+                    'eps=1e-4 (official)': (OURS, lone_push(1e-4)),
+                    'eps=0': (OFFICIAL, lone_push(0.0)),
+                },
+            ),
+        ],
+    }
+
+
+def anchors() -> Panels:
+    """Terms of anchors and cells."""
+    return {
+        'SigmoidFocalLoss': lambda: [
+            Panel(
+                title,
+                'logit',
+                LOGITS,
+                {
+                    'SigmoidFocalLoss': (OURS, anchor_class(positive, False)),
+                    'MMDetection FocalLoss': (THEIRS, anchor_class(positive, True)),
+                },
+            )
+            for title, positive in (('object', True), ('background', False))
+        ],
+        'HardNegativeCrossEntropyLoss': lambda: [
+            Panel(
+                'prior with an object',
+                'logit of its class minus background',
+                LOGITS,
+                {
+                    'HardNegativeCrossEntropyLoss': (OURS, prior_class(True)),
+                    'cross-entropy': (THEIRS, prior_class(True, mined=False)),
+                },
+            ),
+            Panel(
+                'background prior among five',
+                'logit of the class minus background',
+                LOGITS,
+                {
+                    'the three worst count': (OURS, prior_class(False)),
+                    'cross-entropy, without mining': (THEIRS, prior_class(False, mined=False)),
+                },
+            ),
+        ],
+        'YOLOV1Loss': lambda: [
+            Panel(
+                'confidence of a box',
+                'what the network says',
+                torch.linspace(-1, 2, 97),
+                {
+                    'responsible': (OURS, first_cell('confidence')),
+                    'not responsible': (OFFICIAL, first_cell('confidence', responsible=False)),
+                },
+            ),
+            Panel(
+                'width of the responsible box',
+                'its square root, over the image',
+                torch.linspace(0.3, 0.9, 97),
+                {'responsible': (OURS, first_cell('width'))},
+            ),
+        ],
+    }
+
+
+def panels() -> Panels:
+    """Registered name of a loss -> what makes its panels."""
+    grids = {f'{stem}Loss': stem for stem in ('YOLOV2', 'YOLOV3', 'YOLOV4', 'ScaledYOLOV4')}
+    boxes = {
+        'BoxIoULoss': ('iou', "mode='iou'"),
+        'GeneralizedIoULoss': ('giou', 'GIoU'),
+        'DistanceIoULoss': ('diou', 'DIoU'),
+        'CompleteIoULoss': ('ciou', 'CIoU'),
+    }
+    return {
+        **heat_maps(),
+        **values(),
+        **anchors(),
+        **{name: lambda args=args: box_panels(*args) for name, args in boxes.items()},
+        **{name: lambda stem=stem: grid_panels(stem) for name, stem in grids.items()},
+    }

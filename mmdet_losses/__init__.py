@@ -1,0 +1,16 @@
+"""Losses and target encoders of the classic one-stage detectors, as MMDetection components."""
+
+from mmdet_losses import compat
+
+__version__ = '0.1.0'
+
+compat.require_stack()
+compat.provide_missing_mmcv_ops()
+compat.let_mmengine_find_configs()
+compat.trust_engine_checkpoints()
+compat.let_mmdet_ssd_predict()
+
+# Importing the package registers every component (STYLE: one explicit line per folder).
+from mmdet_losses import core, data, detectors, evaluation, losses, networks, registry  # noqa: E402
+
+__all__ = ['core', 'data', 'detectors', 'evaluation', 'losses', 'networks', 'registry']

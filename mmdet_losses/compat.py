@@ -1,0 +1,198 @@
+"""What the package needs from its surroundings, checked with one sentence and one cure each."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_CURES = {
+    'mmengine': 'pip install mmengine (or onedl-mmengine)',
+    'mmcv': 'pip install mmcv==2.1.0 after torch (or onedl-mmcv)',
+    'mmdet': 'pip install mmdet==3.3.0 (or onedl-mmdetection)',
+}
+
+
+def require_stack() -> None:
+    """Check that MMEngine, MMCV and MMDetection import.
+
+    Raises:
+        ImportError: one sentence that names the module, what Python said, and the cure.
+    """
+    for name, cure in _CURES.items():
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a broken or mismatched install raises many kinds of errors
+            said = ' '.join(str(error).split()) or type(error).__name__
+            raise ImportError(
+                f'mmdet_losses needs `{name}`, which does not import here ({said}); '
+                f'install a matching set with `make env`, or: {cure}.'
+            ) from error
+
+
+def provide_missing_mmcv_ops() -> bool:
+    """Let MMDetection import where MMCV was installed without its compiled operators.
+
+    ``mmdet.models`` imports ``mmcv.ops`` unconditionally, and that needs ``mmcv._ext``. Where the
+    extension is missing, a stand-in takes its place: ``nms`` and ``softnms`` are computed in plain
+    torch, every other operator raises one sentence when it is called.
+
+    Returns:
+        Whether the stand-in was installed.
+    """
+    try:
+        importlib.import_module('mmcv._ext')
+    except ImportError:
+        sys.modules['mmcv._ext'] = _ExtensionStandIn('mmcv._ext')
+        return True
+    return False
+
+
+def trust_engine_checkpoints() -> None:
+    """Let ``torch.load`` read MMEngine's training checkpoints with ``weights_only=True``.
+
+    They hold the log as ``HistoryBuffer`` objects over NumPy arrays. torch 2.6 and newer refuse
+    both by default, and MMEngine up to 0.10.7 then cannot resume or load them. Naming the few
+    harmless types, under their names of NumPy 1 and 2, keeps torch's protection for all others.
+    """
+    if not hasattr(torch.serialization, 'add_safe_globals'):
+        return
+    history = importlib.import_module('mmengine.logging.history_buffer').HistoryBuffer
+
+    def statistic(owner: type, name: str) -> Callable:
+        if owner is not history or name not in ('min', 'max', 'mean', 'current'):
+            raise ValueError(f'a checkpoint may not read `{name}` of {owner}.')
+        return getattr(history, name)
+
+    dtypes = {type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u1', 'bool')}
+    makers = [np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]]
+    named = [_under_name(statistic, 'builtins', 'getattr')]
+    for core in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        named += [_under_name(maker, core, maker.__name__) for maker in makers]
+    torch.serialization.add_safe_globals([history, np.ndarray, np.dtype, *dtypes, *named])
+
+
+def _under_name(function: Callable, module: str, name: str) -> Callable:
+    """``function`` as the one that pickles know as ``module.name``."""
+
+    def stand_in(*args: Any) -> Any:
+        return function(*args)
+
+    stand_in.__module__, stand_in.__name__, stand_in.__qualname__ = module, name, name
+    return stand_in
+
+
+def let_mmengine_find_configs() -> None:
+    """Make ``mmdet_losses::<folder>/<config>.py`` a config that MMEngine can inherit from.
+
+    MMEngine looks in a table of known packages and takes ``.mim/configs`` below the package's
+    folder. The table's entry names a module of ours, not the distribution, because then MMEngine
+    asks the import system for the folder, which also knows editable installs.
+    """
+    table = importlib.import_module('mmengine.config.utils').MODULE2PACKAGE
+    table['mmdet_losses'] = 'mmdet_losses.registry'
+
+
+def let_mmdet_ssd_predict() -> None:
+    """Give MMDetection's ``SSDHead`` the attribute that its own prediction reads.
+
+    From 3.3.0 on the base class asks every head for ``loss_cls``, which this one never makes: it
+    trains, then fails at the first validation (open-mmlab/mmdetection, issue 11780).
+    """
+    head = importlib.import_module('mmdet.models.dense_heads.ssd_head').SSDHead
+    init = head.__init__
+    if getattr(init, '_leaves_loss_cls', False):
+        return
+
+    @functools.wraps(init)
+    def complete(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if not hasattr(self, 'loss_cls'):
+            self.loss_cls = None
+
+    complete._leaves_loss_cls = True
+    head.__init__ = complete
+
+
+def has_mmcv_ops() -> bool:
+    """Whether MMCV's compiled operators (deformable convolution among them) are here."""
+    return not isinstance(sys.modules.get('mmcv._ext'), _ExtensionStandIn)
+
+
+class _ExtensionStandIn(ModuleType):
+    """Looks like ``mmcv._ext``; only non-maximum suppression computes anything."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):
+            raise AttributeError(name)
+
+        def missing(*_: Any, **__: Any) -> None:
+            raise RuntimeError(
+                f'MMCV was installed without its compiled operators, so `{name}` is not '
+                'available; build them with `make env`, or choose a network without '
+                'deformable convolution.'
+            )
+
+        return missing
+
+    @staticmethod
+    def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+        """Indices of the boxes that survive greedy suppression, by descending score."""
+        order = scores.argsort(descending=True)
+        iou = _pairwise_iou(boxes[order], offset)
+        alive = torch.ones_like(order, dtype=torch.bool)
+        for i in range(len(order)):
+            if alive[i]:
+                alive[i + 1 :] &= iou[i, i + 1 :] <= iou_threshold
+        return order[alive]
+
+    @staticmethod
+    def softnms(
+        boxes: Tensor,
+        scores: Tensor,
+        dets: Tensor,
+        iou_threshold: float,
+        sigma: float,
+        min_score: float,
+        method: int,
+        offset: int,
+    ) -> Tensor:
+        """MMCV's soft-NMS (method 0 hard, 1 linear, 2 Gaussian): fills ``dets``, gives indices."""
+        left, iou, decayed = list(range(len(scores))), _pairwise_iou(boxes, offset), scores.clone()
+        kept: list[int] = []
+        while left:
+            place = max(range(len(left)), key=lambda i: float(decayed[left[i]]))
+            best, left[place] = left[place], left[0]
+            del left[0]
+            dets[len(kept), :4], dets[len(kept), 4] = boxes[best], decayed[best]
+            kept.append(best)
+            if method == 0:
+                factor = (iou[best] < iou_threshold).to(scores)
+            elif method == 1:
+                factor = torch.where(iou[best] >= iou_threshold, 1 - iou[best], 1.0)
+            else:
+                factor = torch.exp(-iou[best].square() / sigma)
+            decayed = decayed * factor
+            place = 0  # the last box takes a dropped one's place, which settles ties as MMCV does
+            while place < len(left):
+                if decayed[left[place]] < min_score:
+                    left[place] = left[-1]
+                    left.pop()
+                else:
+                    place += 1
+        return torch.tensor(kept, dtype=torch.long)
+
+
+def _pairwise_iou(boxes: Tensor, offset: int) -> Tensor:
+    low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    overlap = (high - low + offset).clamp(min=0).prod(-1)
+    area = (boxes[:, 2:] - boxes[:, :2] + offset).prod(-1)
+    return overlap / (area[:, None] + area[None] - overlap)

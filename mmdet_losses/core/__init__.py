@@ -1,0 +1,37 @@
+"""What every detector shares: types, the encoder, criterion and head bases, post-processing."""
+
+from mmdet_losses.core.criterion import (
+    DetectorLoss,
+    build_term,
+    heatmap_term,
+    mean_over_stacks,
+)
+from mmdet_losses.core.encoder import TargetEncoder
+from mmdet_losses.core.head import EncodedDenseHead
+from mmdet_losses.core.postprocess import postprocess
+from mmdet_losses.core.tta import OutputsTTAModel
+from mmdet_losses.core.types import (
+    PaddedInstances,
+    Size,
+    keep_first,
+    pad_instances,
+    pad_rows,
+    stacks,
+)
+
+__all__ = [
+    'DetectorLoss',
+    'EncodedDenseHead',
+    'OutputsTTAModel',
+    'PaddedInstances',
+    'Size',
+    'TargetEncoder',
+    'build_term',
+    'heatmap_term',
+    'keep_first',
+    'mean_over_stacks',
+    'pad_instances',
+    'pad_rows',
+    'postprocess',
+    'stacks',
+]

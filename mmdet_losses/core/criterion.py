@@ -1,0 +1,60 @@
+"""The contract of a whole-detector loss."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Generic
+
+import torch
+from mmdet.models.losses import GaussianFocalLoss
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmdet_losses.core.types import OutputsT, TargetsT, stacks
+from mmdet_losses.ops import Splats, at_least_one, promote
+from mmdet_losses.registry import MODELS
+
+
+class DetectorLoss(BaseModule, Generic[OutputsT, TargetsT]):
+    """Outputs and targets to named, weighted terms whose sum is the detector's loss.
+
+    The term modules carry their own ``loss_weight``; what a sum is divided by stands in the
+    subclass, in plain sight.
+    """
+
+    @abstractmethod
+    def forward(self, outputs: OutputsT, targets: TargetsT) -> dict[str, Tensor]:
+        """Returns ``{'loss_<term>': scalar}``."""
+
+
+def build_term(config: dict | nn.Module) -> nn.Module:
+    """A term from its config (through the registry), or the module itself.
+
+    A short name that MMDetection's registry knows means that entry under any default scope.
+    """
+    if isinstance(config, nn.Module):
+        return config
+    known = config['type'] in MODELS.module_dict
+    return MODELS.build({'_scope_': MODELS.scope, **config} if known else config)
+
+
+def heatmap_term(term: nn.Module, pred: Tensor, target: Splats, **kwargs: Tensor) -> Tensor:
+    """Call a heat-map term: with splats if it says ``accepts_splats``, else with the dense map.
+
+    MMDetection's ``GaussianFocalLoss`` gets what its own heads hand over: clamped scores, and the
+    number of positives to divide by.
+    """
+    if isinstance(term, GaussianFocalLoss):
+        pred = promote(pred).sigmoid().clamp(1e-4, 1 - 1e-4)
+        kwargs = {'avg_factor': at_least_one((target.value == 1).sum()), **kwargs}
+    sparse = getattr(term, 'accepts_splats', False)
+    return term(pred, target if sparse else target.dense(), **kwargs)
+
+
+def mean_over_stacks(
+    terms_of: Callable[[OutputsT], dict[str, Tensor]], outputs: OutputsT
+) -> dict[str, Tensor]:
+    """Average every term over the stacks of a network (intermediate supervision)."""
+    per_stack = [terms_of(stack) for stack in stacks(outputs)]
+    return {name: torch.stack([terms[name] for terms in per_stack]).mean() for name in per_stack[0]}

@@ -1,0 +1,105 @@
+"""From decoded boxes to results: suppression, limits, the way back to image pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from mmcv.ops import batched_nms
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_losses.core.soft_nms import official_soft_nms
+from mmdet_losses.ops import clip_boxes, greedy_nms
+
+
+def postprocess(
+    instances: InstanceData, img_meta: dict, cfg: ConfigDict | dict, rescale: bool = False
+) -> InstanceData:
+    """Filter, suppress and rescale the decoded boxes of one image.
+
+    Args:
+        instances: ``bboxes`` (n, 4) xyxy in input pixels, ``scores`` (n,), ``labels`` (n,), and
+            any other fields of n rows. Point fields named in ``POINT_FIELDS`` (..., 2k) follow
+            the boxes, those in ``VECTOR_FIELDS`` their scale.
+        img_meta: of the image; ``border`` (absent: 0), with ``rescale`` ``scale_factor``, with
+            ``clip`` ``ori_shape`` or, not rescaled, ``img_shape``.
+        cfg: ``score_thr`` (scores must exceed it), ``nms`` (a config of
+            :func:`mmcv.ops.batched_nms`; absent or None: no suppression), ``max_per_img``,
+            ``clip`` (True: after all else boxes end at the image, as darknet's, SSD's and
+            Scaled-YOLOv4's evaluations have it).
+            ``type='official_soft_nms'`` is the corner codes' own, see
+            :func:`~mmdet_losses.core.soft_nms.official_soft_nms`; ``type='darknet_nms'`` YOLOv4's,
+            see :func:`~mmdet_losses.ops.nms.greedy_nms`.
+        rescale: return boxes in pixels of the original image.
+
+    Raises:
+        KeyError: ``img_meta`` lacks what ``rescale`` or ``clip`` needs.
+    """
+    kept = instances[instances.scores > cfg.get('score_thr', 0.0)]
+    nms = cfg.get('nms')
+    if nms is not None and nms['type'] == 'official_soft_nms':
+        kept = official_soft_nms(kept, **{key: nms[key] for key in nms if key != 'type'})
+    elif nms is not None and nms['type'] == 'darknet_nms':
+        options = {key: nms[key] for key in nms if key != 'type'}
+        kept = kept[greedy_nms(kept.bboxes, kept.scores, kept.labels, **options)]
+    elif nms is not None and len(kept):
+        boxes, order = batched_nms(kept.bboxes.float(), kept.scores.float(), kept.labels, nms)
+        kept = kept[order]
+        kept.scores = boxes[:, -1].to(kept.scores)
+    kept = kept[kept.scores.argsort(descending=True, stable=True)]
+    kept = kept[: cfg.get('max_per_img', len(kept))]
+    border = img_meta.get('border')
+    if border is not None:
+        kept = _map_points(kept, lambda x, y: (x - float(border[2]), y - float(border[0])))
+    if rescale:
+        scale_x, scale_y = _scale_factor(img_meta)
+        names = POINT_FIELDS + VECTOR_FIELDS
+        kept = _map_points(kept, lambda x, y: (x / scale_x, y / scale_y), names)
+    if cfg.get('clip', False):
+        height, width = _image_size(img_meta, rescale)
+        kept.bboxes = clip_boxes(kept.bboxes, width, height)
+    return kept
+
+
+POINT_FIELDS = ('bboxes', 'keypoints', 'centers')
+VECTOR_FIELDS = ('tracking',)
+
+
+def _map_points(
+    instances: InstanceData,
+    move: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    names: tuple[str, ...] = POINT_FIELDS,
+) -> InstanceData:
+    for name in names:
+        if name in instances:
+            flat = instances[name].flatten(1)
+            x, y = move(flat[:, 0::2], flat[:, 1::2])
+            moved = torch.stack((x, y), -1).view(instances[name].shape)
+            instances.set_field(moved, name)
+    return instances
+
+
+def _image_size(img_meta: dict, rescale: bool) -> tuple[float, float]:
+    """(height, width) of what is no border, in the pixels that the boxes have."""
+    border = img_meta.get('border')
+    if border is not None and not rescale:
+        top, bottom, left, right = (float(edge) for edge in border)
+        return bottom - top, right - left
+    name = 'ori_shape' if rescale else 'img_shape'
+    if name not in img_meta:
+        raise KeyError(
+            f'{name} is missing from the image meta data; clip=True of test_cfg needs it: add it '
+            'to meta_keys of PackDetInputs, or leave clip out.'
+        )
+    return img_meta[name][:2]
+
+
+def _scale_factor(img_meta: dict) -> Sequence[float]:
+    if 'scale_factor' not in img_meta:
+        raise KeyError(
+            'scale_factor is missing from the image meta data; rescaling to the original image '
+            'needs it: add it to meta_keys of PackDetInputs, or predict with rescale=False.'
+        )
+    return [float(s) for s in img_meta['scale_factor'][:2]]

@@ -1,0 +1,186 @@
+"""Soft-NMS: lower the scores of boxes that overlap a better one, as the official codes do.
+
+Bodla et al., *Soft-NMS: Improving Object Detection With One Line of Code*.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.structures import InstanceData
+
+Method = Literal['gaussian', 'linear', 'naive']
+METHODS = ('gaussian', 'linear', 'naive')
+
+
+class SoftNMSResult(NamedTuple):
+    """Rows in the order of their final ranks."""
+
+    rows: np.ndarray
+    """(n, 5 + E) float32; the first ``kept`` are the result, the rest is what was left behind."""
+    kept: int
+
+
+def soft_nms(
+    rows: np.ndarray,
+    *,
+    method: Method = 'gaussian',
+    sigma: float = 0.5,
+    iou_threshold: float = 0.5,
+    min_score: float = 0.001,
+    offset: float = 0.0,
+    merge_exponent: float | None = None,
+    frozen_extras: bool = False,
+) -> SoftNMSResult:
+    r"""Soft-NMS of the boxes of one class.
+
+    The best box left is fixed; every other then keeps the share :math:`\exp(-o^2 / \sigma)` of its
+    score ('gaussian'; :math:`1 - o` for :math:`o` above the threshold, 'linear'; 0 there, 'naive')
+    for its IoU :math:`o` with it, and is dropped below ``min_score``.
+
+    Convention:
+        The official codes measure sides as :math:`x_2 - x_1 + 1` (``offset=1``). They drop a row
+        by copying the last live one over it, so it stays behind as well, beyond ``kept``, with
+        the score it had; CornerNet, Squeeze and CenterNet triplets then use all rows, Saccade the
+        kept ones. And they move only box and score (``frozen_extras``): other columns stay in
+        their place and belong to another box after a move. The sane way is the default.
+
+    Args:
+        rows: (n, 5 + E) x1, y1, x2, y2, score, and E other columns; not modified.
+        merge_exponent: replace each fixed box by the average of itself and those it lowers:
+            top-left corners weigh column 5, bottom-right corners column 6, times
+            (1 - share) ** exponent.
+
+    Raises:
+        ValueError: an unknown method.
+    """
+    if method not in METHODS:
+        raise ValueError(f'method={method!r} is unknown; choose one of {METHODS}.')
+    rows = np.array(rows, dtype=np.float32)
+    moving = 5 if frozen_extras else rows.shape[1]
+    live = len(rows)
+    best = 0
+    while best < live:
+        top = best + int(rows[best:live, 4].argmax())
+        rows[[best, top], :moving] = rows[[top, best], :moving]
+        rest = slice(best + 1, live)
+        overlap = _iou(rows[best], rows[rest], offset)
+        share = _share(overlap, method, sigma, iou_threshold)
+        before = rows[rest].copy()
+        rows[rest, 4] *= share
+        lost = (overlap > 0) & (rows[rest, 4] < min_score)
+        place = np.arange(best + 1, live)  # where each row was when its turn came
+        live = _drop(rows, before, lost, place, best + 1, moving)
+        if merge_exponent is not None:
+            weight = np.where(overlap > 0, 1 - share, 0).astype(np.float64) ** merge_exponent
+            extras = rows[place, 5:7] if frozen_extras else before[:, 5:7]
+            _merge(rows[best], before[:, :4], weight[:, None] * extras)
+        best += 1
+    return SoftNMSResult(rows, live)
+
+
+def _iou(box: np.ndarray, others: np.ndarray, offset: float) -> np.ndarray:
+    low = np.maximum(box[:2], others[:, :2])
+    sides = np.minimum(box[2:4], others[:, 2:4]) - low + np.float32(offset)
+    inter = np.where((sides > 0).all(1), sides.prod(1), 0)
+    area = (box[2:4] - box[:2] + np.float32(offset)).prod()
+    areas = (others[:, 2:4] - others[:, :2] + np.float32(offset)).prod(1)
+    union = area + areas - inter
+    return np.divide(inter, union, out=np.zeros_like(union), where=inter > 0)
+
+
+def _share(overlap: np.ndarray, method: Method, sigma: float, threshold: float) -> np.ndarray:
+    """What is left of the scores: (n,) float32."""
+    if method == 'gaussian':
+        return np.exp(-(overlap.astype(np.float64) ** 2) / sigma).astype(np.float32)
+    less = 1 - overlap if method == 'linear' else np.zeros_like(overlap)
+    return np.where(overlap > threshold, less, 1).astype(np.float32)
+
+
+def _drop(
+    rows: np.ndarray,
+    before: np.ndarray,
+    lost: np.ndarray,
+    place: np.ndarray,
+    start: int,
+    moving: int,
+) -> int:
+    """Fill the places of lost rows from the end; returns how many rows stay live.
+
+    A row that fills a place remains at the end, as it was ``before`` its score was lowered.
+    """
+    live = start + len(lost)
+    lost = lost.copy()
+    at = 0
+    while (gaps := np.flatnonzero(lost[at : live - start])).size:
+        at += int(gaps[0])
+        last = live - 1 - start
+        if at != last:
+            rows[start + at, :moving] = rows[start + last, :moving]
+            rows[start + last, 4] = before[last, 4]
+            lost[at], place[last] = lost[last], start + at
+        live -= 1
+    return live
+
+
+def _merge(box: np.ndarray, others: np.ndarray, weights: np.ndarray) -> None:
+    """Average corners in place: ``weights`` (n, 2) for the top left and the bottom right."""
+    for corner, column in ((slice(0, 2), 5), (slice(2, 4), 6)):
+        weight = weights[:, column - 5 : column - 4]
+        total = box[corner] * box[column] + (others[:, corner] * weight).sum(0)
+        box[corner] = total / (box[column] + weight.sum())
+
+
+def official_soft_nms(
+    instances: InstanceData,
+    *,
+    sigma: float = 0.5,
+    iou_threshold: float = 0.5,
+    min_score: float = 0.001,
+    method: Method = 'gaussian',
+    merge_exponent: float | None = None,
+    stale_rows: bool = True,
+    max_num: int | None = None,
+) -> InstanceData:
+    """Class by class soft-NMS with every quirk of the official corner codes, for parity.
+
+    Args:
+        instances: ``bboxes, scores, labels``, and for merging ``tl_scores, br_scores``.
+        stale_rows: return what was left behind too (CornerNet, Squeeze, triplets); False for
+            Saccade.
+        max_num: the limit of an image; rows that tie with the last one stay, as officially.
+
+    The other arguments are those of :func:`soft_nms`. Returns the same fields, class by class.
+    """
+    names = [name for name in ('tl_scores', 'br_scores') if name in instances]
+    columns = [instances.bboxes, *(instances[name][:, None] for name in ('scores', *names))]
+    block = torch.cat([each.float() for each in columns], 1).cpu().numpy()
+    labels = instances.labels.cpu().numpy()
+    found, kinds = [block[:0]], [labels[:0]]
+    for label in np.unique(labels):
+        rows, kept = soft_nms(
+            block[labels == label],
+            method=method,
+            sigma=sigma,
+            iou_threshold=iou_threshold,
+            min_score=min_score,
+            offset=1.0,
+            merge_exponent=merge_exponent,
+            frozen_extras=True,
+        )
+        found.append(rows if stale_rows else rows[:kept])
+        kinds.append(np.full(len(found[-1]), label))
+    rows, labels = np.concatenate(found), np.concatenate(kinds)
+    if max_num is not None and len(rows) > max_num:
+        chosen = rows[:, 4] >= np.partition(rows[:, 4], -max_num)[-max_num]
+        rows, labels = rows[chosen], labels[chosen]
+    result = torch.from_numpy(rows).to(instances.bboxes)
+    extras = {name: result[:, 5 + place] for place, name in enumerate(names)}
+    return InstanceData(
+        bboxes=result[:, :4],
+        scores=result[:, 4],
+        labels=torch.from_numpy(labels).to(instances.labels),
+        **extras,
+    )

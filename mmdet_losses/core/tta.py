@@ -1,0 +1,58 @@
+"""Test-time augmentation on the maps of the views, before anything is decoded."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import ConfigDict
+from mmengine.model import BaseTTAModel
+from torch import Tensor, nn
+
+View = tuple[tuple[Tensor | None, ...], DetDataSample]
+"""Fields of the encoder's outputs for one image, and its sample."""
+
+
+class OutputsTTAModel(BaseTTAModel):
+    """Hands the outputs of all views of an image to ``merge_preds``, undecoded.
+
+    Args:
+        module: a ``SingleStageDetector`` with an ``EncodedDenseHead``.
+        tta_cfg: ``score_thr, nms, max_per_img`` over all views, see
+            :func:`~mmdet_losses.core.postprocess.postprocess`; default: the detector's
+            ``test_cfg``.
+        data_preprocessor: replaces the detector's own.
+    """
+
+    def __init__(
+        self,
+        module: dict | nn.Module,
+        tta_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+    ) -> None:
+        super().__init__(module, data_preprocessor)
+        self.tta_cfg = ConfigDict(tta_cfg) if tta_cfg else self.module.bbox_head.test_cfg
+
+    @torch.no_grad()
+    def test_step(self, data: dict) -> list[DetDataSample]:
+        """``inputs`` and ``data_samples`` as lists over views of lists over images."""
+        said = []
+        for inputs, samples in zip(data['inputs'], data['data_samples'], strict=True):
+            batch = dict(inputs=inputs, data_samples=samples)
+            prepared = self.module.data_preprocessor(batch, False)
+            outputs = self.module(**prepared, mode='tensor')
+            samples = prepared['data_samples']
+            said.append([(_image(outputs, i), sample) for i, sample in enumerate(samples)])
+        return self.merge_preds(list(zip(*said, strict=True)))
+
+    @abstractmethod
+    def merge_preds(self, data_samples_list: Sequence[Sequence[View]]) -> list[DetDataSample]:
+        """Views of each image to its first sample with ``pred_instances``."""
+
+
+def _image(outputs: tuple, index: int) -> tuple[Tensor | None, ...]:
+    """One image of a batch of outputs, without earlier stacks; branches that are None stay."""
+    fields = [each for each in outputs if each is None or isinstance(each, Tensor)]
+    return tuple(each if each is None else each[index : index + 1] for each in fields)

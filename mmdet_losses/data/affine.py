@@ -1,0 +1,159 @@
+"""The centre family's way from an image to the network's input: one affine map."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms.utils import cache_randomness
+from mmdet.structures.bbox import BaseBoxes
+
+from mmdet_losses.data.keypoints import settle_keypoints, swap_sides
+from mmdet_losses.ops import apply_affine, center_affine, compose_affine, mirror_affine
+from mmdet_losses.registry import TRANSFORMS
+
+Mode = Literal['fix', 'keep']
+
+
+@TRANSFORMS.register_module()
+class CenterAffine(BaseTransform):
+    r"""Warp image, boxes and keypoints by one map: image centre to canvas centre, isotropic.
+
+    The input geometry of the official CenterNet (objects as points) and CenterTrack.
+
+    Required keys: ``img``; where present also ``gt_bboxes``, ``gt_keypoints`` (n, J, 2) and
+    ``gt_keypoints_visible`` (n, J).
+
+    Modified keys: those, ``img_shape``. Added keys: ``scale_factor`` (w, h), ``border`` (top,
+    bottom, left, right of the perhaps mirrored image in the canvas; may be fractional or
+    outside), ``flip``, ``flip_direction`` and ``affine`` (2, 3). Put ``border`` and
+    ``scale_factor`` into the ``meta_keys`` of ``PackDetInputs``, and predictions return to image
+    pixels: :math:`x_{image} = (x - left) / scale`.
+
+    Convention:
+        'fix': the canvas has ``size``, and its width shows the longer side of the image, however
+        tall the canvas is. 'keep': the image keeps its scale in the middle of a canvas of
+        ``(side | 31) + 1`` pixels; a side that is a multiple of 32 already grows by 32.
+        Nothing is clipped: what an object outside the canvas means is the target encoder's
+        decision.
+
+    Args:
+        size: (w, h) of the canvas, mode 'fix'.
+        mode: see above.
+        pad: the number in ``(side | pad) + 1``, mode 'keep'; the official hourglass has 127 in
+            place of 31.
+        whole_pixels: in mode 'keep', shift the image by whole pixels, as the official test code
+            does; its training code does not.
+        scale_range: (low, high, step) of random scales, the high end left out, as official
+            training has it (0.6, 1.4, 0.1); ``None``: no random scale, the centre stays.
+        center_border: with a random scale, the random centre keeps this distance (halved until
+            it fits) from the borders of the image.
+        flip_prob: probability of mirroring left to right.
+        flip_pairs: pairs of joints that change places in a mirrored image; ``None``: those that
+            the data set gives (``flip_pairs`` in the results).
+        scale: in mode 'keep', first resize by this factor, as the official multi-scale test does;
+            sides are truncated.
+
+    Raises:
+        ValueError: an unknown mode, or random scales in mode 'keep', whose canvas is the image's.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int] = (512, 512),
+        mode: Mode = 'fix',
+        pad: int = 31,
+        whole_pixels: bool = True,
+        scale_range: tuple[float, float, float] | None = None,
+        center_border: int = 128,
+        flip_prob: float = 0.0,
+        flip_pairs: Sequence[tuple[int, int]] | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        if mode not in ('fix', 'keep'):
+            raise ValueError(f"mode={mode!r} is unknown; choose 'fix' or 'keep'.")
+        if mode == 'keep' and scale_range is not None:
+            raise ValueError("scale_range needs a canvas of fixed size; choose mode='fix'.")
+        self.size, self.mode, self.pad, self.whole_pixels = tuple(size), mode, pad, whole_pixels
+        self.scale_range, self.center_border = scale_range, center_border
+        if mode == 'fix' and scale != 1:
+            raise ValueError("scale resizes before a canvas grows around it; choose mode='keep'.")
+        self.flip_prob, self.flip_pairs, self.scale = flip_prob, flip_pairs, scale
+
+    @cache_randomness
+    def _draw(self, height: int, width: int) -> tuple[tuple[float, float], float, bool]:
+        """Centre in image pixels, factor on the scale, whether to mirror."""
+        center, factor = (width / 2, height / 2), 1.0
+        if self.scale_range is not None:
+            factor = random.choice(np.arange(*self.scale_range).tolist())
+            center = self._draw_within(width), self._draw_within(height)
+        return center, factor, random.random() < self.flip_prob
+
+    def _draw_within(self, side: int) -> float:
+        border = self.center_border
+        while side <= 2 * border:
+            border //= 2
+        return float(random.randrange(border, side - border))
+
+    def geometry(self, height: int, width: int) -> tuple[np.ndarray, tuple[int, int], bool]:
+        """(2, 3) map of the perhaps mirrored image, (h, w) of the canvas, whether to mirror."""
+        center, factor, flip = self._draw(height, width)
+        if flip:
+            center = width - 1 - center[0], center[1]
+        if self.mode == 'fix':
+            canvas = self.size[1], self.size[0]
+            matrix = center_affine(center, max(height, width) * factor, canvas)
+        else:
+            canvas = (height | self.pad) + 1, (width | self.pad) + 1
+            if self.whole_pixels:
+                center = width // 2, height // 2
+            matrix = center_affine(center, canvas[1], canvas)
+        return matrix, canvas, flip
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        height, width = (int(side * self.scale) for side in results['img'].shape[:2])
+        if (height, width) != results['img'].shape[:2]:
+            results['img'] = cv2.resize(results['img'], (width, height))
+        upright, canvas, flip = self.geometry(height, width)
+        matrix = compose_affine(upright, mirror_affine(width)) if flip else upright
+        results['img'] = cv2.warpAffine(
+            results['img'], matrix, (canvas[1], canvas[0]), flags=cv2.INTER_LINEAR
+        )
+        results['img_shape'] = results['img'].shape[:2]
+        factor, left, top = (float(upright[i]) for i in ((0, 0), (0, 2), (1, 2)))
+        matrix = compose_affine(matrix, np.diag((self.scale, self.scale, 1.0))[:2])
+        results['affine'] = matrix
+        results['scale_factor'] = (factor * self.scale, factor * self.scale)
+        results['border'] = (top, top + factor * height, left, left + factor * width)
+        results['flip'] = flip
+        results['flip_direction'] = 'horizontal' if flip else None
+        self._map_labels(results, matrix, flip)
+        return results
+
+    def _map_labels(self, results: dict, matrix: np.ndarray, flip: bool) -> None:
+        if 'gt_bboxes' in results:
+            boxes = results['gt_bboxes']
+            wrapped = isinstance(boxes, BaseBoxes)
+            mapped = apply_affine(boxes.tensor if wrapped else boxes, matrix)
+            if flip:
+                mapped = mapped[..., [2, 1, 0, 3]]
+            results['gt_bboxes'] = type(boxes)(mapped) if wrapped else mapped
+        if 'gt_keypoints' not in results:
+            return
+        if 'keypoint_frame' in results:
+            settle_keypoints(results)
+        results['gt_keypoints'] = apply_affine(results['gt_keypoints'], matrix)
+        if flip:
+            pairs = results.get('flip_pairs', ()) if self.flip_pairs is None else self.flip_pairs
+            swap_sides(results, pairs)
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(size={self.size}, mode={self.mode!r}, pad={self.pad}, '
+            f'scale={self.scale})'
+        )

@@ -1,0 +1,131 @@
+"""Boxes that no detector can learn from, taken out of the data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmdet.structures.bbox import BaseBoxes
+from mmengine.logging import print_log
+from numpy.typing import NDArray
+
+from mmdet_losses.registry import TRANSFORMS
+
+REASONS = ('not finite', 'inverted', 'of zero size', 'outside the picture', 'of unknown label')
+PER_OBJECT = (
+    'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_masks', 'gt_instances_ids',
+    'gt_keypoints', 'gt_keypoints_visible', 'gt_keypoints_ids',
+)  # fmt: skip
+
+
+class DataError(ValueError):
+    """Something is wrong with the data; the message is the whole sentence a user needs."""
+
+
+def box_faults(boxes: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.int64]:
+    """Why a box cannot be used.
+
+    Shape:
+        boxes: (n, 4) xyxy in pixels of a picture of ``size`` (h, w).
+        Returns (n,) indices into :data:`REASONS` (the first that applies), -1 for a good box.
+    """
+    x1, y1, x2, y2 = boxes.T
+    with np.errstate(invalid='ignore'):
+        faults = [
+            ~np.isfinite(boxes).all(1),
+            (x2 < x1) | (y2 < y1),
+            (x2 == x1) | (y2 == y1),
+            (x2 <= 0) | (y2 <= 0) | (x1 >= size[1]) | (y1 >= size[0]),
+        ]
+    return np.select(faults, range(len(faults)), default=-1)
+
+
+@TRANSFORMS.register_module()
+class CheckAnnotations(BaseTransform):
+    """Drop boxes that are not finite, inverted, of zero size or wholly outside the picture.
+
+    Belongs directly behind ``LoadAnnotations`` in a training pipeline. Says once per reason what
+    it dropped first, and counts the rest; the worker processes of a data loader share the counts.
+    Boxes that are partly outside stay as they are.
+
+    Required keys: ``img_shape``, ``gt_bboxes``; ``gt_bboxes_labels`` with ``num_classes``.
+    Modified keys: those of ``PER_OBJECT`` that are there.
+
+    Args:
+        num_classes: labels from here on, and below zero, are wrong; ``None``: not looked at.
+        wrong_labels: what to do about them. They mostly mean that the class list is not the one
+            of the annotation file, so the default stops.
+
+    Raises:
+        ValueError: ``wrong_labels`` is neither 'raise' nor 'drop'.
+        DataError: a wrong label, with ``wrong_labels='raise'``.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        wrong_labels: Literal['raise', 'drop'] = 'raise',
+    ) -> None:
+        if wrong_labels not in ('raise', 'drop'):
+            raise ValueError(f"wrong_labels={wrong_labels!r} is unknown; choose 'raise' or 'drop'.")
+        self.num_classes, self.wrong_labels = num_classes, wrong_labels
+        self._counts = torch.zeros(len(REASONS), dtype=torch.long).share_memory_()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Boxes dropped so far, by reason, over all workers (a box counts in every epoch)."""
+        return dict(zip(REASONS, self._counts.tolist(), strict=True))
+
+    def transform(self, results: dict) -> dict:
+        """Keep the good boxes and what belongs to them."""
+        boxes = results['gt_bboxes']
+        corners = boxes.tensor.numpy() if isinstance(boxes, BaseBoxes) else np.asarray(boxes)
+        faults = box_faults(corners, results['img_shape'])
+        if self.num_classes is not None:
+            labels = np.asarray(results['gt_bboxes_labels'])
+            wrong = (labels < 0) | (labels >= self.num_classes)
+            if wrong.any() and self.wrong_labels == 'raise':
+                raise DataError(
+                    f'{_picture(results)} has an object with label {labels[wrong][0]}, but there '
+                    f'are {self.num_classes} classes (labels 0 to {self.num_classes - 1}): correct '
+                    'the annotation, or num_classes and the class list in the config.'
+                )
+            faults = np.where((faults < 0) & wrong, REASONS.index('of unknown label'), faults)
+        if (faults >= 0).any():
+            self._report(results, corners, faults)
+            kept = np.flatnonzero(faults < 0)
+            results.update({key: results[key][kept] for key in PER_OBJECT if key in results})
+        return results
+
+    def _report(
+        self, results: dict, boxes: NDArray[np.floating], faults: NDArray[np.int64]
+    ) -> None:
+        for reason in np.unique(faults[faults >= 0]):
+            which = np.flatnonzero(faults == reason)
+            if self._counts[reason] == 0:
+                print_log(
+                    f'{_picture(results)} has a box {REASONS[reason]}, '
+                    f'{_numbers(boxes[which[0]])}: it is dropped, and so are all others like it, '
+                    'without another word.',
+                    logger='current',
+                    level=logging.WARNING,
+                )
+            self._counts[reason] += len(which)
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(num_classes={self.num_classes}, '
+            f'wrong_labels={self.wrong_labels!r})'
+        )
+
+
+def _picture(results: dict) -> str:
+    return str(results.get('img_path', f'picture {results.get("img_id", "without a name")}'))
+
+
+def _numbers(box: Sequence[float] | NDArray[np.floating]) -> str:
+    return f'[{", ".join(f"{value:g}" for value in box)}]'

@@ -1,0 +1,61 @@
+"""The keypoint detectors' colours in training: jitter, then lighting along the principal axes."""
+# ruff: noqa: NPY002 (MMEngine seeds the global generator of every worker)
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from mmdet_losses.registry import TRANSFORMS
+
+# Principal components of ImageNet's colours (Krizhevsky et al., 2012), pixels in [0, 1]: one
+# row per channel B, G, R, one column per component.
+EIGENVALUES = np.array([0.2141788, 0.01817699, 0.00341571])
+EIGENVECTORS = np.array(
+    [
+        [-0.58752847, -0.69563484, 0.41340352],
+        [-0.5832747, 0.00994535, -0.81221408],
+        [-0.56089297, 0.71832671, 0.41158938],
+    ]
+)
+
+
+@TRANSFORMS.register_module()
+class ColorJitterLighting(BaseTransform):
+    r"""Brightness, contrast and saturation in random order, then PCA lighting.
+
+    The colour augmentation of the official CornerNet, CornerNet-Lite and CenterNet codes.
+    MMDetection's ``PhotoMetricDistortion`` (SSD's) has other ranges, jitters the hue and has no
+    lighting, so it is not equal.
+
+    Each of the three blends the picture :math:`I` with a partner :math:`P`,
+    :math:`\alpha I + (1 - \alpha) P` with :math:`\alpha \sim U(1 - v, 1 + v)`: black (brightness),
+    the mean grey of the unchanged picture (contrast), its grey picture (saturation). Lighting adds
+    :math:`E (\lambda \odot a)`, :math:`a \sim N(0, s^2)`, to every pixel.
+
+    Required and modified key: ``img``, BGR in [0, 255]; becomes float32, not clipped.
+
+    Args:
+        variance: v.
+        lighting: s; 0 leaves lighting out.
+    """
+
+    def __init__(self, variance: float = 0.4, lighting: float = 0.1) -> None:
+        self.variance, self.lighting = variance, lighting
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        image = results['img'].astype(np.float32)
+        gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None]
+        for partner in np.random.permutation(3):
+            alpha = np.float32(1 + np.random.uniform(-self.variance, self.variance))
+            image *= alpha
+            if partner:
+                image += (1 - alpha) * (gray if partner == 1 else gray.mean())
+        shift = EIGENVECTORS @ (EIGENVALUES * np.random.normal(scale=self.lighting, size=3))
+        results['img'] = image + (255 * shift).astype(np.float32)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(variance={self.variance}, lighting={self.lighting})'

@@ -1,0 +1,128 @@
+"""Keypoints on their way from the annotation to the data sample."""
+
+from __future__ import annotations
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
+
+from mmdet_losses.data.clean import DataError
+from mmdet_losses.ops import apply_affine
+from mmdet_losses.registry import TRANSFORMS
+
+# Transforms (MMDetection's, one of ours) that move boxes and leave no homography_matrix behind.
+UNTRACED = (
+    'CachedMixUp', 'CachedMosaic', 'CopyPaste', 'Expand', 'MinIoURandomCrop', 'MixUp', 'Mosaic',
+    'RandomAffine', 'RandomCenterCropPad', 'RandomShift', 'ReferenceScaleCrop',
+)  # fmt: skip
+
+
+@TRANSFORMS.register_module()
+class LoadKeypointAnnotations(LoadAnnotations):
+    """Load boxes, labels and keypoints.
+
+    Required keys: ``instances``, each with ``keypoints`` (J, 3) of x, y, visibility, and
+    ``num_keypoints``, as :class:`~mmdet_losses.data.coco_keypoints.CocoKeypointDataset` gives
+    them. Added keys beside MMDetection's: ``gt_keypoints`` (n, J, 2) float32 in pixels,
+    ``gt_keypoints_visible`` (n, J) int64 of 0 (not labelled), 1 (labelled, hidden) or 2 (visible),
+    ``gt_instances_ids`` and ``gt_keypoints_ids`` (n,), by which rows stay together.
+
+    Convention:
+        MMDetection's ``Resize``, ``RandomFlip`` and ``RandomCrop`` do not know keypoints; they
+        leave a ``homography_matrix``, and :func:`settle_keypoints` lets the keypoints follow.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        results = super().transform(results)
+        shape = (-1, results['num_keypoints'], 3)
+        rows = [each['keypoints'] for each in results['instances']]
+        block = np.array(rows, np.float32).reshape(shape)
+        ids = np.arange(len(block))
+        results.update(
+            gt_keypoints=block[..., :2].copy(),
+            gt_keypoints_visible=block[..., 2].astype(np.int64),
+            gt_instances_ids=ids,
+            gt_keypoints_ids=ids.copy(),
+            keypoint_frame=_frame(results).copy(),
+        )
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackKeypointInputs(PackDetInputs):
+    """MMDetection's ``PackDetInputs`` that also packs ``keypoints`` and ``keypoints_visible``.
+
+    They become fields of ``gt_instances``: (n, J, 2) in pixels of the input and (n, J).
+    """
+
+    mapping_table = {
+        **PackDetInputs.mapping_table,
+        'gt_keypoints': 'keypoints',
+        'gt_keypoints_visible': 'keypoints_visible',
+    }
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        if 'gt_keypoints' in results:
+            settle_keypoints(results)
+        return super().transform(results)
+
+
+def settle_keypoints(results: dict) -> None:
+    """Let the keypoints follow what transforms have done to picture and boxes since last time.
+
+    Coordinates follow ``homography_matrix`` (3, 3), a mirrored picture (of negative determinant)
+    swaps the joints of ``flip_pairs``, and rows whose box was dropped go. Changes ``results``.
+
+    Raises:
+        DataError: there are other boxes than keypoints, and nothing tells which belong together.
+    """
+    kept = np.isin(results['gt_keypoints_ids'], results['gt_instances_ids'])
+    for key in ('gt_keypoints', 'gt_keypoints_visible', 'gt_keypoints_ids'):
+        results[key] = results[key][kept]
+    if len(results['gt_keypoints']) != len(results['gt_bboxes']):
+        raise DataError(
+            f'{len(results["gt_bboxes"])} boxes, but keypoints of {len(results["gt_keypoints"])} '
+            f'objects are left of {results.get("img_path", "a picture")}: a transform drops boxes '
+            'without their gt_instances_ids; use CenterAffine, Resize, RandomFlip or RandomCrop.'
+        )
+    frame = _frame(results)
+    since = frame @ np.linalg.inv(results['keypoint_frame'])
+    results['keypoint_frame'] = frame.copy()
+    if np.allclose(since, np.eye(3), rtol=0, atol=1e-9):
+        return
+    results['gt_keypoints'] = apply_affine(results['gt_keypoints'], since[:2])
+    if np.linalg.det(since[:2, :2]) < 0:
+        swap_sides(results, results.get('flip_pairs', ()))
+
+
+def swap_sides(results: dict, pairs: tuple[tuple[int, int], ...]) -> None:
+    """Exchange the joints of each pair: what was left is right in a mirrored picture."""
+    order = np.arange(results['gt_keypoints'].shape[1])
+    for left, right in pairs:
+        order[[left, right]] = right, left
+    for key in ('gt_keypoints', 'gt_keypoints_visible'):
+        if key in results:
+            results[key] = results[key][:, order]
+
+
+def check_traced(steps: list[BaseTransform]) -> None:
+    """Refuse transforms that would move the boxes and leave the keypoints behind.
+
+    Raises:
+        DataError: one of :data:`UNTRACED` is in the pipeline.
+    """
+    for step in steps:
+        for kind in type(step).__mro__:
+            if kind.__name__ in UNTRACED:
+                raise DataError(
+                    f'the pipeline has {type(step).__name__}, which moves boxes but not '
+                    'keypoints: use CenterAffine, Resize, RandomFlip or RandomCrop instead.'
+                )
+
+
+def _frame(results: dict) -> np.ndarray:
+    """(3, 3) float64: pixels of the loaded picture to pixels of the present one."""
+    frame = results.get('homography_matrix')
+    return np.eye(3) if frame is None else np.asarray(frame, np.float64)

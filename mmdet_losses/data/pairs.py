@@ -1,0 +1,204 @@
+"""Pairs of pictures: a frame, and the one that the tracker saw before it."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform, Compose
+from mmcv.transforms.utils import cache_randomness
+from mmdet.datasets.transforms import PackDetInputs
+
+from mmdet_losses.data.affine import CenterAffine
+from mmdet_losses.data.clean import DataError
+from mmdet_losses.ops import compose_affine
+from mmdet_losses.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class SamplePair(BaseTransform):
+    """From a video to one of its frames and its previous picture; the first step of a pipeline.
+
+    In training the item of a video data set becomes the frame that ``TrackImgSampler`` names
+    (without one, any) with a second frame in ``previous``: one of those whose ``frame_id`` differs
+    by an entry of ``gaps``, each as likely, or the frame itself where the video has none of them.
+    In a test there is one frame and no ``previous``: the detector remembers it.
+
+    Added keys: those of the frame, ``video_id``, ``previous`` (such a dict too) and ``frame_gap``
+    (frames from the previous one to this one, 0 for itself).
+
+    Args:
+        gaps: differences of ``frame_id``. The official recipes draw from (-2, -1, 0, 1, 2) (their
+            ``max_frame_dist`` 3), where 0 and :class:`PairAffine` simulate motion; single pictures
+            are (0,).
+
+    Raises:
+        ValueError: no gaps.
+    """
+
+    def __init__(self, gaps: Sequence[int] = (-2, -1, 0, 1, 2)) -> None:
+        if not gaps:
+            raise ValueError('SamplePair: gaps is empty; give at least one, such as gaps=(0,).')
+        self.gaps = tuple(gaps)
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        if 'images' not in results:
+            return self._single(results)
+        frames, video = results['images'], results['video_id']
+        place = results.get('key_frame_id')
+        frame = frames[random.randrange(len(frames)) if place is None else place]
+        by_id = {each['frame_id']: each for each in frames}
+        wanted = [frame['frame_id'] - gap for gap in self.gaps]
+        candidates = [by_id[number] for number in wanted if number in by_id]
+        previous = random.choice(candidates or [frame])
+        return {
+            **frame,
+            'video_id': video,
+            'previous': {**copy.deepcopy(previous), 'video_id': video},
+            'frame_gap': frame['frame_id'] - previous['frame_id'],
+        }
+
+    @staticmethod
+    def _single(results: dict) -> dict:
+        """The only frame of a test item, whose values are lists."""
+        count = len(results['img_path'])
+        if count != 1:
+            raise DataError(
+                f'a test item holds {count} frames, but they are tracked one by one: give the data '
+                "loader sampler=dict(type='TrackImgSampler')."
+            )
+        return {key: value[0] for key, value in results.items()}
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(gaps={self.gaps})'
+
+
+@TRANSFORMS.register_module()
+class WithPrevious(BaseTransform):
+    """Apply transforms to the picture and, with random numbers of its own, to the previous one.
+
+    Args:
+        transforms: configs.
+    """
+
+    def __init__(self, transforms: Sequence[dict]) -> None:
+        self.transforms = Compose([TRANSFORMS.build(each) for each in transforms])
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        previous = results.pop('previous', None)
+        results = self.transforms(results)
+        if previous is not None:
+            results['previous'] = self.transforms(previous)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({self.transforms})'
+
+
+@TRANSFORMS.register_module()
+class PairAffine(CenterAffine):
+    r"""``CenterAffine`` of a picture and its previous one.
+
+    Two frames of a video get the same map. A picture that is its own previous one (``frame_gap``
+    0) gets another one, as if it had moved: the map of the picture, then a shift by normal numbers
+    times ``shift`` canvas widths, at most ``2 * shift``, then a zoom about the canvas centre by
+    one over ``1 + zoom * normal``, bounded to ``1 ± zoom``.
+
+    Args:
+        *args, **kwargs: of :class:`~mmdet_losses.data.affine.CenterAffine`.
+        shift, zoom: see above; the official pre-training on single pictures has 0.05 and 0.05,
+            the recipes for videos 0, with which a frame that is its own previous one stands still.
+    """
+
+    def __init__(self, *args: Any, shift: float = 0.0, zoom: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.shift, self.zoom = shift, zoom
+
+    @cache_randomness
+    def _move(self) -> tuple[float, float, float]:
+        """Shift in x and y in canvas widths, zoom."""
+        x, y, zoom = (random.gauss(0, 1) for _ in range(3))
+        bound = 2 * self.shift
+        x, y = (min(max(self.shift * each, -bound), bound) for each in (x, y))
+        return x, y, min(max(1 + self.zoom * zoom, 1 - self.zoom), 1 + self.zoom)
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        previous = results.pop('previous', None)
+        results = super().transform(results)
+        if previous is None:
+            return results
+        matrix, (height, width) = results['affine'], results['img_shape']
+        if results.get('frame_gap', 1) == 0:
+            matrix = compose_affine(self._motion(height, width), matrix)
+        previous['img'] = cv2.warpAffine(
+            previous['img'], matrix, (width, height), flags=cv2.INTER_LINEAR
+        )
+        previous['img_shape'] = previous['img'].shape[:2]
+        self._map_labels(previous, matrix, results['flip'])
+        results['previous'] = previous
+        return results
+
+    def _motion(self, height: int, width: int) -> np.ndarray:
+        """(2, 3) canvas of the picture to canvas of its moved self."""
+        x, y, zoom = self._move()
+        left = (1 - 1 / zoom) * width / 2 - x * width / zoom
+        top = (1 - 1 / zoom) * height / 2 - y * width / zoom
+        return np.array([[1 / zoom, 0, left], [0, 1 / zoom, top]])
+
+
+@TRANSFORMS.register_module()
+class PackPairInputs(PackDetInputs):
+    """``PackDetInputs`` for a picture and its previous one.
+
+    Beside ``inputs`` and ``data_samples`` there is ``previous``, the other picture (3, h, w), and
+    the data sample has ``previous``, a data sample with its ``gt_instances`` and
+    ``ignored_instances``. Instances have ``instances_ids``.
+
+    Args:
+        meta_keys: of ``PackDetInputs``; what tells the detector where a frame belongs is among the
+            defaults.
+
+    Raises:
+        DataError: the two pictures differ in size.
+    """
+
+    mapping_table = {**PackDetInputs.mapping_table, 'gt_instances_ids': 'instances_ids'}
+
+    def __init__(
+        self,
+        meta_keys: Sequence[str] = (
+            'img_id',
+            'img_path',
+            'ori_shape',
+            'img_shape',
+            'scale_factor',
+            'border',
+            'video_id',
+            'frame_id',
+        ),
+    ) -> None:
+        super().__init__(meta_keys=tuple(meta_keys))
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        previous = results.pop('previous', None)
+        packed = super().transform(results)
+        if previous is not None:
+            other = super().transform(previous)
+            if other['inputs'].shape != packed['inputs'].shape:
+                sizes = (tuple(each['inputs'].shape[1:]) for each in (packed, other))
+                raise DataError(
+                    f'{results["img_path"]} and its previous picture {previous["img_path"]} have '
+                    f'{" and ".join(map(str, sizes))} pixels (h, w): frames of one video must have '
+                    'one size, and PairAffine or WithPrevious must move both.'
+                )
+            packed['previous'] = other['inputs']
+            packed['data_samples'].previous = other['data_samples']
+        return packed

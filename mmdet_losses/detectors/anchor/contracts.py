@@ -1,0 +1,64 @@
+"""What the networks of the anchor family say, and what they should have said.
+
+B images, C classes, A anchors a cell, (H, W) size of a map; maps fine to coarse.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class SSDOutputs(NamedTuple):
+    """Softmax logits with the background as last class C, and encoded boxes."""
+
+    cls: tuple[Tensor, ...]
+    """(B, A * (C + 1), H, W) each, anchor-major; A differs between levels."""
+    box: tuple[Tensor, ...]
+    """(B, A * 4, H, W) each, anchor-major."""
+
+
+class RetinaNetOutputs(NamedTuple):
+    """Sigmoid logits and encoded boxes."""
+
+    cls: tuple[Tensor, ...]
+    """(B, A * C, H, W) each, anchor-major."""
+    box: tuple[Tensor, ...]
+    """(B, A * 4, H, W) each, anchor-major."""
+
+
+class SSDTargets(NamedTuple):
+    """One entry a prior; P priors in the order level, anchor, row, column."""
+
+    labels: Tensor
+    """(B, P) int64 in 0 ... C; C is the background."""
+    box: Tensor
+    """(B, P, 4) encoded against the best object, positive or not; zero without objects."""
+    mask: Tensor
+    """(B, P) bool, the positives."""
+    shapes: tuple[tuple[int, int, int], ...]
+    """(A, H, W) of each level."""
+    num_pos: Tensor
+    """Positive priors in the batch, float32 scalar."""
+    num_dropped: Tensor
+    """Annotations left out (not finite, empty, outside, bad label), float32 scalar."""
+
+
+class RetinaNetTargets(NamedTuple):
+    """One entry an anchor; P anchors in the order level, anchor, row, column."""
+
+    labels: Tensor
+    """(B, P) int64 in 0 ... C; C is the background."""
+    box: Tensor
+    """(B, P, 4) encoded, zero where not positive."""
+    mask: Tensor
+    """(B, P) bool, the positives."""
+    counted: Tensor
+    """(B, P) bool, positives and negatives; the rest is ignored."""
+    shapes: tuple[tuple[int, int, int], ...]
+    """(A, H, W) of each level."""
+    num_pos: Tensor
+    """Positive anchors in the batch, float32 scalar."""
+    num_dropped: Tensor
+    """Annotations left out (not finite, empty, outside, bad label), float32 scalar."""

@@ -1,0 +1,165 @@
+"""What the networks of the centre family say, and what they should have said.
+
+B images, C classes, M object slots, (H, W) size of the output map; sizes, offsets and
+displacements are in cells of that map. Heat maps are logits.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from mmdet_losses.ops import Splats
+
+
+class CenterNetPointsOutputs(NamedTuple):
+    """Objects as points, one stack of the network; see ``core.types.stacks`` for ``earlier``."""
+
+    heatmap: Tensor
+    """(B, C, H, W) logits of object centres."""
+    size: Tensor
+    """(B, 2, H, W) width and height; (B, 2C, H, W) where sizes are class-specific."""
+    offset: Tensor | None
+    """(B, 2, H, W) centre minus integer cell, x and y; None without that branch."""
+    earlier: tuple[CenterNetPointsOutputs, ...] = ()
+
+
+class CenterNetPoseOutputs(NamedTuple):
+    """Persons and their K keypoints, one stack of the network."""
+
+    heatmap: Tensor
+    """(B, C, H, W) logits of person centres."""
+    size: Tensor
+    """(B, 2, H, W) width and height."""
+    keypoints: Tensor
+    """(B, 2K, H, W) keypoint minus integer cell of the centre; x and y of each keypoint in turn."""
+    offset: Tensor | None
+    """(B, 2, H, W) centre minus integer cell, x and y; None without that branch."""
+    keypoint_heatmap: Tensor | None
+    """(B, K, H, W) logits of keypoints; None without that branch."""
+    keypoint_offset: Tensor | None
+    """(B, 2, H, W) keypoint minus its integer cell, for all keypoints; None without that branch."""
+    earlier: tuple[CenterNetPoseOutputs, ...] = ()
+
+
+class CenterTrackOutputs(NamedTuple):
+    """Objects as points and where they came from, one stack of the network."""
+
+    heatmap: Tensor
+    """(B, C, H, W) logits of object centres."""
+    size: Tensor
+    """(B, 2, H, W) width and height."""
+    offset: Tensor | None
+    """(B, 2, H, W) centre minus integer cell, x and y; None without that branch."""
+    tracking: Tensor | None
+    """(B, 2, H, W) centre in the previous picture minus integer cell, x and y; None without that
+    branch."""
+    ltrb_amodal: Tensor | None = None
+    """(B, 4, H, W) edges of the unclipped box minus integer cell, left, top, right, bottom; None
+    without that branch."""
+    ltrb: Tensor | None = None
+    """(B, 4, H, W) the same edges of the box clipped to the picture; None without that branch."""
+    earlier: tuple[CenterTrackOutputs, ...] = ()
+
+
+class DenseSize(NamedTuple):
+    """A size for every cell, the option ``size_target='dense'``."""
+
+    size: Tensor
+    """(B, 2, H, W)."""
+    weight: Tensor
+    """(B, 2, H, W) in [0, 1]: the heat map's maximum over classes."""
+
+
+class CenterNetPointsTargets(NamedTuple):
+    """Row m of image b is its annotation m; rows where ``mask`` is false are zero."""
+
+    heatmap: Splats
+    index: Tensor
+    """(B, M) int64 cell of the centre, y * W + x."""
+    labels: Tensor
+    """(B, M) int64."""
+    size: Tensor
+    """(B, M, 2) width and height of the clipped box."""
+    offset: Tensor
+    """(B, M, 2) centre minus integer cell."""
+    mask: Tensor
+    """(B, M) bool."""
+    num_pos: Tensor
+    """Objects in the batch, float32 scalar."""
+    num_dropped: Tensor
+    """Annotations without a target (not finite, empty, outside, bad label), float32 scalar."""
+    dense_size: DenseSize | None = None
+
+
+class DenseKeypoints(NamedTuple):
+    """Keypoints for every cell near a person, the option ``keypoint_target='dense'``."""
+
+    keypoints: Tensor
+    """(B, 2K, H, W) keypoint minus cell."""
+    weight: Tensor
+    """(B, 2K, H, W) in [0, 1]: the Gaussians of the persons that have the keypoint."""
+
+
+class CenterNetPoseTargets(NamedTuple):
+    """Row m of image b is its person m; unused rows are zero.
+
+    Rows of keypoints: m * K + k is keypoint k of person m.
+    """
+
+    heatmap: Splats
+    index: Tensor
+    """(B, M) int64 cell of the centre, y * W + x."""
+    labels: Tensor
+    """(B, M) int64."""
+    size: Tensor
+    """(B, M, 2) width and height of the clipped box."""
+    offset: Tensor
+    """(B, M, 2) centre minus integer cell."""
+    mask: Tensor
+    """(B, M) bool; false also for persons without a labelled keypoint."""
+    keypoints: Tensor
+    """(B, M, 2K) keypoint minus integer cell of the centre."""
+    keypoint_mask: Tensor
+    """(B, M, K) bool: labelled and on the map."""
+    keypoint_heatmap: Splats
+    keypoint_index: Tensor
+    """(B, M * K) int64 cell of the keypoint."""
+    keypoint_offset: Tensor
+    """(B, M * K, 2) keypoint minus its integer cell."""
+    num_pos: Tensor
+    """Persons in the batch, float32 scalar."""
+    num_dropped: Tensor
+    """Annotations without a target, float32 scalar."""
+    dense_keypoints: DenseKeypoints | None = None
+
+
+class CenterTrackTargets(NamedTuple):
+    """Row m of image b is its annotation m; rows where ``mask`` is false are zero."""
+
+    heatmap: Splats
+    index: Tensor
+    """(B, M) int64 cell of the centre, y * W + x."""
+    labels: Tensor
+    """(B, M) int64."""
+    size: Tensor
+    """(B, M, 2) width and height of the clipped box."""
+    offset: Tensor
+    """(B, M, 2) centre minus integer cell."""
+    tracking: Tensor
+    """(B, M, 2) centre in the previous picture minus integer cell; zero where it is unknown."""
+    ltrb_amodal: Tensor
+    """(B, M, 4) edges of the unclipped box minus integer cell."""
+    ltrb: Tensor
+    """(B, M, 4) edges of the clipped box minus integer cell."""
+    mask: Tensor
+    """(B, M) bool."""
+    tracking_mask: Tensor
+    """(B, M) bool: ``mask``, and the object was there in the previous picture."""
+    ignore: Tensor | None
+    """(B, C, H, W) bool, cells that are no negatives; None without ignored regions."""
+    num_pos: Tensor
+    """Objects in the batch, float32 scalar."""
+    num_dropped: Tensor
+    """Annotations without a target that are no ignored regions, float32 scalar."""

@@ -1,0 +1,62 @@
+"""How a network input shows an image: whole, mirrored, resized, on a canvas."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from mmdet_losses.core import Size
+from mmdet_losses.ops import clip_boxes, crop_window, mirror_boxes, scale_boxes
+
+
+class View(NamedTuple):
+    """The way from cells of a map to pixels of an image; by default the input is the image."""
+
+    input_size: Size
+    """(h, w) of the network input."""
+    resized_size: Size | None = None
+    """(h, w) of the resized image inside the input; None: all of it."""
+    border: tuple[float, float] = (0, 0)
+    """Pixels above and left of the image."""
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Resized over original width and height."""
+    flipped: bool = False
+    """The input is mirrored left to right."""
+
+    def to_resized(self, points: Tensor, feat_size: Size) -> Tensor:
+        """(..., 2n) x, y pairs in cells of a (H, W) map to pixels of the resized image."""
+        height, width = feat_size
+        if self.flipped:
+            points = mirror_boxes(points, width)
+        points = scale_boxes(points, self.input_size[1] / width, self.input_size[0] / height)
+        shift = points.new_tensor([self.border[1], self.border[0]])
+        return points - shift.repeat(points.shape[-1] // 2)
+
+    def to_image(self, boxes: Tensor, feat_size: Size) -> Tensor:
+        """Boxes (..., 4) in cells to pixels of the original image, clipped to it."""
+        height, width = self.resized_size or self.input_size
+        return self.from_resized(clip_boxes(self.to_resized(boxes, feat_size), width, height))
+
+    def from_resized(self, points: Tensor) -> Tensor:
+        """(..., 2n) x, y pairs in pixels of the resized image to pixels of the original."""
+        return points / points.new_tensor(self.scale).repeat(points.shape[-1] // 2)
+
+    def shows(self, boxes: Tensor, feat_size: Size, margin: float) -> Tensor:
+        """(...) whether boxes (..., 4) in cells overlap the resized image widened by a margin."""
+        height, width = self.resized_size or self.input_size
+        boxes = self.to_resized(boxes, feat_size)
+        last = boxes.new_tensor([width + margin, height + margin])
+        return (boxes[..., :2] > -margin).all(-1) & (boxes[..., 2:] < last).all(-1)
+
+
+def canvas_view(image_size: Size, scale: float = 1.0, flipped: bool = False) -> View:
+    """CornerNet's test input: the resized image centred on a canvas of (h | 127, w | 127) pixels.
+
+    An odd canvas that the image fills loses the image's last row or column, as officially.
+    """
+    resized = int(image_size[0] * scale), int(image_size[1] * scale)
+    canvas = resized[0] | 127, resized[1] | 127
+    window = crop_window((resized[1] // 2, resized[0] // 2), canvas, resized)
+    left, top = window.filled[:2]
+    return View(canvas, resized, (top, left), (scale, scale), flipped)

@@ -1,0 +1,56 @@
+"""One cell: YOLOv1, v2, v3, v4 and Scaled-YOLOv4."""
+
+from mmdet_losses.detectors.yolo.contracts import (
+    GridTargets,
+    ScaledYOLOV4Outputs,
+    ScaledYOLOV4Targets,
+    YOLOV1Outputs,
+    YOLOV1Targets,
+    YOLOV2Outputs,
+    YOLOV3Outputs,
+    YOLOV4Outputs,
+)
+from mmdet_losses.detectors.yolo.darknet_encoder import (
+    YOLOV2TargetEncoder,
+    YOLOV3TargetEncoder,
+    YOLOV4TargetEncoder,
+)
+from mmdet_losses.detectors.yolo.darknet_loss import YOLOV3Loss, YOLOV4Loss
+from mmdet_losses.detectors.yolo.predictors import (
+    ScaledYOLOV4Predictor,
+    YOLOV1Predictor,
+    YOLOV2Predictor,
+    YOLOV3Predictor,
+    YOLOV4Predictor,
+)
+from mmdet_losses.detectors.yolo.scaled_encoder import ScaledYOLOV4TargetEncoder
+from mmdet_losses.detectors.yolo.scaled_loss import ScaledYOLOV4Loss
+from mmdet_losses.detectors.yolo.v1_encoder import YOLOV1TargetEncoder
+from mmdet_losses.detectors.yolo.v1_loss import YOLOV1Loss
+from mmdet_losses.detectors.yolo.v2_loss import YOLOV2Loss
+
+__all__ = [
+    'GridTargets',
+    'ScaledYOLOV4Loss',
+    'ScaledYOLOV4Outputs',
+    'ScaledYOLOV4Predictor',
+    'ScaledYOLOV4TargetEncoder',
+    'ScaledYOLOV4Targets',
+    'YOLOV1Loss',
+    'YOLOV1Outputs',
+    'YOLOV1Predictor',
+    'YOLOV1TargetEncoder',
+    'YOLOV1Targets',
+    'YOLOV2Loss',
+    'YOLOV2Outputs',
+    'YOLOV2Predictor',
+    'YOLOV2TargetEncoder',
+    'YOLOV3Loss',
+    'YOLOV3Outputs',
+    'YOLOV3Predictor',
+    'YOLOV3TargetEncoder',
+    'YOLOV4Loss',
+    'YOLOV4Outputs',
+    'YOLOV4Predictor',
+    'YOLOV4TargetEncoder',
+]

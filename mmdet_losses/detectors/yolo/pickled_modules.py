@@ -1,0 +1,78 @@
+"""Tensors of a pickled network, without the code that defined it and without running any.
+
+Scaled-YOLOv4 saved whole modules, which load only where its classes import. Here every class of
+the file becomes an empty one, so nothing of the file is executed, and the tensors keep their names.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_HARMLESS = {
+    ('collections', 'OrderedDict'),
+    ('torch', 'Size'),
+    ('torch', 'device'),
+    ('torch._utils', '_rebuild_parameter'),
+    ('torch._utils', '_rebuild_tensor_v2'),
+    ('builtins', 'set'),
+    ('__builtin__', 'set'),
+}
+
+
+class _Empty(nn.Module):
+    """Stands for any class or function of the file."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):
+            super().__setstate__(state)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds tensors and containers; everything else becomes :class:`_Empty`."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _HARMLESS or (module == 'torch' and name.endswith('Storage')):
+            return super().find_class(module, name)
+        return type(name, (_Empty,), {})
+
+
+def read_pickled_module(path: Path | str, entry: str = 'model') -> dict[str, Tensor]:
+    """State dict of the network pickled in a file.
+
+    Args:
+        path: the checkpoint.
+        entry: its key, where the file holds a dict.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file does not unpickle, or has no network under ``entry``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
+    reader = SimpleNamespace(__name__='inert', Unpickler=_Unpickler, load=_load)
+    try:
+        content = torch.load(path, map_location='cpu', pickle_module=reader, weights_only=False)
+    except Exception as error:  # a damaged file raises many kinds of errors
+        raise ValueError(f'{path} does not load as a PyTorch checkpoint ({error}).') from error
+    network = content.get(entry) if isinstance(content, dict) else content
+    if not isinstance(network, nn.Module) or not network.state_dict():
+        raise ValueError(
+            f'{path} has no network under {entry!r}; name the entry that holds it, or convert a '
+            'plain state dict.'
+        )
+    return OrderedDict((key, value.detach()) for key, value in network.state_dict().items())
+
+
+def _load(file: Any, **kwargs: Any) -> Any:
+    return _Unpickler(file, **kwargs).load()

@@ -1,0 +1,252 @@
+"""From feature maps to raw grids: the last layers of YOLOv1, v2, v3, v4 and Scaled-YOLOv4."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmdet_losses.detectors.yolo.contracts import (
+    ScaledYOLOV4Outputs,
+    YOLOV1Outputs,
+    YOLOV2Outputs,
+    YOLOV3Outputs,
+    YOLOV4Outputs,
+)
+from mmdet_losses.networks.darknet_layers import BATCH_NORM, LEAKY, MISH, conv_module
+from mmdet_losses.registry import MODELS
+
+
+@MODELS.register_module()
+class YOLOV1Predictor(BaseModule):
+    """A layer over the whole map, dropout, and a connected layer that writes every cell at once.
+
+    Shape:
+        feats: one (B, in_channels, H, W) with ``(H, W) == feat_size``.
+        Returns :class:`YOLOV1Outputs` on a grid of ``side`` x ``side`` cells.
+
+    Convention:
+        The flat vector is darknet's: all class scores cell by cell, then all confidences, then
+        all boxes. The official network has three boxes a cell and a locally connected layer of 256
+        channels; the paper has two boxes and ``hidden='connected'`` with 4096 units. Both read the
+        map through a connected layer with weights of its own for every cell, which takes pictures
+        by the ten thousand; ``hidden='shared'`` has the same weights in all cells, for fewer.
+
+    Args:
+        num_classes: classes.
+        in_channels: channels of the map.
+        feat_size: (H, W) of the map; (7, 7) for 448 x 448 images. The weights depend on it, and
+            ``hidden='shared'`` wants (side, side).
+        side: cells along each side of the grid.
+        num_boxes: boxes a cell.
+        hidden: ``'local'`` (own weights in every cell), ``'connected'``, or ``'shared'``: a 3x3
+            and a 1x1 convolution.
+        hidden_channels: channels of the local or shared layer, or units of the connected one.
+        dropout: probability, in training, of dropping a hidden value.
+
+    Raises:
+        ValueError: ``hidden`` is none of these, or the map of shared weights is not the grid.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 20,
+        in_channels: int = 1024,
+        feat_size: tuple[int, int] = (7, 7),
+        side: int = 7,
+        num_boxes: int = 3,
+        hidden: str = 'local',
+        hidden_channels: int = 256,
+        dropout: float = 0.5,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.num_classes, self.side, self.num_boxes = num_classes, side, num_boxes
+        cells = feat_size[0] * feat_size[1]
+        if hidden == 'local':
+            layer = MODELS.build(
+                dict(
+                    type='LocallyConnected2d',
+                    in_channels=in_channels,
+                    out_channels=hidden_channels,
+                    feat_size=feat_size,
+                )
+            )
+            self.hidden, width = nn.Sequential(layer), hidden_channels * cells
+        elif hidden == 'connected':
+            linear = nn.Linear(in_channels * cells, hidden_channels)
+            self.hidden, width = nn.Sequential(nn.Flatten(), linear), hidden_channels
+        elif hidden == 'shared':
+            if tuple(feat_size) != (side, side):
+                raise ValueError(
+                    f"feat_size={tuple(feat_size)} with hidden='shared' has no cell of its own for "
+                    f'each of {side} x {side}; give both the same size.'
+                )
+            layer = conv_module(in_channels, hidden_channels, 3, norm_cfg=BATCH_NORM, act_cfg=None)
+            self.hidden = nn.Sequential(layer)
+        else:
+            raise ValueError(f"`hidden` is {hidden!r}; choose 'local', 'connected' or 'shared'.")
+        self.act = nn.LeakyReLU(LEAKY['negative_slope'])
+        self.dropout = nn.Dropout(dropout)
+        values = num_classes + 5 * num_boxes
+        if hidden == 'shared':
+            self.output = nn.Conv2d(hidden_channels, values, 1)
+        else:
+            self.output = nn.Linear(width, side * side * values)
+
+    def forward(self, feats: tuple[Tensor, ...]) -> YOLOV1Outputs:
+        """The last map (B, C, S, S) to the vector of darknet's detection layer, taken apart."""
+        hidden = self.dropout(self.act(self.hidden(feats[-1])))
+        if isinstance(self.output, nn.Conv2d):
+            boxes = self.num_boxes
+            cls, conf, box = self.output(hidden).split([self.num_classes, boxes, 4 * boxes], dim=1)
+            return YOLOV1Outputs(cls, conf, box.unflatten(1, (boxes, 4)))
+        vector = self.output(hidden.flatten(1))
+        side, boxes = self.side, self.num_boxes
+        cls, conf, box = vector.split(
+            [side * side * size for size in (self.num_classes, boxes, 4 * boxes)], dim=1
+        )
+        return YOLOV1Outputs(
+            cls.reshape(-1, side, side, self.num_classes).permute(0, 3, 1, 2),
+            conf.reshape(-1, side, side, boxes).permute(0, 3, 1, 2),
+            box.reshape(-1, side, side, boxes, 4).permute(0, 3, 4, 1, 2),
+        )
+
+
+@MODELS.register_module()
+class YOLOV2Predictor(BaseModule):
+    """One 1x1 convolution over one map.
+
+    Shape:
+        feats: one (B, in_channels, H, W). Returns :class:`YOLOV2Outputs`, one level.
+
+    Args:
+        num_classes: classes C.
+        in_channels: channels of the map.
+        num_anchors: anchors a cell.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 80,
+        in_channels: int = 1024,
+        num_anchors: int = 5,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.pred = _last_conv(in_channels, num_anchors, num_classes, None)
+
+    def forward(self, feats: tuple[Tensor, ...]) -> YOLOV2Outputs:
+        return YOLOV2Outputs((self.pred(feats[-1]),))
+
+
+class _Level(BaseModule):
+    """A 3x3 convolution that doubles the channels, then the 1x1 that predicts."""
+
+    def __init__(
+        self, channels: int, anchors: int, classes: int, stride: int | None, **cfg: Any
+    ) -> None:
+        super().__init__()
+        self.conv = conv_module(channels, 2 * channels, 3, **cfg)
+        self.pred = _last_conv(2 * channels, anchors, classes, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pred(self.conv(x))
+
+
+def _last_conv(channels: int, anchors: int, classes: int, stride: int | None) -> nn.Conv2d:
+    """The 1x1 that predicts; with a stride its biases start at the prior of objects."""
+    conv = nn.Conv2d(channels, anchors * (5 + classes), 1)
+    nn.init.normal_(conv.weight, std=0.01)
+    bias = torch.zeros(anchors, 5 + classes)
+    if stride is not None:
+        bias[:, 4] = math.log(8 / (640 / stride) ** 2)
+        bias[:, 5:] = math.log(0.6 / (classes - 0.99))
+    conv.bias.data = bias.flatten()
+    return conv
+
+
+class _GridPredictor(BaseModule):
+    """One 3x3 and one 1x1 convolution for each map; subclasses name the outputs.
+
+    Args:
+        num_classes: classes C.
+        in_channels: channels of each map, in the order of the maps.
+        num_anchors: anchors a cell.
+        strides: where given, biases start where eight objects on a 640 x 640 image, spread over
+            the classes, would put them, which calms the first iterations; darknet starts at zero.
+        norm_cfg: batch norm of the 3x3 convolutions.
+        act_cfg: their activation; None for the one of the paper.
+
+    Raises:
+        ValueError: as many strides as maps are needed.
+    """
+
+    outputs_type: type[tuple]
+    act_cfg: dict[str, Any] = LEAKY
+
+    def __init__(
+        self,
+        num_classes: int = 80,
+        in_channels: Sequence[int] = (128, 256, 512),
+        num_anchors: int = 3,
+        strides: Sequence[int] | None = None,
+        norm_cfg: dict[str, Any] | None = BATCH_NORM,
+        act_cfg: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        starts = list(strides or [None] * len(in_channels))
+        if len(starts) != len(in_channels):
+            raise ValueError(
+                f'`strides` has {len(starts)} entries for {len(in_channels)} maps; give one each.'
+            )
+        cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg or self.act_cfg)
+        self.levels = nn.ModuleList(
+            _Level(channels, num_anchors, num_classes, stride, **cfg)
+            for channels, stride in zip(in_channels, starts, strict=True)
+        )
+
+    def forward(self, feats: tuple[Tensor, ...]) -> tuple:
+        maps = (level(x) for level, x in zip(self.levels, feats, strict=True))
+        return self.outputs_type(tuple(maps))
+
+
+@MODELS.register_module()
+class YOLOV3Predictor(_GridPredictor):
+    """YOLOv3's heads, in the order in which MMDetection's ``YOLOV3Neck`` returns its maps.
+
+    Shape:
+        feats: (B, in_channels[i], H, W) each, coarse to fine: ``in_channels=(512, 256, 128)``.
+        Returns :class:`YOLOV3Outputs`.
+    """
+
+    outputs_type = YOLOV3Outputs
+
+
+@MODELS.register_module()
+class YOLOV4Predictor(_GridPredictor):
+    """YOLOv4's heads, one per map of ``YOLOV4Neck``.
+
+    Shape:
+        feats: (B, in_channels[i], H, W) each, fine to coarse. Returns :class:`YOLOV4Outputs`.
+    """
+
+    outputs_type = YOLOV4Outputs
+
+
+@MODELS.register_module()
+class ScaledYOLOV4Predictor(_GridPredictor):
+    """Scaled-YOLOv4's heads, one per map of ``ScaledYOLOV4Neck``.
+
+    Shape:
+        feats: (B, in_channels[i], H, W) each, fine to coarse. Returns
+        :class:`ScaledYOLOV4Outputs`.
+    """
+
+    outputs_type = ScaledYOLOV4Outputs
+    act_cfg = MISH

@@ -1,0 +1,126 @@
+"""Target encoder of YOLOv1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_losses.core import Size, TargetEncoder, pad_instances
+from mmdet_losses.detectors.yolo.contracts import YOLOV1Outputs, YOLOV1Targets
+from mmdet_losses.detectors.yolo.darknet_encoder import darknet_truth
+from mmdet_losses.detectors.yolo.maps import best_pairs, cell_corners, put_cells
+from mmdet_losses.ops import boxes_around, constant, promote
+from mmdet_losses.registry import TASK_UTILS
+
+SMALLEST = 0.001
+"""Fraction of the image; darknet's loader leaves out narrower and lower boxes."""
+
+
+@TASK_UTILS.register_module()
+class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
+    r"""One object a cell: class, centre inside the cell, size as a fraction of the image.
+
+    Redmon et al., *You Only Look Once*, section 2.
+
+    Convention:
+        Boxes are clipped to the image. Of several objects in a cell the first annotation has it.
+        With ``square_root`` the network says the square roots of width and height.
+
+    Args:
+        num_classes: C.
+        num_boxes: boxes a cell, for :meth:`ideal_outputs`.
+        square_root: see above.
+        softmax: class scores are the softmax of what the network says, as
+            :class:`~mmdet_losses.detectors.yolo.v1_loss.YOLOV1Loss` with ``softmax`` trains it.
+        score_thr: scores that decode to a box exceed it.
+        topk: best (box, class) pairs that leave :meth:`decode`; None keeps all.
+    """
+
+    outputs_type = YOLOV1Outputs
+
+    def __init__(
+        self,
+        num_classes: int,
+        num_boxes: int = 2,
+        square_root: bool = True,
+        score_thr: float = 0.005,
+        topk: int | None = 1000,
+        softmax: bool = False,
+    ) -> None:
+        self.num_classes, self.num_boxes, self.square_root = num_classes, num_boxes, square_root
+        self.score_thr, self.topk, self.softmax = score_thr, topk, softmax
+
+    def encode(
+        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+    ) -> YOLOV1Targets:
+        """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
+        height, width = feat_sizes[0]
+        padded = pad_instances(gt_instances)
+        smallest = (SMALLEST * img_size[0], SMALLEST * img_size[1])
+        boxes, labels, mask = darknet_truth(padded, img_size, self.num_classes, smallest)
+        scaled = boxes[..., :2] * constant([width, height], boxes)
+        cell = torch.minimum(scaled.floor(), constant([width - 1, height - 1], boxes))
+        index = (cell[..., 1] * width + cell[..., 0]).long()
+        slots = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+        cells = height * width
+        target = torch.where(mask, index, cells)
+        first = slots.new_full((len(mask), cells + 1), mask.shape[1])
+        first = first.scatter_reduce(1, target, slots, 'amin')
+        kept = mask & (first.gather(1, target) == slots)
+
+        def put(values: Tensor) -> Tensor:
+            placed = put_cells(values[:, None], index[:, None], kept[:, None], cells)
+            return placed.squeeze(1).unflatten(-1, (height, width))
+
+        num_pos = kept.sum().float()
+        return YOLOV1Targets(
+            labels=put(labels),
+            box=put(torch.cat((scaled - cell, boxes[..., 2:]), -1)),
+            mask=put(kept),
+            num_pos=num_pos,
+            num_dropped=padded.real.sum() - num_pos,
+        )
+
+    def feat_sizes(self, outputs: YOLOV1Outputs) -> list[Size]:
+        """(S, S) of the grid."""
+        return [(outputs.cls.shape[-2], outputs.cls.shape[-1])]
+
+    def decode_all(self, outputs: YOLOV1Outputs, img_size: Size) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes (B, P, 4) xyxy pixels, confidence (B, P), class scores (B, P, C).
+
+        The order of P is box, row, column; the classes of a cell serve all its boxes.
+        """
+        cls, conf, box = (promote(each).flatten(-2) for each in outputs)
+        height, width = outputs.cls.shape[-2:]
+        corner = cell_corners((height, width), box)
+        center = (box[:, :, :2] + corner) / constant([[width], [height]], box)
+        size = box[:, :, 2:].square() if self.square_root else box[:, :, 2:]
+        pixels = constant([img_size[1], img_size[0]], box)
+        boxes = boxes_around(center.transpose(2, 3) * pixels, size.transpose(2, 3) * pixels)
+        cls = cls.softmax(1) if self.softmax else cls
+        classes = cls.transpose(1, 2)[:, None].expand(-1, conf.shape[1], -1, -1)
+        return boxes.flatten(1, 2), conf.flatten(1), classes.flatten(1, 2)
+
+    def decode(self, outputs: YOLOV1Outputs, img_size: Size) -> list[InstanceData]:
+        """The best pairs by confidence times class score; boxes are not clipped."""
+        boxes, conf, classes = self.decode_all(outputs, img_size)
+        return best_pairs(boxes, conf[..., None] * classes, self.score_thr, self.topk)
+
+    def ideal_outputs(self, targets: YOLOV1Targets) -> YOLOV1Outputs:
+        """Every box of a cell says its object, with confidence and class score 1.
+
+        Behind a softmax the logit of its class is 30, which scores 1 in float32.
+        """
+        classes = torch.arange(self.num_classes, device=targets.labels.device)[:, None, None]
+        cls = (targets.labels[:, None] == classes) & targets.mask[:, None]
+        size = targets.box[:, 2:].sqrt() if self.square_root else targets.box[:, 2:]
+        box = torch.cat((targets.box[:, :2], size), 1)
+        boxes = self.num_boxes
+        return YOLOV1Outputs(
+            cls=cls.to(box) * (30 if self.softmax else 1),
+            conf=targets.mask[:, None].to(box).expand(-1, boxes, -1, -1),
+            box=box[:, None].expand(-1, boxes, -1, -1, -1),
+        )

@@ -1,0 +1,108 @@
+"""Chains of convolutions and max pools: YOLOv1's extraction network and Darknet-19."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmdet_losses.networks.darknet_layers import BATCH_NORM, LEAKY, conv_module, scale_channels
+from mmdet_losses.registry import MODELS
+
+# A stage is a row of (kernel size, channels[, stride]); a 2x2 max pool stands between two stages.
+Stage = Sequence[tuple[int, ...]]
+
+_ARCHS: dict[str, tuple[Stage, ...]] = {
+    'extraction': (
+        ((7, 64, 2),),
+        ((3, 192),),
+        ((1, 128), (3, 256), (1, 256), (3, 512)),
+        ((1, 256), (3, 512)) * 4 + ((1, 512), (3, 1024)),
+        ((1, 512), (3, 1024)) * 2 + ((3, 1024), (3, 1024, 2), (3, 1024), (3, 1024)),
+    ),
+    'darknet19': (
+        ((3, 32),),
+        ((3, 64),),
+        ((3, 128), (1, 64), (3, 128)),
+        ((3, 256), (1, 128), (3, 256)),
+        ((3, 512), (1, 256)) * 2 + ((3, 512),),
+        ((3, 1024), (1, 512)) * 2 + ((3, 1024),),
+    ),
+}
+
+
+@MODELS.register_module()
+class PlainDarknet(BaseModule):
+    """Stages of convolutions with a 2x2 max pool between them.
+
+    Shape:
+        x: (B, 3, h, w). Returns one map per entry of ``out_indices``, taken before the next pool:
+        ``extraction`` stage 4 is (B, 1024, h/64, w/64); ``darknet19`` stages 4 and 5 are
+        (B, 512, h/16, w/16) and (B, 1024, h/32, w/32).
+
+    Convention:
+        ``extraction`` includes the four 3x3 convolutions that YOLOv1 adds for detection.
+        Parameters are registered in the order of darknet's files.
+
+    Args:
+        arch: ``'extraction'``, ``'darknet19'``, or the stages themselves: each a sequence of
+            ``(kernel size, channels)`` or ``(kernel size, channels, stride)``.
+        width: multiplies every channel count (rounded up to a multiple of 8).
+        out_indices: the stages to return.
+
+    Raises:
+        ValueError: an unknown ``arch`` or a stage that does not exist.
+
+    Source:
+        Redmon et al., "You Only Look Once", 2016; Redmon and Farhadi, "YOLO9000", 2017, Table 6.
+    """
+
+    def __init__(
+        self,
+        arch: str | Sequence[Stage] = 'darknet19',
+        width: float = 1.0,
+        out_indices: Sequence[int] = (4, 5),
+        norm_cfg: dict[str, Any] | None = BATCH_NORM,
+        act_cfg: dict[str, Any] | None = LEAKY,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if isinstance(arch, str) and arch not in _ARCHS:
+            raise ValueError(f'`arch` is {arch!r}; choose one of {sorted(_ARCHS)} or pass stages.')
+        stages = _ARCHS[arch] if isinstance(arch, str) else arch
+        if not set(out_indices) <= set(range(len(stages))):
+            raise ValueError(
+                f'`out_indices` is {tuple(out_indices)}; the network has stages 0 to '
+                f'{len(stages) - 1}.'
+            )
+        self.out_indices = tuple(out_indices)
+        self.stages = nn.ModuleList()
+        channels = 3
+        for index, rows in enumerate(stages):
+            stage = nn.Sequential()
+            if index:
+                stage.append(nn.MaxPool2d(2, 2))
+            for kernel_size, out_channels, *stride in rows:
+                out_channels = scale_channels(out_channels, width)
+                stage.append(
+                    conv_module(
+                        channels,
+                        out_channels,
+                        kernel_size,
+                        *stride,
+                        norm_cfg=norm_cfg,
+                        act_cfg=act_cfg,
+                    )
+                )
+                channels = out_channels
+            self.stages.append(stage)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        outs = []
+        for index, stage in enumerate(self.stages[: max(self.out_indices) + 1]):
+            x = stage(x)
+            if index in self.out_indices:
+                outs.append(x)
+        return tuple(outs)

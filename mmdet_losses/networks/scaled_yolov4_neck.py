@@ -1,0 +1,119 @@
+"""Scaled-YOLOv4's neck: the same paths with cross stage partial blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmcv.cnn import build_norm_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmdet_losses.networks.darknet_layers import (
+    BATCH_NORM,
+    MISH,
+    Bottleneck,
+    SpatialPyramidPooling,
+    conv_module,
+)
+from mmdet_losses.networks.yolov4_neck import YOLOV4Neck
+from mmdet_losses.registry import MODELS
+
+
+class _Renorm(nn.Module):
+    """A second batch norm and Mish over the deep branch (see ``ScaledYOLOV4Neck``)."""
+
+    def __init__(self, channels: int, norm_cfg: dict[str, Any]) -> None:
+        super().__init__()
+        self.bn = build_norm_layer(norm_cfg, channels)[1]
+        self.act = nn.Mish()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(x))
+
+
+class _CSPBlock(BaseModule):
+    """1x1, then bottlenecks without shortcut beside a 1x1, joined by a 1x1."""
+
+    def __init__(self, in_channels: int, out: int, blocks: int, renorm: bool, **cfg: Any) -> None:
+        super().__init__()
+        self.main = conv_module(in_channels, out, 1, **cfg)
+        self.cross = conv_module(out, out, 1, **cfg)
+        self.blocks = nn.Sequential(
+            *(Bottleneck(out, out, shortcut=False, **cfg) for _ in range(blocks))
+        )
+        self.renorm = _Renorm(out, cfg['norm_cfg']) if renorm else nn.Identity()
+        self.fuse = conv_module(2 * out, out, 1, **cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.main(x)
+        return self.fuse(torch.cat([self.renorm(self.blocks(x)), self.cross(x)], dim=1))
+
+
+class _CSPPyramid(BaseModule):
+    """Spatial pyramid pooling on one branch of a cross stage partial block."""
+
+    def __init__(self, in_channels: int, out: int, pairs: int, renorm: bool, **cfg: Any) -> None:
+        super().__init__()
+        self.cross = conv_module(in_channels, out, 1, **cfg)
+        self.before = nn.Sequential(
+            conv_module(in_channels, out, 1, **cfg),
+            conv_module(out, out, 3, **cfg),
+            conv_module(out, out, 1, **cfg),
+        )
+        self.pyramid = SpatialPyramidPooling()
+        after = []
+        for index in range(pairs):
+            after.append(conv_module(out if index else 4 * out, out, 1, **cfg))
+            after.append(conv_module(out, out, 3, **cfg))
+        self.after = nn.Sequential(*after)
+        self.renorm = _Renorm(out, cfg['norm_cfg']) if renorm else nn.Identity()
+        self.fuse = conv_module(2 * out, out, 1, **cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        deep = self.renorm(self.after(self.pyramid(self.before(x))))
+        return self.fuse(torch.cat([deep, self.cross(x)], dim=1))
+
+
+@MODELS.register_module()
+class ScaledYOLOV4Neck(YOLOV4Neck):
+    """YOLOv4's paths with a cross stage partial pyramid and cross stage partial blocks.
+
+    Shape:
+        As ``YOLOV4Neck``, for any number of maps (P6 has four, P7 five).
+
+    Convention:
+        Darknet normalises each branch before the concatenation (``renorm=False``). The PyTorch
+        code normalises the concatenation, so its deep branch, normalised already, passes a second
+        batch norm and Mish (``renorm=True``); for the cross branch both are the same thing.
+
+    Args:
+        in_channels, out_channels: fine to coarse.
+        blocks: bottlenecks per block: 2 in yolov4-csp, 3 in yolov4x-mish, P5, P6 and P7.
+        pyramid_pairs: pairs of 1x1 and 3x3 convolutions after the pools: 1, in yolov4x-mish 2.
+        renorm: whether the deep branches are normalised again.
+
+    Source:
+        Wang et al., "Scaled-YOLOv4", 2021, Section 4.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int] = (256, 512, 1024),
+        out_channels: Sequence[int] = (128, 256, 512),
+        blocks: int = 2,
+        pyramid_pairs: int = 1,
+        renorm: bool = False,
+        norm_cfg: dict[str, Any] = BATCH_NORM,
+        act_cfg: dict[str, Any] = MISH,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        self.blocks, self.pyramid_pairs, self.renorm = blocks, pyramid_pairs, renorm
+        super().__init__(in_channels, out_channels, norm_cfg, act_cfg, init_cfg)
+
+    def _pyramid(self, in_channels: int, out_channels: int) -> nn.Module:
+        return _CSPPyramid(in_channels, out_channels, self.pyramid_pairs, self.renorm, **self.cfg)
+
+    def _fuse(self, n: int) -> nn.Module:
+        return _CSPBlock(2 * n, n, self.blocks, self.renorm, **self.cfg)

@@ -1,0 +1,109 @@
+"""Tensor vocabulary: boxes, Gaussians, gathering, peaks, grids, matching, reduction."""
+
+from mmdet_losses.ops.affine import apply_affine, center_affine, compose_affine, mirror_affine
+from mmdet_losses.ops.box_codes import decode_deltas, encode_deltas
+from mmdet_losses.ops.boxes import (
+    box_center,
+    box_size,
+    boxes_around,
+    clip_boxes,
+    is_proper,
+    scale_boxes,
+)
+from mmdet_losses.ops.constant import constant
+from mmdet_losses.ops.crops import CropWindow, crop_boxes, crop_window, mirror_boxes
+from mmdet_losses.ops.darknet_iou import darknet_iou, darknet_iou_direction
+from mmdet_losses.ops.gather import cell_xy, gather_cells, scatter_cells
+from mmdet_losses.ops.gaussian import (
+    RadiusMode,
+    Splats,
+    draw_gaussians,
+    gaussian_radius,
+    largest_radius,
+    splat_gaussians,
+    unlisted,
+)
+from mmdet_losses.ops.grid import (
+    Extents,
+    GridAnchors,
+    cell_major_rank,
+    flatten_levels,
+    grid_iou,
+    unflatten_levels,
+)
+from mmdet_losses.ops.iou import best_overlap, exact_ratio, pairwise_iou, shape_iou
+from mmdet_losses.ops.matching import Match, match_forced_best, match_max_iou
+from mmdet_losses.ops.nms import NmsKind, greedy_nms
+from mmdet_losses.ops.paired_iou import IoUMode, box_similarity, check_iou_mode
+from mmdet_losses.ops.peaks import Peaks, suppress_non_peaks, top_peaks
+from mmdet_losses.ops.precision import promote
+from mmdet_losses.ops.reduce import (
+    Reduction,
+    at_least_one,
+    check_reduction,
+    masked_sum,
+    mean_over_ranks,
+    process_count,
+    reduce_loss,
+)
+
+__all__ = [
+    'CropWindow',
+    'Extents',
+    'GridAnchors',
+    'IoUMode',
+    'Match',
+    'NmsKind',
+    'Peaks',
+    'RadiusMode',
+    'Reduction',
+    'Splats',
+    'apply_affine',
+    'at_least_one',
+    'best_overlap',
+    'box_center',
+    'box_similarity',
+    'box_size',
+    'boxes_around',
+    'cell_major_rank',
+    'cell_xy',
+    'center_affine',
+    'check_iou_mode',
+    'check_reduction',
+    'clip_boxes',
+    'compose_affine',
+    'constant',
+    'crop_boxes',
+    'crop_window',
+    'darknet_iou',
+    'darknet_iou_direction',
+    'decode_deltas',
+    'draw_gaussians',
+    'encode_deltas',
+    'exact_ratio',
+    'flatten_levels',
+    'gather_cells',
+    'gaussian_radius',
+    'greedy_nms',
+    'grid_iou',
+    'is_proper',
+    'largest_radius',
+    'masked_sum',
+    'match_forced_best',
+    'match_max_iou',
+    'mean_over_ranks',
+    'mirror_affine',
+    'mirror_boxes',
+    'pairwise_iou',
+    'process_count',
+    'promote',
+    'reduce_loss',
+    'scale_boxes',
+    'scatter_cells',
+    'shape_iou',
+    'splat_gaussians',
+    'suppress_non_peaks',
+    'top_peaks',
+    'unflatten_levels',
+    'unlisted',
+]

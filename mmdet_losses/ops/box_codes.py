@@ -1,0 +1,36 @@
+"""Boxes written relative to anchors: centre shift in anchor sizes, logarithm of the size ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmdet_losses.ops.boxes import box_center, box_size
+
+
+def encode_deltas(boxes: Tensor, anchors: Tensor, scale: Sequence[float] = (1.0, 1.0)) -> Tensor:
+    """Boxes (..., 4) xyxy against anchors (..., 4) cxcywh: (dx, dy, dw, dh) over ``scale``.
+
+    ``scale`` divides shifts and logarithms (SSD's variances, 0.1 and 0.2). Boxes need an area.
+    """
+    center, size = anchors[..., :2], anchors[..., 2:]
+    shift = (box_center(boxes) - center) / (scale[0] * size)
+    return torch.cat((shift, torch.log(box_size(boxes) / size) / scale[1]), -1)
+
+
+def decode_deltas(
+    deltas: Tensor,
+    anchors: Tensor,
+    scale: Sequence[float] = (1.0, 1.0),
+    max_log: float | None = None,
+) -> Tensor:
+    """The inverse of :func:`encode_deltas`; ``max_log`` bounds the logarithms of the ratios."""
+    center = anchors[..., :2] + deltas[..., :2] * scale[0] * anchors[..., 2:]
+    logs = deltas[..., 2:] * scale[1]
+    if max_log is not None:
+        logs = logs.clamp(-max_log, max_log)
+    size = anchors[..., 2:] * torch.exp(logs)
+    low = center - size / 2
+    return torch.cat((low, low + size), -1)

@@ -1,0 +1,263 @@
+"""Gaussian radii and heat-map targets as sparse splats."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+RadiusMode = Literal['fixed', 'legacy']
+RADIUS_MODES = ('fixed', 'legacy')
+
+_ONE = 0x3F800000  # the bits of float32 1.0; for values in [0, 1] bits and values sort alike
+
+
+class Splats(NamedTuple):
+    """A heat map that is zero almost everywhere, as (position, value) pairs.
+
+    Positions are flat indices into ``shape``; a position carries at most one value above zero, the
+    maximum of the Gaussians that cover it. Padding entries have index 0 and value 0, which no sum
+    notices. A map that is not almost everywhere zero is ``drawn`` instead of listed.
+    """
+
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs
+    """(N,) int64; None of a drawn map."""
+    value: Tensor
+    """(N,) float32 in [0, 1]; of a drawn map all of it, of shape ``shape``."""
+    shape: tuple[int, ...]
+    """(B, C, H, W) of the map."""
+
+    @property
+    def drawn(self) -> bool:
+        """``value`` is the dense map."""
+        return self.index is None
+
+    def dense(self) -> Tensor:
+        """The map itself, float32 of shape ``shape``."""
+        if self.drawn:
+            return self.value
+        flat = self.value.new_zeros(math.prod(self.shape))
+        return flat.scatter_reduce(0, self.index, self.value, 'amax').view(self.shape)
+
+
+def unlisted(target: Tensor | Splats) -> Tensor | Splats:
+    """Drawn splats as the dense map that they are; anything else as it is."""
+    return target.value if isinstance(target, Splats) and target.drawn else target
+
+
+def gaussian_radius(
+    height: Tensor, width: Tensor, min_overlap: float = 0.7, mode: RadiusMode = 'legacy'
+) -> Tensor:
+    r"""How far a corner (or centre) may move while the box keeps an IoU of ``min_overlap``.
+
+    Each of three cases (both corners move inwards, one each way, both outwards) is a quadratic;
+    the radius is the smallest root.
+
+    Args:
+        height, width: box sizes in cells, any shape.
+        min_overlap: the IoU to keep.
+        mode: 'fixed' divides by :math:`2a` and takes the inner root, as CornerNet does since its
+            correction (and MMDetection). 'legacy' is the formula before it,
+            :math:`(b + \sqrt{b^2 - 4ac}) / 2` for every case; the CenterNet papers' and
+            CenterTrack's weights were trained with it.
+
+    Returns:
+        Radii in cells, float64 (their integer part decides), not below zero.
+
+    Raises:
+        ValueError: an unknown ``mode``.
+    """
+    if mode not in RADIUS_MODES:
+        raise ValueError(f"Gaussian radius mode {mode!r} is unknown; choose 'fixed' or 'legacy'.")
+    height, width = height.double(), width.double()
+    total, area, o = height + width, height * width, min_overlap
+    root1 = _sqrt(total**2 - 4 * area * (1 - o) / (1 + o))
+    root2 = _sqrt(4 * total**2 - 16 * area * (1 - o))
+    root3 = _sqrt(4 * o**2 * total**2 + 16 * o * area * (1 - o))
+    if mode == 'fixed':
+        radii = (total - root1) / 2, (2 * total - root2) / 8, (root3 - 2 * o * total) / (8 * o)
+    else:
+        radii = (total + root1) / 2, (2 * total + root2) / 2, (root3 - 2 * o * total) / 2
+    return torch.minimum(torch.minimum(radii[0], radii[1]), radii[2]).clamp(min=0)
+
+
+def _sqrt(square: Tensor) -> Tensor:
+    return square.clamp(min=0).sqrt()
+
+
+@torch.compiler.assume_constant_result
+def largest_radius(
+    height: int, width: int, min_overlap: float = 0.7, mode: RadiusMode = 'legacy'
+) -> int:
+    """The integer radius of a box that fills a map of ``height`` x ``width`` cells."""
+    size = torch.tensor([height, width], dtype=torch.float64, device='cpu')
+    return int(gaussian_radius(size[0], size[1], min_overlap, mode))
+
+
+def splat_gaussians(
+    xy: Tensor,
+    radius: Tensor,
+    sigma: Tensor,
+    channel: Tensor,
+    mask: Tensor,
+    size: tuple[int, int, int],
+    max_radius: int,
+) -> Splats:
+    r"""Draw :math:`\exp(-d^2 / 2\sigma^2)` in a square window around every object, maxima kept.
+
+    Shape:
+        xy: (B, M, 2) integer cells x, y; the map cuts their windows.
+        radius, sigma: (B, M) half width of the window in cells, and standard deviation.
+        channel: (B, M) int64 map of the image, 0 ... C-1.
+        mask: (B, M) bool, which slots hold an object.
+        size: (C, H, W) of the maps of one image.
+        max_radius: larger radii are cut to it.
+
+    Convention:
+        The centre is exactly 1 and, with sigma = (2 * radius + 1) / 6, the only cell that is. On
+        the CPU just the cells inside the windows are listed. Elsewhere, and while compiling, a
+        list of that length would need the device's answer first, so every window is padded to
+        ``max_radius`` and nothing synchronises; where that would list more than an eighth of the
+        map (many objects, few channels), the map is drawn, which then takes less room.
+    """
+    shape = (xy.shape[0], *size)
+    radius = radius.clamp(max=max_radius)
+    concrete = xy.device.type == 'cpu' and type(xy) is Tensor
+    if concrete and not torch.compiler.is_compiling():
+        return Splats(*_list_windows(xy, radius, sigma, channel, mask, size), shape)
+    if 8 * math.prod(mask.shape) * (2 * max_radius + 1) ** 2 > math.prod(shape):
+        drawn = _draw_windows(xy, radius, sigma, channel, mask, size)
+        return Splats(None, drawn, shape)  # type: ignore[arg-type]
+    return Splats(*_pad_windows(xy, radius, sigma, channel, mask, size, max_radius), shape)
+
+
+def draw_gaussians(
+    xy: Tensor, radius: Tensor, sigma: Tensor, mask: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """The same Gaussians on one dense map an image, for networks that take it as an input.
+
+    Shape:
+        xy: (B, M, 2); radius, sigma, mask: (B, M), see :func:`splat_gaussians`.
+        size: (H, W). Returns (B, H, W) float32.
+    """
+    rows, columns = _profiles(xy, radius, sigma, mask, size)
+    canvas = rows.new_zeros((len(xy), *size))
+    for start in range(0, xy.shape[1], _DRAWN_AT_ONCE):
+        part = slice(start, start + _DRAWN_AT_ONCE)
+        drawn = rows[:, part, :, None] * columns[:, part, None, :]
+        canvas = torch.maximum(canvas, drawn.amax(1))
+    return canvas
+
+
+def _draw_windows(
+    xy: Tensor,
+    radius: Tensor,
+    sigma: Tensor,
+    channel: Tensor,
+    mask: Tensor,
+    size: tuple[int, int, int],
+) -> Tensor:
+    """The dense maps (B, C, H, W), a few objects at a time."""
+    rows, columns = _profiles(xy, radius, sigma, mask, size[1:])
+    plane = torch.where(mask, channel, 0)[..., None]
+    cells = size[1] * size[2]
+    canvas = rows.new_zeros((len(xy), size[0], cells))
+    for start in range(0, xy.shape[1], _DRAWN_AT_ONCE):
+        part = slice(start, start + _DRAWN_AT_ONCE)
+        drawn = (rows[:, part, :, None] * columns[:, part, None, :]).flatten(2)
+        canvas.scatter_reduce_(1, plane[:, part].expand(-1, -1, cells), drawn, 'amax')
+    return canvas.unflatten(2, size[1:])
+
+
+_DRAWN_AT_ONCE = 8  # objects of each image; bounds the memory of drawing
+
+
+def _profiles(
+    xy: Tensor, radius: Tensor, sigma: Tensor, mask: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """The Gaussians' rows (B, M, H), zero without an object, and columns (B, M, W)."""
+    rows, columns = (
+        _profile(xy[..., axis, None], radius[..., None], sigma[..., None].float(), side)
+        for axis, side in ((1, size[0]), (0, size[1]))
+    )
+    return torch.where(mask[..., None], rows, 0), columns
+
+
+def _profile(center: Tensor, radius: Tensor, sigma: Tensor, side: int) -> Tensor:
+    """One axis of a Gaussian, zero outside its window: (..., 1) to (..., side)."""
+    step = torch.arange(side, device=center.device) - center
+    return torch.where(step.abs() <= radius, torch.exp(-(step**2) / (2 * sigma**2)), 0)
+
+
+def _pad_windows(
+    xy: Tensor,
+    radius: Tensor,
+    sigma: Tensor,
+    channel: Tensor,
+    mask: Tensor,
+    size: tuple[int, int, int],
+    max_radius: int,
+) -> tuple[Tensor, Tensor]:
+    """All windows at the largest size; static shapes. Returns index and value, (B*M*K*K,)."""
+    classes, height, width = size
+    step = torch.arange(-max_radius, max_radius + 1, device=xy.device)
+    x, y = xy[..., 0, None] + step, xy[..., 1, None] + step
+    near = step.abs() <= radius[..., None]
+    in_x = near & (x >= 0) & (x < width) & mask[..., None]
+    in_y = near & (y >= 0) & (y < height)
+    inside = in_y[..., :, None] & in_x[..., None, :]
+    distance = step[:, None] ** 2 + step[None, :] ** 2
+    value = torch.exp(-distance / (2 * sigma.float() ** 2)[..., None, None])
+    image = torch.arange(xy.shape[0], device=xy.device)[:, None]
+    row = ((image * classes + channel) * height)[..., None] + y
+    index = row[..., :, None] * width + x[..., None, :]
+    zero = index.new_zeros(())
+    index = torch.where(inside, index, zero)
+    bits = torch.where(inside, value, value.new_zeros(())).view(torch.int32).long()
+    key = (index.flatten() << 32 | (_ONE - bits).flatten()).sort().values
+    index, bits = key >> 32, _ONE - (key & 0xFFFFFFFF)
+    first = torch.cat((key.new_ones(1, dtype=torch.bool), index[1:] != index[:-1]))
+    value = bits.to(torch.int32).view(torch.float32)
+    return index, torch.where(first, value, value.new_zeros(()))
+
+
+def _list_windows(
+    xy: Tensor,
+    radius: Tensor,
+    sigma: Tensor,
+    channel: Tensor,
+    mask: Tensor,
+    size: tuple[int, int, int],
+) -> tuple[Tensor, Tensor]:
+    """Just the cells of the windows, on the CPU. Returns index and value, (N,)."""
+    classes, height, width = size
+    chosen = mask.numpy()
+    image = np.nonzero(chosen)[0]
+    plane = image * classes + channel.numpy()[chosen]
+    x, y = (xy.numpy()[chosen][:, i].astype(np.int64) for i in (0, 1))
+    r = radius.numpy()[chosen].astype(np.int64)
+    scale = (-0.5 / sigma.numpy()[chosen].astype(np.float64) ** 2).astype(np.float32)
+
+    side = 2 * r + 1
+    owner = np.repeat(np.arange(len(r)), side)  # one entry for each row of each window
+    dy = np.arange(len(owner)) - np.repeat(np.cumsum(side) - side + r, side)
+    fits = (y[owner] + dy >= 0) & (y[owner] + dy < height)
+    owner, dy = owner[fits], dy[fits]
+    left, right = np.maximum(x - r, 0)[owner], np.minimum(x + r, width - 1)[owner]
+    length = np.maximum(right - left + 1, 0)
+    start = (plane[owner] * height + y[owner] + dy) * width + left
+    offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    index = np.repeat(start, length) + offset
+    dx = np.repeat(left - x[owner], length) + offset
+    distance = (np.repeat(dy * dy, length) + dx * dx).astype(np.float32)
+    value = np.exp(distance * np.repeat(scale[owner], length), dtype=np.float32)
+
+    key = np.sort(index << 32 | (_ONE - value.view(np.int32).astype(np.int64)))
+    index = key >> 32
+    first = np.empty(len(index), dtype=bool)
+    first[:1], first[1:] = True, index[1:] != index[:-1]
+    value = (_ONE - (key[first] & 0xFFFFFFFF)).astype(np.int32).view(np.float32)
+    return torch.from_numpy(index[first]), torch.from_numpy(value)

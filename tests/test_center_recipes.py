@@ -1,0 +1,171 @@
+"""The full recipes of the centre detectors: official weights fit, one step trains, tests run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
+
+from mmdet_losses.core.checkpoint import convert, strip_module
+from mmdet_losses.registry import MODELS, TRANSFORMS
+from tools.convert_checkpoint import families, main
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / 'tests' / 'golden' / 'models'
+POINTS, POSE = 'centernet_points/centernet_points', 'centernet_pose/centernet_pose'
+# config, family of the converter, folder of the official network's keys
+RECIPES = [
+    (f'{POINTS}_resdcn18_8xb14-140e_coco', 'centernet_points_resdcn', 'ctdet_resdcn18'),
+    (f'{POINTS}_dla34_8xb16-140e_coco', 'centernet_points_dla', 'ctdet_dla34'),
+    (f'{POINTS}_dla34_8xb16-230e_coco_multiscale', 'centernet_points_dla', 'ctdet_dla34'),
+    (f'{POINTS}_hg104_8xb3-50e_coco', 'centernet_points_hourglass', 'ctdet_hourglass'),
+    (f'{POSE}_dla34_8xb16-320e_coco', 'centernet_pose_dla', 'multi_pose_dla34'),
+]
+
+
+def read(config):
+    return Config.fromfile(ROOT / 'configs' / f'{config}.py')
+
+
+def build(config, **changes):
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return MODELS.build({**read(config).model, **changes})
+
+
+@pytest.mark.parametrize(('config', 'family', 'folder'), RECIPES, ids=[each[0] for each in RECIPES])
+def test_the_official_checkpoint_fits_the_recipe(config, family, folder):
+    """Names and shapes, without numbers: what the converter writes loads strictly."""
+    with torch.device('meta'):
+        keys = json.loads((GOLDEN / folder / 'keys.json').read_text())
+        source = {key: torch.empty(shape) for key, shape in keys.items()}
+        target = families()[family].build().state_dict()
+        model = build(config)
+    result = convert(strip_module(source), target, families()[family].key_map).state_dict
+    assert {key: value.shape for key, value in result.items()} == {
+        key: value.shape for key, value in model.state_dict().items()
+    }
+    model.load_state_dict(result, strict=True, assign=True)
+
+
+def test_imagenet_weights_of_dla_fit_the_recipe(tmp_path):
+    """Those of a detector's trunk, under the names of the classifier that was trained first."""
+    folder = GOLDEN / 'ctdet_dla34'
+    keys = {name.removeprefix('module.'): shape for name, shape in
+            json.loads((folder / 'keys.json').read_text()).items()}  # fmt: skip
+    shapes = {name.removeprefix('base.'): s for name, s in keys.items() if name.startswith('base.')}
+    shapes |= {'fc.weight': [1000, 512, 1, 1], 'fc.bias': [1000]}
+    official, ours = tmp_path / 'dla34-ba72cf86.pth', tmp_path / 'dla34_imagenet.pth'
+    source = {
+        name: torch.randn(shape) if shape else torch.tensor(0) for name, shape in shapes.items()
+    }
+    torch.save(source, official)
+    assert main(['dla34_imagenet', str(official), str(ours)]) == 0
+    config = f'{POINTS}_dla34_8xb16-140e_coco'
+    backbone = read(config).model.backbone
+    assert backbone.init_cfg == dict(
+        type='Pretrained', checkpoint='checkpoints/dla34_imagenet.pth', prefix='backbone.'
+    )
+    backbone.init_cfg.checkpoint = str(ours)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        network = MODELS.build(backbone)
+    network.init_weights()
+    assert torch.equal(network.base_layer.conv.weight, source['base_layer.0.weight'])
+    have, want = network.levels[5].tree2.conv2.bn.bias, source['level5.tree2.bn2.bias']
+    assert torch.equal(have, want)
+
+
+STEPS = [
+    f'{POINTS}_resdcn18_4xb8-70e-512_voc0712',
+    pytest.param(f'{POINTS}_dla34-plain_8xb16-140e_coco', marks=pytest.mark.slow),
+    pytest.param(f'{POINTS}_dla34_4xb8-70e-384_voc0712', marks=pytest.mark.slow),
+    f'{POSE}_dla34_8xb16-140e_coco',
+    pytest.param(f'{POSE}_hg104_8xb3-50e_coco', marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize('config', STEPS)
+def test_one_step_at_a_reduced_size(config):
+    torch.manual_seed(0)
+    model = build(config).train()
+    boxes = torch.tensor([[10.0, 12, 90, 70], [40, 50, 100, 120]])
+    sample = DetDataSample(metainfo=dict(img_shape=(128, 128)))
+    sample.gt_instances = InstanceData(
+        bboxes=boxes,
+        labels=torch.zeros(2, dtype=torch.long),
+        keypoints=boxes[:, None, :2] + torch.arange(17.0)[:, None],
+        keypoints_visible=torch.arange(17).remainder(3).expand(2, -1),
+    )
+    inputs = torch.randint(0, 256, (3, 128, 128), dtype=torch.uint8)
+    data = model.data_preprocessor(
+        dict(inputs=[inputs, inputs.flip(-1)], data_samples=[sample, sample]), True
+    )
+    losses = model(**data, mode='loss')
+    assert losses['num_pos'] == 4
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    assert torch.isfinite(total)
+    silent = [name for name, each in model.named_parameters() if each.grad is None]
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    'config', [STEPS[0], f'{POINTS}_hg104_8xb3-50e_coco', f'{POSE}_dla34_8xb16-140e_coco']
+)
+def test_training_distorts_the_cropped_picture_as_officially(config):
+    """Jitter and lighting come behind the affine map, on what the network sees."""
+    dataset = read(config).train_dataloader.dataset
+    for pipeline in [each.pipeline for each in dataset.get('datasets', [dataset])]:
+        steps = [step.type for step in pipeline]
+        assert steps[steps.index('CenterAffine') + 1] == 'ColorJitterLighting'
+        assert 'PhotoMetricDistortion' not in steps
+    loaded = dict(
+        img=np.full((70, 95, 3), 99, np.uint8), img_id=1, img_path='1.png', ori_shape=(70, 95),
+        img_shape=(70, 95), instances=[], num_keypoints=17,
+    )  # fmt: skip
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        packed = TRANSFORMS.build(dict(type='Compose', transforms=pipeline[1:]))(loaded)
+    assert packed['inputs'].dtype == torch.float32
+    size = pipeline[steps.index('CenterAffine')].size
+    assert packed['inputs'].shape == (3, *size[::-1])
+
+
+def test_the_voc_recipe_of_512_pixels_has_them_everywhere():
+    cfg = read(f'{POINTS}_dla34_4xb8-70e-512_voc0712')
+    loaders = [each.pipeline for each in cfg.train_dataloader.dataset.datasets]
+    loaders += [cfg.val_dataloader.dataset.pipeline, cfg.test_dataloader.dataset.pipeline]
+    steps = [step for pipeline in loaders for step in pipeline if step.type == 'CenterAffine']
+    steps += cfg.tta_pipeline[1].transforms[0]
+    assert len(steps) == 5
+    assert {tuple(step['size']) for step in steps} == {(512, 512)}
+    assert cfg.model.bbox_head.encoder.max_objects == 50
+
+
+@pytest.mark.parametrize(
+    ('config', 'count'),
+    [
+        (f'{POINTS}_resdcn18_8xb14-140e_coco', 2),
+        (f'{POINTS}_dla34_8xb16-230e_coco_multiscale', 10),
+        (f'{POSE}_dla34_8xb16-140e_coco', 2),
+    ],
+)
+def test_published_tests_run(config, count):
+    """The pipeline of --tta on a picture of random pixels, through the wrapped detector."""
+    cfg = read(config)
+    picture = np.random.default_rng(0).integers(0, 255, (70, 95, 3), dtype=np.uint8)
+    loaded = dict(
+        img=picture, img_id=1, img_path='1.png', ori_shape=(70, 95), instances=[], num_keypoints=17
+    )
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        views = TRANSFORMS.build(cfg.tta_pipeline[1])(loaded)
+        model = MODELS.build({**cfg.tta_model, 'module': cfg.model}).eval()
+    batch = {key: [[view] for view in views[key]] for key in ('inputs', 'data_samples')}
+    assert len(batch['inputs']) == count
+    [sample] = model.test_step(batch)
+    found = sample.pred_instances
+    assert len(found) <= 100 and torch.isfinite(found.bboxes).all()
+    assert ('keypoints' in found) == ('pose' in config)

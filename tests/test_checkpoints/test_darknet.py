@@ -1,0 +1,259 @@
+"""Darknet's `.weights` files: order, header, strictness, and the official networks' outputs."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmdet_losses.core.checkpoint import CheckpointMismatch, assemble, convert
+from mmdet_losses.detectors.yolo.checkpoints import DARKNET_TABLES, FAMILIES
+from mmdet_losses.detectors.yolo.darknet_files import (
+    OFFICIAL_FLOATS,
+    WeightsFileError,
+    layers_in_order,
+    read_darknet_weights,
+    read_header,
+    write_darknet_weights,
+)
+from mmdet_losses.detectors.yolo.predictors import (
+    YOLOV1Predictor,
+    YOLOV2Predictor,
+    YOLOV4Predictor,
+)
+from mmdet_losses.networks import DarknetCSP, PlainDarknet, YOLOV2Neck, YOLOV4Neck
+from tools.parity.models_anchor import check_model
+
+GOLDEN = Path(__file__).parents[1] / 'golden' / 'models'
+TABLES = json.loads((GOLDEN / 'darknet_tables.json').read_text())
+
+
+def small_yolov2() -> nn.Module:
+    return assemble(
+        PlainDarknet('darknet19', width=0.125),
+        YOLOV2Predictor(2, 128, num_anchors=2),
+        YOLOV2Neck((64, 128), 128, 8),
+    )
+
+
+def small_yolov4() -> nn.Module:
+    return assemble(
+        DarknetCSP('v4', depth=0.25, width=0.125),
+        YOLOV4Predictor(2, (16, 32, 64)),
+        YOLOV4Neck((32, 64, 128), (16, 32, 64)),
+    )
+
+
+def small_yolov1() -> nn.Module:
+    return assemble(
+        PlainDarknet('extraction', width=0.125, out_indices=(4,)),
+        YOLOV1Predictor(2, 128, (2, 3), side=2, hidden_channels=8),
+    )
+
+
+SMALL = {'yolov1': small_yolov1, 'yolov2': small_yolov2, 'yolov4': small_yolov4}
+
+
+def floats_in(network: nn.Module) -> int:
+    return sum(v.numel() for v in network.state_dict().values() if v.is_floating_point())
+
+
+@pytest.mark.parametrize('name', sorted(TABLES))
+def test_our_order_and_shapes_are_the_tables(name: str) -> None:
+    table = DARKNET_TABLES[name.removesuffix('-voc')]
+    options = dict(num_classes=20) if name.endswith('-voc') else {}
+    with torch.device('meta'):
+        network = table.build(**options)
+    layers = layers_in_order(network, table.order)
+    shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
+    official = TABLES[name]['layers']
+    assert len(layers) == len(official)
+    for layer, (kind, norm, kernel) in zip(layers, official, strict=True):
+        assert len(layer.keys) == (5 if norm else 2), layer.name
+        ours = shapes[layer.keys[-1]]
+        if kind == 'local':  # the table folds cells and channels into one axis
+            ours = [ours[0] * ours[1], ours[2] // 9, 3, 3]
+        assert ours == kernel, layer.name
+    assert floats_in(network) == TABLES[name]['floats'] == OFFICIAL_FLOATS[name]
+
+
+@pytest.mark.parametrize('name', ['yolov1', 'yolov2', 'yolov3', 'yolov4', 'yolov4-csp'])
+def test_outputs_equal_darknet(name: str) -> None:
+    rows = check_model(GOLDEN / 'darknet' / name)
+    assert rows and all(row.ok for row in rows), [row for row in rows if not row.ok]
+
+
+@pytest.mark.parametrize('name', sorted(SMALL))
+def test_written_files_come_back(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, order = SMALL[name](), DARKNET_TABLES[name].order
+    for value in network.state_dict().values():
+        if value.is_floating_point():
+            value.uniform_(0.5, 1.5)
+    path = tmp_path / 'x.weights'
+    write_darknet_weights(path, network, order, seen=6400)
+    assert read_header(path) == (0, 2, 5, 6400, 20)
+    assert path.stat().st_size == 20 + 4 * floats_in(network)
+    state = read_darknet_weights(path, SMALL[name](), order)
+    for key, value in network.state_dict().items():
+        if not key.endswith('num_batches_tracked'):
+            assert torch.equal(state[key], value), key
+
+
+def write(path: Path, count: int, header: bytes | None = None, tail: bytes = b'') -> Path:
+    header = struct.pack('<3iQ', 0, 2, 5, 0) if header is None else header
+    path.write_bytes(header + np.arange(count, dtype='<f4').tobytes() + tail)
+    return path
+
+
+def test_short_header_of_old_versions(tmp_path: Path) -> None:
+    network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
+    count = floats_in(network)
+    old = write(tmp_path / 'old', count, struct.pack('<3iI', 0, 1, 0, 9))
+    new = write(tmp_path / 'new', count)
+    assert read_header(old) == (0, 1, 0, 9, 16)
+    first, second = (read_darknet_weights(p, network, order) for p in (old, new))
+    assert all(torch.equal(first[key], second[key]) for key in second)
+
+
+def test_order_within_a_convolution_is_bias_scale_mean_variance_kernel(tmp_path: Path) -> None:
+    network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
+    state = read_darknet_weights(write(tmp_path / 'x', floats_in(network)), network, order)
+    for start, part in enumerate(('bn.bias', 'bn.weight', 'bn.running_mean', 'bn.running_var')):
+        first = state[f'backbone.stages.0.0.{part}']
+        assert first.tolist() == [8.0 * start + i for i in range(8)]
+    assert float(state['backbone.stages.0.0.conv.weight'].flatten()[0]) == 32
+    last = state['bbox_head.predictor.pred.weight'].flatten()[-1]
+    assert float(last) == floats_in(network) - 1
+
+
+def test_transposed_matrices_of_versions_above_1000(tmp_path: Path) -> None:
+    network, order = small_yolov1(), DARKNET_TABLES['yolov1'].order
+    count = floats_in(network)
+    plain = read_darknet_weights(write(tmp_path / 'a', count), network, order)
+    header = struct.pack('<3iQ', 1001, 0, 0, 0)
+    turned = read_darknet_weights(write(tmp_path / 'b', count, header), network, order)
+    key = 'bbox_head.predictor.output.weight'
+    rows, columns = plain[key].shape
+    assert torch.equal(turned[key], plain[key].flatten().reshape(columns, rows).t())
+    kernel = 'backbone.stages.0.0.conv.weight'
+    assert torch.equal(turned[kernel], plain[kernel])
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (-1, ('floats', 'ends at layer 23 of 23', '`bbox_head.predictor.pred`')),
+        (-200_000, ('ends at layer', 'batch norm')),
+        (1, ('4 bytes follow the last layer', '`bbox_head.predictor.pred`')),
+    ],
+)
+def test_wrong_length_names_the_layer(change: int, words: tuple[str, ...], tmp_path: Path) -> None:
+    network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
+    count = floats_in(network)
+    path = write(tmp_path / 'x.weights', count + change)
+    with pytest.raises(WeightsFileError) as error:
+        read_darknet_weights(path, network, order)
+    said = str(error.value)
+    assert all(word in said for word in (*words, str(count), str(count + change)))
+    assert str(4 * count + 20) in said and '\n' not in said
+
+
+def test_half_a_float_too_many_is_refused(tmp_path: Path) -> None:
+    network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
+    path = write(tmp_path / 'x', floats_in(network), tail=b'ab')
+    with pytest.raises(WeightsFileError, match='2 bytes follow the last layer'):
+        read_darknet_weights(path, network, order)
+
+
+def test_another_official_file_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / 'x.weights'
+    with path.open('wb') as file:  # sparse: no bytes are stored for the hole
+        file.write(struct.pack('<3iQ', 0, 2, 5, 0))
+        file.truncate(20 + 4 * OFFICIAL_FLOATS['yolov3-spp'])
+    with torch.device('meta'):
+        network = DARKNET_TABLES['yolov4'].build()
+    with pytest.raises(WeightsFileError, match=r'the size of yolov3-spp\.weights'):
+        DARKNET_TABLES['yolov4'].load(path, network)
+
+
+def test_numbers_in_another_order_show_as_negative_variance(tmp_path: Path) -> None:
+    network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
+    path = write(tmp_path / 'x', floats_in(network))
+    numbers = np.memmap(path, '<f4', 'r+', 20)
+    numbers[24 + 3] = -1
+    numbers.flush()
+    with pytest.raises(WeightsFileError, match=r'`backbone\.stages\.0\.0` a variance below zero'):
+        read_darknet_weights(path, network, order)
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        (b'', 'has 0 bytes'),
+        (struct.pack('<4i', 0, 2, 5, 0), 'less than the 20 of a darknet header'),
+        (b'\xff' * 64, 'not a darknet weights file'),
+    ],
+)
+def test_what_is_no_weights_file_is_said(content: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / 'x.weights'
+    path.write_bytes(content)
+    with pytest.raises(WeightsFileError, match=words):
+        read_header(path)
+    with pytest.raises(FileNotFoundError, match='no weights file'):
+        read_header(tmp_path / 'absent.weights')
+
+
+def test_first_layers_alone_need_the_permission(tmp_path: Path) -> None:
+    network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
+    backbone = floats_in(network['backbone'])
+    path = write(tmp_path / 'darknet19.conv', backbone)
+    with pytest.raises(WeightsFileError, match='layer 19 of 23'):
+        read_darknet_weights(path, network, order)
+    state = read_darknet_weights(path, network, order, partial=True)
+    assert {key.split('.')[0] for key in state} == {'backbone'}
+    assert sum(value.numel() for value in state.values()) == backbone
+    with pytest.raises(WeightsFileError, match='floats'):
+        write(path, backbone - 1)
+        read_darknet_weights(path, network, order, partial=True)
+
+
+def test_an_order_that_misses_a_layer_is_refused() -> None:
+    network = small_yolov2()
+    with pytest.raises(ValueError, match='does not name'):
+        layers_in_order(network, ('backbone', 'neck'))
+    with pytest.raises(ValueError, match='does not name'):
+        layers_in_order(network, ('backbone', 'neck', 'neck.fuse', 'bbox_head.predictor'))
+    with pytest.raises(ValueError, match=r'no `neck\.pyramid`'):
+        layers_in_order(network, DARKNET_TABLES['yolov4'].order)
+
+
+def test_the_families_of_the_converter_fill_every_layer(tmp_path: Path) -> None:
+    network = small_yolov4()
+    path = tmp_path / 'x.weights'
+    write_darknet_weights(path, network, DARKNET_TABLES['yolov4'].order)
+    family = FAMILIES['darknet_yolov4']
+    target = small_yolov4()
+    result = convert(family.load(path, target), target.state_dict(), family.key_map)
+    target.load_state_dict(result.state_dict)
+    expected = network.state_dict()
+    assert all(torch.equal(value, expected[key]) for key, value in target.state_dict().items())
+
+
+def test_yolov4_pytorch_outputs_and_strictness() -> None:
+    rows = check_model(GOLDEN / 'yolov4_pytorch')
+    assert rows and all(row.ok for row in rows), [row for row in rows if not row.ok]
+    keys = json.loads((GOLDEN / 'yolov4_pytorch' / 'keys.json').read_text())
+    family = FAMILIES['yolov4_pytorch']
+    with torch.device('meta'):
+        target = family.build().state_dict()
+        source = {key: torch.empty(shape) for key, shape in keys.items()}
+    source['head.conv19.conv.0.weight'] = source.pop('head.conv18.conv.0.weight')
+    with pytest.raises(CheckpointMismatch, match=r'missing.*\n.*levels\.2\.pred\.weight') as error:
+        convert(source, target, family.key_map)
+    assert 'head.conv19.conv.0.weight' in str(error.value)

@@ -1,0 +1,121 @@
+"""Official checkpoints of the corner and centre families: converted, ours say the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmdet_losses.compat import has_mmcv_ops
+from mmdet_losses.core.checkpoint import CheckpointMismatch, convert
+from tools.parity.models import NETWORKS, check_model, find, strip
+
+GOLDEN = Path(__file__).parents[1] / 'golden' / 'models'
+LARGE = ('hg104', 'ctdet_hourglass', 'cornernet_saccade')
+DEFORMABLE = ('resdcn', 'dla')
+FOLDERS = sorted(path.parent.name for path in GOLDEN.glob('*/meta.json') if find(path.parent.name))
+
+needs_ops = pytest.mark.skipif(
+    not has_mmcv_ops(), reason='deformable convolution needs the compiled operators of MMCV'
+)
+
+
+def cases(*slow: str) -> list:
+    """All folders; those whose names end like ``slow`` are marked so."""
+    return [
+        pytest.param(
+            name,
+            marks=[
+                *([pytest.mark.slow] if name.endswith(slow) else []),
+                *([needs_ops] if any(word in name for word in DEFORMABLE) else []),
+            ],
+        )
+        for name in FOLDERS
+    ]
+
+
+def shapes_of(name: str) -> dict[str, list[int]]:
+    return strip(json.loads((GOLDEN / name / 'keys.json').read_text()))
+
+
+def skeleton(name: str) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], object]:
+    """Official and our state dict as shapes without numbers, and the family."""
+    shapes, network = shapes_of(name), find(name)
+    with torch.device('meta'):
+        source = {key: torch.empty(shape) for key, shape in shapes.items()}
+        target = network.family.build(**network.options(shapes, name)).state_dict()
+    return source, target, network.family
+
+
+def test_every_kind_of_network_has_a_golden_folder():
+    without = {'multi_pose_hourglass'}  # its rules and branches are those of two other folders
+    assert {
+        max((prefix for prefix in NETWORKS if name.startswith(prefix)), key=len) for name in FOLDERS
+    } == set(NETWORKS) - without
+
+
+@pytest.mark.parametrize('name', cases(*LARGE))
+def test_outputs_equal_the_official_network(name):
+    rows = check_model(GOLDEN / name)
+    meta = json.loads((GOLDEN / name / 'meta.json').read_text())
+    assert {row.quantity for row in rows} == set(meta['outputs'])
+    assert [row for row in rows if not row.ok] == []
+
+
+def test_parity_sees_one_changed_weight(tmp_path):
+    """The comparison is not blind: one layer, scaled by a hundredth, shows in what it feeds."""
+    folder = tmp_path / 'cornernet_squeeze'
+    shutil.copytree(GOLDEN / folder.name, folder)
+    meta = json.loads((folder / 'meta.json').read_text())
+    meta['scale'].append([r'^module\.tl_modules\.1\.p2_conv1\.conv\.weight$', 1.01])
+    (folder / 'meta.json').write_text(json.dumps(meta))
+    failed = {row.quantity for row in check_model(folder) if not row.ok}
+    assert failed == {'tl_heat_1', 'tl_tag_1', 'tl_off_1'}
+
+
+@pytest.mark.parametrize('name', cases())
+def test_only_dead_parameters_are_ignored(name):
+    source, target, family = skeleton(name)
+    ignored = convert(source, target, family.key_map).ignored
+    meta = json.loads((GOLDEN / name / 'meta.json').read_text())
+    dead = {key.removeprefix('module.') for key in meta['dead_parameters']}
+    assert {key for key in ignored if not key.endswith('num_batches_tracked')} == dead
+
+
+@pytest.mark.parametrize('name', cases())
+def test_every_lost_key_is_missed(name):
+    source, target, family = skeleton(name)
+    needed = set(source) - set(convert(source, target, family.key_map).ignored)
+    renamed = {key: family.key_map.rename(key) for key in source if key in needed}
+    lost = [key for key, ours in renamed.items() if ours in target][::7]
+    for key in lost:
+        del source[key]
+    with pytest.raises(CheckpointMismatch) as caught:
+        convert(source, target, family.key_map)
+    listed = {line.strip() for line in str(caught.value).splitlines()}
+    assert {renamed[key] for key in lost} <= listed
+
+
+@pytest.mark.parametrize('name', cases())
+def test_a_different_number_of_classes_touches_heat_maps_only(name):
+    source, _, family = skeleton(name)
+    network = find(name)
+    options = network.options(shapes_of(name), name)
+    with torch.device('meta'):
+        target = family.build(**{**options, 'num_classes': options['num_classes'] + 1})
+    with pytest.raises(CheckpointMismatch, match='shape-changed'):
+        convert(source, target.state_dict(), family.key_map)
+    left_out = convert(source, target.state_dict(), family.key_map, True).class_layers
+    assert left_out
+    assert all('heatmap' in key and 'keypoint' not in key for key in left_out)
+
+
+def test_the_wrong_variant_is_refused():
+    source, _, family = skeleton('centernet_triplet_hg104')
+    with torch.device('meta'):
+        one_stack = family.build(num_stacks=1).state_dict()
+    with pytest.raises(CheckpointMismatch, match='unexpected'):
+        convert(source, one_stack, family.key_map)

@@ -1,0 +1,149 @@
+"""MMCV without its compiled operators: what still works, and what is said about the rest."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mmdet_losses import compat
+
+ROOT = Path(__file__).resolve().parent.parent
+HIDDEN = """
+import sys
+sys.modules['mmcv._ext'] = None
+import mmdet_losses, mmdet.models
+print('imported')
+"""
+StandIn = compat._ExtensionStandIn
+
+
+def run_hidden(code: str) -> list[str]:
+    """Run code in a fresh process where ``mmcv._ext`` does not exist; the lines it prints."""
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [sys.executable, '-c', HIDDEN + code],
+        env=env,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition('imported\n')[2].splitlines()  # the forks greet on import
+
+
+def crowds() -> Iterator[tuple[Tensor, Tensor]]:
+    """Random boxes that overlap much, with their scores; none, one and many."""
+    generator = torch.Generator().manual_seed(3)
+    for number in (0, 1, 2, 7, 40, 90):
+        low = torch.rand(number, 2, generator=generator) * 20
+        size = torch.rand(number, 2, generator=generator) * 15
+        yield torch.cat([low, low + size], dim=1), torch.rand(number, generator=generator)
+
+
+@pytest.fixture
+def compiled() -> object:
+    if not compat.has_mmcv_ops():
+        pytest.skip('MMCV has no compiled operators here to compare with')
+    return sys.modules['mmcv._ext']
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('threshold', [0.3, 0.5, 0.7])
+def test_nms_equals_the_compiled_one(compiled, offset: int, threshold: float) -> None:
+    for boxes, scores in crowds():
+        named = {'iou_threshold': threshold, 'offset': offset}
+        expected = compiled.nms(boxes, scores, **named)
+        assert torch.equal(StandIn.nms(boxes, scores, **named), expected)
+
+
+@pytest.mark.parametrize('offset', [0, 1])
+@pytest.mark.parametrize('min_score', [0.0, 1e-3, 0.2])
+@pytest.mark.parametrize('method', [0, 1, 2], ids=['hard', 'linear', 'gaussian'])
+def test_softnms_equals_the_compiled_one(
+    compiled, method: int, min_score: float, offset: int
+) -> None:
+    for boxes, scores in crowds():
+        named = {'iou_threshold': 0.4, 'sigma': 0.5, 'min_score': min_score}
+        named |= {'method': method, 'offset': offset}
+        given = boxes.clone(), scores.clone()
+        wanted, dets = torch.zeros(2, len(scores), 5)
+        expected = compiled.softnms(boxes, scores, wanted, **named)
+        kept = StandIn.softnms(boxes, scores, dets, **named)
+        assert torch.equal(kept, expected)
+        # float32; the compiled loop multiplies in another order
+        torch.testing.assert_close(dets[: len(kept)], wanted[: len(kept)], rtol=1e-5, atol=1e-6)
+        assert torch.equal(boxes, given[0])
+        assert torch.equal(scores, given[1])
+
+
+def test_mmdet_imports_and_suppresses_without_the_extension() -> None:
+    code = """
+import torch
+from mmcv.ops import batched_nms, soft_nms
+from mmdet_losses import compat
+assert not compat.has_mmcv_ops()
+boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [0.0, 0.0, 9.0, 8.0], [0.0, 0.0, 9.0, 8.0]])
+scores, labels = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([0, 0, 1])
+print(batched_nms(boxes, scores, labels, dict(type='nms', iou_threshold=0.5))[1].tolist())
+print(soft_nms(boxes, scores, method='naive', iou_threshold=0.5)[1].tolist())
+"""
+    assert run_hidden(code) == ['[0, 2]', '[0]']
+
+
+def test_a_detector_without_deformable_convolution_builds_and_predicts() -> None:
+    code = """
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.utils import get_installed_path
+from mmdet.registry import MODELS
+init_default_scope('mmdet')
+config = Config.fromfile(
+    get_installed_path('mmdet') + '/.mim/configs/centernet/centernet_r18_8xb16-crop512-140e_coco.py'
+)
+config.model.backbone.init_cfg = None
+model = MODELS.build(config.model).eval()
+with torch.no_grad():
+    maps = model.bbox_head(model.extract_feat(torch.zeros(1, 3, 64, 64)))
+print([len(level) for level in maps], maps[0][0].shape[1])
+"""
+    assert run_hidden(code) == ['[1, 1, 1] 80']
+
+
+def test_deformable_convolution_is_refused_in_one_sentence() -> None:
+    code = """
+import torch
+from mmcv.ops import DeformConv2d
+try:
+    DeformConv2d(2, 2, 3, padding=1)(torch.zeros(1, 2, 4, 4), torch.zeros(1, 18, 4, 4))
+except RuntimeError as error:
+    print(error)
+"""
+    (said,) = run_hidden(code)
+    assert said.startswith('MMCV was installed without its compiled operators, so `deform_conv')
+    assert '`make env`' in said
+
+
+def test_mmdetections_ssd_head_predicts():
+    from mmdet.models.dense_heads import SSDHead
+    from mmengine.config import ConfigDict
+
+    anchors = dict(
+        type='SSDAnchorGenerator', scale_major=False, input_size=32, strides=[8], ratios=[[2]],
+        min_sizes=[8], max_sizes=[16],
+    )  # fmt: skip
+    head = SSDHead(
+        3, (4,), anchor_generator=anchors, test_cfg=ConfigDict(nms_pre=10, score_thr=0.0)
+    )
+    head.test_cfg.update(nms=dict(type='nms', iou_threshold=0.5), max_per_img=5, min_bbox_size=0)
+    metas = [dict(img_shape=(32, 32), scale_factor=(1.0, 1.0))]
+    with torch.no_grad():
+        outputs = head((torch.zeros(1, 4, 4, 4),))
+        (found,) = head.predict_by_feat(*outputs, batch_img_metas=metas, rescale=True)
+    assert len(found) == 5

@@ -1,0 +1,249 @@
+"""Every config builds; every tiny config learns two pictures by heart."""
+
+import itertools
+import random
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmdet.structures.bbox import bbox_overlaps
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+from mmdet_losses import engine
+from mmdet_losses.evaluation import PicturesHook, draw_targets
+from mmdet_losses.evaluation.cpu import cpu_has_bfloat16
+from mmdet_losses.evaluation.oracle import Perfect
+from mmdet_losses.registry import DATASETS, MODELS, TRANSFORMS
+from tools import anchors, browse_targets, oracle_map, test, train
+from tools.makers import make_data, wanted
+from tools.tta import WITHOUT_AUGMENTATION
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+DETECTORS = sorted(path for path in CONFIGS.glob('*/*.py') if path.parent.name != '_base_')
+PAIRS = [path for path in DETECTORS if path.parent.name in ('baselines', 'bccd')]
+TINY = [path for path in DETECTORS if path.stem.endswith('_tiny')]
+
+
+# What makes two pictures of every kind of data.
+FEW = {
+    'make_digits': dict(train=2, val=2, objects=(2, 3)),
+    'make_figures': dict(train=2, val=2, objects=(1, 2), empty_fraction=0.0),
+    'make_videos': dict(train=2, val=2, frames=2, objects=(2, 3), leave=0.0, speed=(2, 6)),
+}
+
+
+def named(paths):
+    return pytest.mark.parametrize('path', paths, ids=[path.stem for path in paths])
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+@pytest.fixture(name='two_pictures', scope='session')
+def _two_pictures(tmp_path_factory):
+    """Makes two pictures of the kind that a config asks for."""
+    root = tmp_path_factory.mktemp('data')
+
+    def make(cfg):
+        tool, options = wanted(cfg)
+        name = '_'.join(f'{key}{value}' for key, value in sorted(options.items()))
+        few = FEW[tool]
+        if cfg.model.type == 'CornerNetSaccade':  # crops of large pictures take longer to learn
+            few = {**few, 'size': (256, 256), 'scale': (40, 64)}
+        return make_data(cfg, root / f'{tool}{name}', **few)
+
+    return make
+
+
+@named(DETECTORS)
+def test_config_builds(path):
+    cfg = Config.fromfile(path)
+    assert cfg.custom_imports.imports == ['mmdet_losses']
+    assert 'test_cfg' not in cfg.model.get('bbox_head', {}), 'the detector overwrites it'
+    model = MODELS.build(cfg.model)
+    assert any(parameter.requires_grad for parameter in model.parameters())
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = cfg[loader].dataset
+        while 'pipeline' not in dataset:
+            dataset = dataset.get('dataset') or dataset.datasets[0]
+        assert all(TRANSFORMS.build(step) is not None for step in dataset.pipeline)
+    assert cfg.train_cfg.get('max_epochs', cfg.train_cfg.get('max_iters')) > 0
+    assert cfg.param_scheduler
+    assert cfg.auto_scale_lr.base_batch_size > 0
+
+
+def use_data(cfg, folder):
+    """Point a tiny config at other pictures of its kind, loaded by this process."""
+    for name, split in (('train', 'train'), ('val', 'val'), ('test', 'val')):
+        loader = cfg[f'{name}_dataloader']
+        loader.update(num_workers=0, persistent_workers=False, batch_size=2)
+        if loader.dataset.type == 'RepeatDataset':
+            loader.dataset.times = 1
+        dataset = loader.dataset.get('dataset', loader.dataset)
+        dataset.update(data_root=f'{folder}/', ann_file=f'annotations/{split}.json')
+    for name in ('val_evaluator', 'test_evaluator'):
+        for each in cfg[name] if isinstance(cfg[name], list) else [cfg[name]]:
+            if 'ann_file' in each:
+                each.ann_file = f'{folder}/annotations/val.json'
+
+
+@named(TINY)
+def test_every_tool_runs_on_every_tiny_config(path, two_pictures, tmp_path, capsys):
+    cfg = Config.fromfile(path)
+    use_data(cfg, two_pictures(cfg))
+    cfg.train_cfg.update(max_epochs=1, val_interval=5, dynamic_intervals=None)
+    config, work_dir = str(tmp_path / f'{path.stem}.py'), str(tmp_path / 'work')
+    cfg.dump(config)
+
+    def run(work, parse_args, *arguments):
+        engine.run_tool(work, parse_args([config, *arguments, '--work-dir', work_dir]))
+
+    run(train.train, train.parse_args)
+    checkpoint = str(tmp_path / 'work' / 'epoch_1.pth')
+    run(test.test, test.parse_args, checkpoint, '--show-dir', 'shown')
+    assert list(tmp_path.glob('work/*/shown/*'))
+    capsys.readouterr()
+    if cfg.model.type in WITHOUT_AUGMENTATION:
+        with pytest.raises(SystemExit):
+            run(test.test, test.parse_args, checkpoint, '--tta')
+        said = capsys.readouterr().err
+        assert f'error: {cfg.model.type} has no test-time augmentation, because' in said
+    else:
+        run(test.test, test.parse_args, checkpoint, '--tta')
+    run(browse_targets.work, browse_targets.parse_args, '--index', '0')
+    assert (tmp_path / 'work' / 'targets' / '000000.png').is_file()
+    run(oracle_map.work, oracle_map.parse_args)
+    size = ['--size', '160', '160']  # not every pipeline has a Resize with a scale
+    assert anchors.main([config, '--levels', '1', '--per-level', '2', *size]) == 0
+    assert 'anchors=' in capsys.readouterr().out
+
+
+@named(PAIRS)
+def test_detectors_of_a_comparison_train_validate_and_are_measured(path, two_pictures, tmp_path):
+    cfg = Config.fromfile(path)
+    folder = f'{two_pictures(Config.fromfile(CONFIGS / "ssd" / "ssd_tiny.py"))}/'
+    for name, split in (('train', 'train'), ('val', 'val')):
+        loader = cfg[f'{name}_dataloader']
+        loader.update(num_workers=0, persistent_workers=False, batch_size=2)
+        dataset = loader.dataset.get('dataset', loader.dataset)
+        dataset.update(
+            data_root=folder,
+            ann_file=f'annotations/{split}.json',
+            data_prefix=dict(img=f'{split}/'),
+            metainfo=dict(classes=tuple('0123456789')[: cfg.num_classes]),
+        )
+        if loader.dataset.type == 'RepeatDataset':
+            loader.dataset.times = 1
+    cfg.val_evaluator.ann_file = f'{folder}annotations/val.json'
+    cfg.update(work_dir=str(tmp_path), experiment_name=path.stem, test_dataloader=None)
+    cfg.update(test_cfg=None, test_evaluator=None)
+    cfg.train_cfg.update(max_epochs=2, val_interval=2, dynamic_intervals=None)
+    cfg.default_hooks.logger.interval = 1
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    assert runner.iter == 2
+    losses, _ = runner.message_hub.get_scalar('train/loss').data
+    assert all(0 < loss < float('inf') for loss in losses)
+    shown = runner.model.val_step(next(iter(runner.val_dataloader)))
+    assert all('pred_instances' in sample for sample in shown)
+
+
+def pictures(dataset, folder):
+    """The training pictures of a folder, with their truth, as this data set loads them."""
+    dataset.data_root, dataset.test_mode = f'{folder}/', False
+    dataset.ann_file, dataset.data_prefix = 'annotations/train.json', {'img': 'train/'}
+    return DATASETS.build(dataset)
+
+
+@named(TINY)
+def test_tiny_config_learns_two_pictures_by_heart(path, two_pictures):
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 (what transforms draw from)
+    random.seed(0)
+    cfg = Config.fromfile(path)
+    folder = two_pictures(cfg)
+    dataset = pictures(cfg.val_dataloader.dataset, folder)
+    batch = pseudo_collate([dataset[0], dataset[1]])
+    lessons = itertools.repeat(batch)
+    if cfg.model.type == 'CornerNetSaccade':  # it learns from crops, each time other ones
+        taught = pictures(cfg.train_dataloader.dataset.dataset, folder)
+        lessons = (pseudo_collate([taught[i % 2] for i in range(6)]) for _ in itertools.count())
+    if cfg.model.type == 'CenterTrack':  # each time another previous picture, or the same
+        lessons = (pseudo_collate([dataset[0], dataset[1]]) for _ in itertools.count())
+    model = MODELS.build(cfg.model).to(memory_format=torch.channels_last)
+    model.init_weights()
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = 0.1  # the running statistics must follow so short a training
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=150)
+    for lesson in itertools.islice(lessons, 150):
+        data = model.data_preprocessor(lesson, training=True)
+        # the corner family's pools are slow in float32 on a CPU
+        half = 'Corner' in cfg.model.bbox_head.encoder.type and cpu_has_bfloat16()
+        with torch.autocast('cpu', torch.bfloat16, enabled=half):
+            total, _ = model.parse_losses(model(**data, mode='loss'))
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        schedule.step()
+    model.eval()
+    with torch.no_grad():
+        results = model.val_step(batch)
+    for sample in results:
+        truth, found = sample.gt_instances, sample.pred_instances
+        scale = torch.tensor(sample.scale_factor).repeat(2)
+        for row, (box, label) in enumerate(zip(truth.bboxes / scale, truth.labels, strict=True)):
+            same = found[(found.labels == label) & (found.scores > 0.3)]
+            overlaps = bbox_overlaps(box[None], same.bboxes)[0]
+            assert len(same) and overlaps.max() > 0.6
+            if 'keypoints' in truth:
+                best = same.keypoints[overlaps.argmax()] * scale[:2]
+                labelled = truth.keypoints_visible[row] > 0
+                apart = (best - truth.keypoints[row]).norm(dim=-1)[labelled]
+                assert apart.median() < 3  # pixels
+
+
+@named(TINY)
+def test_targets_of_tiny_config_are_drawn_and_lose_nothing(path, two_pictures, tmp_path):
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002 (what transforms read)
+    cfg = Config.fromfile(path)
+    dataset = cfg.train_dataloader.dataset
+    dataset = pictures(dataset.get('dataset', dataset), two_pictures(cfg))
+    perfect = Perfect(MODELS.build(cfg.model))
+    encoded = perfect(pseudo_collate([dataset[0], dataset[1]]))
+    sheet, gone = draw_targets(encoded, perfect, dataset.metainfo['classes'])
+    sheet.savefig(tmp_path / 'sheet.png')
+    assert (tmp_path / 'sheet.png').stat().st_size > 10_000
+    assert len(gone) == len(encoded.samples[0].gt_instances)
+    if cfg.model.type == 'CornerNetSaccade':  # objects at a crop's border are not to be found
+        boxes = encoded.samples[0].gt_instances.bboxes
+        gone = gone & (boxes > 8).all(-1) & (boxes < 119).all(-1)
+    assert not gone.any()
+    found = [sample.pred_instances for sample in perfect.results(encoded, rescale=False)]
+    assert sum(map(len, found)) > 0  # one crop of the two may show no whole object
+    assert all(len(a) >= len(b) for a, b in zip(encoded.said, found, strict=True))
+
+    images = {}  # the same while training, beside what the network says
+    runner = SimpleNamespace(
+        model=perfect.model.train(),
+        train_dataloader=SimpleNamespace(dataset=dataset),
+        visualizer=SimpleNamespace(add_image=lambda name, image, _: images.update({name: image})),
+        epoch=0,
+        iter=7,
+    )
+    hook = PicturesHook(indices=(1,), score_thr=0.0)
+    hook.before_train(runner)
+    hook.after_train_epoch(runner)
+    assert images['picture_1'].std() > 10
+    assert perfect.model.training

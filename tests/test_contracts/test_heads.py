@@ -1,0 +1,98 @@
+"""Every detector inside MMDetection's head and detector."""
+
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+
+from mmdet_losses.registry import MODELS
+from tests.cases import DETECTORS, IMG_SIZE, instances, meta
+
+pytestmark = pytest.mark.parametrize('stem', sorted(DETECTORS))
+
+
+@pytest.fixture(name='head')
+def _head(stem):
+    case = DETECTORS[stem]
+    torch.manual_seed(0)
+    head = MODELS.build(
+        {
+            'type': 'mmdet_losses.EncodedDenseHead',
+            'predictor': case.predictor,
+            'encoder': case.encoder,
+            'criterion': case.criterion,
+            'test_cfg': case.test_cfg,
+        }
+    )
+    head.init_weights()
+    return head
+
+
+@pytest.mark.parametrize('part', ['predictor', 'encoder'])
+def test_different_numbers_of_classes_are_said(stem, part):
+    case = DETECTORS[stem]
+    parts = {name: dict(getattr(case, name)) for name in ('predictor', 'encoder', 'criterion')}
+    parts[part]['num_classes'] = 7
+    with pytest.raises(ValueError, match=r'num_classes=\d+ but the encoder num_classes=\d+; give'):
+        MODELS.build({'type': 'EncodedDenseHead', **parts})
+
+
+def samples(case, counts, **metas) -> list[DetDataSample]:
+    generator = torch.Generator().manual_seed(1)
+    batch = []
+    for count in counts:
+        sample = DetDataSample(metainfo={**meta(), **metas})
+        sample.gt_instances = instances(case, count, generator)
+        batch.append(sample)
+    return batch
+
+
+def features(case, batch):
+    generator = torch.Generator().manual_seed(2)
+    return tuple(torch.randn(batch, *shape, generator=generator) for shape in case.feats)
+
+
+@pytest.mark.parametrize('counts', [(3, 2), (0, 1), (0, 0)])
+def test_loss_carries_the_number_of_objects(head, stem, counts):
+    case = DETECTORS[stem]
+    losses = head.loss(features(case, 2), samples(case, counts))
+    assert losses['num_pos'].isfinite() and losses['num_dropped'] == 0
+    assert (losses['num_pos'] > 0) == (sum(counts) > 0)
+    sum(value for name, value in losses.items() if name.startswith('loss')).backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())
+
+
+def test_predicts_without_border_in_image_pixels(head, stem):
+    """A plain Resize / Pad pipeline: no ``border``; a scale factor maps back (T-17)."""
+    case = DETECTORS[stem]
+    head.test_cfg.score_thr = 0.0
+    feats = features(case, 1)
+    head.eval()
+    with torch.no_grad():
+        input_pixels = head.predict(feats, samples(case, [0]), rescale=False)[0]
+        halved = head.predict(feats, samples(case, [0], scale_factor=(0.5, 0.25)), rescale=True)[0]
+    assert len(input_pixels) > 0
+    scale = torch.tensor([2.0, 4.0, 2.0, 4.0])
+    torch.testing.assert_close(halved.bboxes, input_pixels.bboxes * scale)
+    torch.testing.assert_close(halved.scores, input_pixels.scores)
+
+
+def test_border_moves_the_boxes_back(head, stem):
+    case = DETECTORS[stem]
+    head.test_cfg.score_thr = 0.0
+    feats = features(case, 1)
+    head.eval()
+    with torch.no_grad():
+        plain = head.predict(feats, samples(case, [0]), rescale=False)[0]
+        # MMDetection's RandomCenterCropPad: top, bottom, left, right edges of the picture
+        moved = head.predict(feats, samples(case, [0], border=[8, 80, 12, 140]), rescale=False)[0]
+    torch.testing.assert_close(
+        moved.bboxes, plain.bboxes - torch.tensor([12.0, 8.0, 12.0, 8.0]), rtol=1e-5, atol=1e-4
+    )
+
+
+def test_missing_input_size_is_explained(head, stem):
+    case = DETECTORS[stem]
+    bare = DetDataSample(metainfo={'ori_shape': IMG_SIZE})
+    bare.gt_instances = samples(case, [1])[0].gt_instances
+    with pytest.raises(KeyError, match='batch_input_shape is missing'):
+        head.loss(features(case, 1), [bare])

@@ -1,0 +1,60 @@
+"""What postprocess does to boxes at the edge of the picture."""
+
+import pytest
+import torch
+from mmengine.structures import InstanceData
+
+from mmdet_losses.core import postprocess
+
+BOXES = torch.tensor([[-4.0, 10, 30, 60], [20.0, -2, 90, 40], [5.0, 5, 10, 10]])
+
+
+def instances():
+    return InstanceData(
+        bboxes=BOXES.clone(), scores=torch.tensor([0.9, 0.8, 0.7]), labels=torch.arange(3)
+    )
+
+
+@pytest.mark.parametrize(
+    ('meta', 'rescale', 'expected'),
+    [
+        # the padded input is larger than img_shape
+        ({'img_shape': (50, 80)}, False, [[0, 10, 30, 50], [20, 0, 80, 40]]),
+        # the same picture at twice the size originally
+        (
+            {'img_shape': (50, 80), 'ori_shape': (101, 160), 'scale_factor': (0.5, 0.5)},
+            True,
+            [[0, 20, 60, 101], [40, 0, 160, 80]],
+        ),
+        # 4 rows above, 6 columns left of it
+        (
+            {'img_shape': (64, 96), 'border': [4, 44, 6, 76]},
+            False,
+            [[0, 6, 24, 40], [14, 0, 70, 36]],
+        ),
+    ],
+)
+def test_clip_ends_boxes_at_the_picture(meta, rescale, expected):
+    found = postprocess(instances(), meta, {'clip': True}, rescale)
+    assert found.bboxes[:2].tolist() == expected
+    assert found.scores.tolist() == instances().scores.tolist()
+
+
+def test_without_clip_boxes_stick_out():
+    found = postprocess(instances(), {'img_shape': (50, 80)}, {})
+    torch.testing.assert_close(found.bboxes, BOXES, rtol=0, atol=0)
+
+
+def test_clip_comes_after_suppression():
+    """Two boxes whose parts inside the picture are the same both survive."""
+    boxes = torch.tensor([[-90.0, 0, 10, 10], [0.0, 0, 10, 10]])
+    both = InstanceData(bboxes=boxes, scores=torch.tensor([0.9, 0.8]), labels=torch.zeros(2).long())
+    cfg = {'clip': True, 'nms': {'type': 'nms', 'iou_threshold': 0.5}}
+    found = postprocess(both, {'img_shape': (20, 20)}, cfg)
+    assert found.bboxes.tolist() == [[0, 0, 10, 10]] * 2
+
+
+@pytest.mark.parametrize(('rescale', 'missing'), [(False, 'img_shape'), (True, 'ori_shape')])
+def test_clip_names_the_size_it_lacks(rescale, missing):
+    with pytest.raises(KeyError, match=f'{missing} is missing .* leave clip out'):
+        postprocess(instances(), {'scale_factor': (1.0, 1.0)}, {'clip': True}, rescale)

@@ -1,0 +1,127 @@
+"""Bad boxes are dropped with all that belongs to them, counted, and reported once."""
+
+import multiprocessing
+import re
+
+import numpy as np
+import pytest
+import torch
+from mmdet.structures.bbox import HorizontalBoxes
+from mmdet.structures.mask import BitmapMasks
+
+from mmdet_losses.data.clean import REASONS, CheckAnnotations, DataError, box_faults
+from mmdet_losses.registry import TRANSFORMS
+
+GOOD = [[5, 6, 20, 30], [-8, -8, 4, 4], [90, 50, 130, 70]]  # the last two are partly outside
+BAD = {
+    'not finite': [[float('nan'), 2, 9, 9], [1, 2, float('inf'), 9]],
+    'inverted': [[9, 2, 1, 9], [1, 9, 9, 2]],
+    'of zero size': [[3, 3, 3, 9], [3, 3, 9, 3]],
+    'outside the picture': [[-9, 2, 0, 9], [100, 2, 120, 9], [2, -9, 9, 0], [2, 60, 9, 70]],
+}
+SIZE = (60, 100)
+
+
+def record(boxes, labels=None, box_type=HorizontalBoxes):
+    n = len(boxes)
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    return dict(
+        img_path='somewhere/7.jpg',
+        img_shape=SIZE,
+        gt_bboxes=boxes if box_type is None else box_type(boxes),
+        gt_bboxes_labels=np.arange(n) if labels is None else np.asarray(labels),
+        gt_ignore_flags=np.arange(n) % 2 == 1,
+        gt_masks=BitmapMasks(
+            np.arange(n, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4)), 4, 4
+        ),
+        gt_keypoints=np.arange(n * 6, dtype=np.float32).reshape(n, 3, 2),
+    )
+
+
+@pytest.fixture(name='said')
+def _said(monkeypatch):
+    lines = []
+    monkeypatch.setattr('mmdet_losses.data.clean.print_log', lambda text, **_: lines.append(text))
+    return lines
+
+
+@pytest.mark.parametrize('reason', BAD)
+def test_every_fault_has_its_name(reason):
+    assert [REASONS[i] for i in box_faults(np.array(BAD[reason]), SIZE)] == [reason] * len(
+        BAD[reason]
+    )
+
+
+def test_good_boxes_have_no_fault():
+    assert box_faults(np.array(GOOD, float), SIZE).tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize('box_type', [HorizontalBoxes, None])
+def test_what_stays_is_what_it_would_be_without_the_bad_ones(box_type, said):
+    bad = [box for boxes in BAD.values() for box in boxes]
+    mixed = [GOOD[0], *bad[:5], GOOD[1], *bad[5:], GOOD[2]]
+    transform = CheckAnnotations()
+    results = transform(record(mixed, box_type=box_type))
+    kept = [0, 6, 12]
+    boxes = results['gt_bboxes']
+    corners = boxes if box_type is None else boxes.tensor.numpy()
+    np.testing.assert_array_equal(corners, np.array(GOOD, np.float32))
+    np.testing.assert_array_equal(results['gt_bboxes_labels'], kept)
+    np.testing.assert_array_equal(results['gt_ignore_flags'], [i % 2 == 1 for i in kept])
+    np.testing.assert_array_equal(results['gt_masks'].masks[:, 0, 0], kept)
+    np.testing.assert_array_equal(results['gt_keypoints'][:, 0, 0], [6 * i for i in kept])
+    assert transform.counts == {**{r: len(b) for r, b in BAD.items()}, 'of unknown label': 0}
+
+
+def test_each_reason_is_reported_once_with_its_first_example(said):
+    transform = CheckAnnotations()
+    for _ in range(3):
+        transform(record([GOOD[0], *BAD['inverted'], *BAD['of zero size']]))
+    assert len(said) == 2
+    assert said[0].startswith('somewhere/7.jpg has a box inverted, [9, 2, 1, 9]: it is dropped')
+    assert 'of zero size, [3, 3, 3, 9]' in said[1]
+    assert transform.counts['inverted'] == 6
+
+
+def test_good_and_empty_records_pass_untouched(said):
+    for boxes in (GOOD, []):
+        given = record(boxes)
+        results = CheckAnnotations(num_classes=3)(dict(given))
+        assert all(results[key] is given[key] for key in given)
+    assert not said
+
+
+@pytest.mark.parametrize('label', [-1, 3])
+def test_wrong_labels_raise_or_drop(label, said):
+    given = record(GOOD, labels=[0, label, 2])
+    with pytest.raises(DataError, match=re.escape(f'7.jpg has an object with label {label}, but')):
+        CheckAnnotations(num_classes=3)(dict(given))
+    results = CheckAnnotations(num_classes=3, wrong_labels='drop')(dict(given))
+    assert results['gt_bboxes_labels'].tolist() == [0, 2]
+    assert 'of unknown label' in said[0]
+    assert CheckAnnotations()(dict(given))['gt_bboxes_labels'].tolist() == [0, label, 2]
+
+
+def test_unknown_choice_is_refused():
+    with pytest.raises(ValueError, match="wrong_labels='ignore' is unknown; choose"):
+        CheckAnnotations(wrong_labels='ignore')
+
+
+def test_workers_share_the_counts():
+    transform = TRANSFORMS.build(dict(type='CheckAnnotations'))
+    context = multiprocessing.get_context('fork')
+    arguments = (record(BAD['inverted']),)
+    workers = [context.Process(target=transform, args=arguments, daemon=True) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert transform.counts['inverted'] == 4
+
+
+def test_encoded_targets_equal_those_of_clean_data(said):
+    """The point of it: after the transform nothing remains of a bad box."""
+    bad = [box for boxes in BAD.values() for box in boxes]
+    clean = CheckAnnotations()(record(GOOD))['gt_bboxes'].tensor
+    mixed = CheckAnnotations()(record([*bad, *GOOD]))['gt_bboxes'].tensor
+    torch.testing.assert_close(mixed, clean, rtol=0, atol=0)

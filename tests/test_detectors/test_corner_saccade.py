@@ -1,0 +1,167 @@
+"""CornerNet-Saccade's two passes: the official test's numbers, and what a user relies on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
+
+from mmdet_losses.detectors.corner import CornerNetOutputs, CornerNetSaccadeOutputs, detectors
+from mmdet_losses.registry import MODELS
+from tools.parity.corner_decode import _outputs, _pairing
+from tools.parity.golden_file import GoldenFile
+
+GOLDEN = Path(__file__).parents[1] / 'golden' / 'corner'
+MEAN, STD = [10.0, 20.0, 30.0], [2.0, 4.0, 5.0]
+
+
+def detector(num_classes=3, encoder=None, **options):
+    torch.manual_seed(0)
+    shape = dict(stage_channels=(8, 8, 12, 12), stage_blocks=(1, 1, 1, 1), feat_channels=8)
+    predictor = dict(
+        type='CornerNetSaccadePredictor', in_channels=8, num_classes=num_classes, channels=8,
+        pool_channels=8, attention_channels=(12, 8, 8),
+    )  # fmt: skip
+    head = dict(
+        type='EncodedDenseHead',
+        predictor=predictor,
+        encoder=dict(
+            type='CornerNetSaccadeTargetEncoder', num_classes=num_classes, **(encoder or {})
+        ),
+        criterion=dict(type='CornerNetSaccadeLoss'),
+    )
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(
+            dict(
+                type='CornerNetSaccade',
+                data_preprocessor=dict(type='DetDataPreprocessor', mean=MEAN, std=STD),
+                backbone=dict(type='SaccadeHourglassNet', num_stacks=1, **shape),
+                bbox_head=head,
+                test_cfg=options.pop('test_cfg', dict(score_thr=0.0)),
+                **options,
+            )
+        )
+    return model.eval()
+
+
+def batch(*sizes):
+    generator = torch.Generator().manual_seed(0)
+    inputs = [
+        torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8) for size in sizes
+    ]
+    metas = [dict(img_shape=size, ori_shape=size, scale_factor=(1.0, 1.0)) for size in sizes]
+    return dict(inputs=inputs, data_samples=[DetDataSample(metainfo=meta) for meta in metas])
+
+
+def test_both_passes_equal_the_official_test(monkeypatch):
+    golden = GoldenFile(GOLDEN / 'decode_saccade_full.npz')
+    input_size = tuple(golden.array('input_size').tolist())
+    model = detector(
+        golden.number('num_classes'),
+        encoder=_pairing(golden),
+        input_size=input_size,
+        whole_sides=golden.array('init_sizes').tolist(),
+        attention_threshold=float(golden.array('att_threshold')),
+        zooms=golden.array('att_scales').tolist(),
+        max_looks=golden.number('att_max_crops'),
+    )
+    maps = [key for key in sorted(golden.arrays) if key.startswith('in_first_att_logits')]
+    first = CornerNetSaccadeOutputs(
+        *_outputs(golden, 'in_first_', CornerNetOutputs)[:6],
+        attentions=tuple(golden.tensor(key) for key in maps),
+    )
+    second = _outputs(golden, 'in_second_', CornerNetOutputs)
+    count = len(second.tl_heatmap)
+    unused = tuple(each[:1].expand(count, -1, -1, -1) for each in first.attentions)
+    second = CornerNetSaccadeOutputs(*second[:6], attentions=unused)
+    told = iter([first, second])
+    monkeypatch.setattr(model, '_forward', lambda crops: next(told))
+    in_order = golden.tensor('second_locations_f64')
+    original = detectors.suppress_locations
+
+    def suppress(locations, most):
+        """The official order: equal scores have none, and the maps were stored in that order."""
+        ours = original(locations, most=most)
+        assert torch.allclose(_sorted(ours), _sorted(in_order), atol=1e-4)
+        return in_order
+
+    monkeypatch.setattr(detectors, 'suppress_locations', suppress)
+    found, looks = model.look(torch.zeros(3, *golden.array('image_size').tolist()))
+    assert looks == 2 + len(in_order)
+    wanted = np.concatenate(
+        (golden.array('prenms_rows'), golden.array('prenms_labels')[:, None]), 1
+    )
+    assert len(found) == len(wanted) > 10
+    fields = (found.scores, found.tl_scores, found.br_scores, found.labels)
+    rows = torch.cat((found.bboxes, torch.stack(fields, 1)), 1)
+    assert torch.allclose(_sorted(rows), _sorted(torch.from_numpy(wanted)), atol=1e-3)
+
+
+def _sorted(rows):
+    rows = rows.double()
+    return rows[sorted(range(len(rows)), key=lambda i: rows[i].round(decimals=2).tolist())]
+
+
+def test_crops_are_black_outside_the_picture(monkeypatch):
+    """Black before normalisation, as in training."""
+    model, seen = detector(), []
+    forward = model._forward
+    monkeypatch.setattr(model, '_forward', lambda crops: seen.append(crops) or forward(crops))
+    model.test_step(batch((60, 200)))
+    black = -torch.tensor(MEAN) / torch.tensor(STD)
+    assert seen[0].shape == (2, 3, 255, 255)
+    assert torch.allclose(seen[0][:, :, 0, 0], black.expand(2, 3), atol=1e-5)
+    assert torch.allclose(seen[0][:, :, -1, -1], black.expand(2, 3), atol=1e-5)
+    assert seen[0][:, :, 127, 127].sub(black).abs().min() > 1e-3
+
+
+def test_looks_are_few_and_counted():
+    model = detector(attention_threshold=0.0, max_looks=5, looks_per_batch=2)
+    [small, large] = model.test_step(batch((200, 300), (300, 180)))
+    for sample in (small, large):
+        assert 2 * 255**2 <= sample.seen_pixels <= 7 * 255**2
+    assert small.image_pixels == 200 * 300
+    assert small.seen_pixels == 7 * 255**2  # an untrained map has peaks everywhere
+
+
+GENEROUS = dict(ae_threshold=1e4, topk=50, num_dets=100, no_border=False)
+
+
+def test_batching_changes_nothing():
+    alone, together = (
+        detector(1, encoder=GENEROUS, attention_threshold=0.0, max_looks=6, looks_per_batch=n)
+        for n in (1, 32)
+    )
+    for one, many in zip(
+        alone.test_step(batch((150, 200))), together.test_step(batch((150, 200))), strict=True
+    ):
+        one, many = one.pred_instances, many.pred_instances
+        assert len(one) == len(many) > 0
+        assert torch.allclose(one.scores, many.scores, atol=1e-5)
+
+
+def test_one_pass_keeps_what_is_not_sure():
+    [sample] = detector(1, encoder=GENEROUS, max_looks=0).test_step(batch((150, 200)))
+    assert sample.seen_pixels == 2 * 255**2
+    assert len(sample.pred_instances)
+
+
+@pytest.mark.parametrize('objects', [0, 2])
+def test_it_trains_on_crops(objects):
+    model = detector().train()
+    data = batch((255, 255), (255, 255))
+    for sample in data['data_samples']:
+        boxes = torch.tensor([[20.0, 20, 80, 90], [100, 120, 130, 200]])[:objects]
+        labels = torch.tensor([0, 2])[:objects]
+        sample.gt_instances = InstanceData(
+            bboxes=boxes, labels=labels, visibility=torch.tensor([1.0, 0.4])[:objects]
+        )
+    prepared = model.data_preprocessor(data, True)
+    losses = model(**prepared, mode='loss')
+    assert losses['num_pos'] == objects  # of two objects in two pictures, half are visible
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    assert all(each.grad is not None for each in model.parameters())

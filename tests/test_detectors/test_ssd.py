@@ -1,0 +1,184 @@
+"""SSD: obvious loops, MMDetection's head, and what its options change."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmdet.models.dense_heads import SSDHead
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+
+from mmdet_losses.detectors.anchor import MultiBoxLoss, SSDLoss, SSDOutputs, SSDTargetEncoder
+from mmdet_losses.ops import pairwise_iou
+from mmdet_losses.registry import MODELS
+from tests.cases import meta
+
+SIZE = (96, 160)
+FEATS = ((12, 10), (6, 5))
+
+
+def encoder(**changes):
+    options = dict(
+        min_sizes=(24, 60), max_sizes=(60, 110), strides=None, aspect_ratios=((2,), (2, 3))
+    )
+    return SSDTargetEncoder(3, **{**options, **changes})
+
+
+def truth(*boxes, labels=None):
+    labels = range(len(boxes)) if labels is None else labels
+    return InstanceData(
+        bboxes=torch.tensor(boxes).view(-1, 4), labels=torch.tensor(list(labels), dtype=torch.long)
+    )
+
+
+def test_matching_is_the_obvious_loop():
+    generator = torch.Generator().manual_seed(2)
+    low = torch.rand(9, 2, generator=generator) * torch.tensor([100.0, 50.0])
+    size = 8 + 60 * torch.rand(9, 2, generator=generator)
+    found = InstanceData(
+        bboxes=torch.cat((low, low + size), 1), labels=torch.randint(3, (9,), generator=generator)
+    )
+    targets = encoder().encode([found], FEATS, SIZE)
+    priors = torch.cat([level.xyxy() for level in encoder().priors(FEATS, SIZE)])
+    iou = pairwise_iou(found.bboxes / torch.tensor([160.0, 96.0, 160.0, 96.0]), priors)
+    owner = iou.argmax(0)
+    best = iou.amax(0)
+    for each in range(len(found)):
+        prior = int(iou[each].argmax())
+        owner[prior], best[prior] = each, 2.0
+    want = torch.where(best >= 0.5, found.labels[owner], 3)
+    assert torch.equal(targets.labels[0], want)
+    assert 9 < targets.num_pos < 200
+
+
+def test_of_two_objects_with_one_best_prior_the_later_has_it():
+    box = [20.0, 20.0, 40.0, 41.0]
+    targets = encoder(positive_iou=0.99).encode([truth(box, box, labels=(1, 2))], FEATS, SIZE)
+    assert targets.labels[targets.mask].tolist() == [2]
+
+
+def test_clipping_moves_centres_and_cuts_sizes():
+    clipped, free = (
+        torch.cat([level.cxcywh() for level in encoder(clip=clip).priors(FEATS, SIZE)])
+        for clip in (True, False)
+    )
+    assert free.max() > 1
+    torch.testing.assert_close(clipped, free.clamp(0, 1))
+
+
+def mmdet_head():
+    return SSDHead(
+        num_classes=3,
+        in_channels=(8, 8),
+        anchor_generator=dict(
+            type='SSDAnchorGenerator',
+            scale_major=False,
+            input_size=96,
+            strides=[8, 16],
+            ratios=[[2], [2, 3]],
+            min_sizes=[24, 60],
+            max_sizes=[60, 110],
+        ),
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_stds=[0.1, 0.1, 0.2, 0.2]),
+        train_cfg=ConfigDict(
+            assigner=dict(
+                type='MaxIoUAssigner',
+                pos_iou_thr=0.5,
+                neg_iou_thr=0.5,
+                min_pos_iou=0.0,
+                ignore_iof_thr=-1,
+                gt_max_assign_all=False,
+            ),
+            sampler=dict(type='PseudoSampler'),
+            smoothl1_beta=1.0,
+            allowed_border=-1,
+            pos_weight=-1,
+            neg_pos_ratio=3,
+            debug=False,
+        ),
+    )
+
+
+def test_loss_equals_mmdetections_head_on_its_outputs():
+    """The same anchors (unclipped) and normaliser: MMDetection's outputs go straight in."""
+    head = mmdet_head()
+    generator = torch.Generator().manual_seed(4)
+    feats = [torch.randn(2, 8, 12, 12, generator=generator), torch.randn(2, 8, 6, 6)]
+    size, metas = (96, 96), [dict(meta((96, 96)), pad_shape=(96, 96)) for _ in range(2)]
+    found = [
+        truth([10.0, 9.0, 48.5, 50.25], [50.0, 20.0, 90.0, 86.5]),
+        truth([20.5, 60.0, 44.0, 88.0]),
+    ]
+    outputs = SSDOutputs(*(tuple(maps) for maps in head(feats)))
+    theirs = head.loss_by_feat(*outputs, found, metas)
+    own = SSDTargetEncoder(
+        3, (24, 60), (60, 110), strides=(8, 16), aspect_ratios=((2,), (2, 3)), clip=False
+    )
+    criterion = MultiBoxLoss(
+        loss_cls=dict(type='HardNegativeCrossEntropyLoss', convention='mmdet'),
+        normalizer='images',
+    )
+    ours = criterion(outputs, own.encode(found, [(12, 12), (6, 6)], size))
+    torch.testing.assert_close(
+        ours['loss_cls'], sum(theirs['loss_cls']).squeeze(), rtol=1e-5, atol=1e-5
+    )
+    torch.testing.assert_close(ours['loss_box'], sum(theirs['loss_bbox']), rtol=1e-5, atol=1e-5)
+
+
+def test_multibox_loss_is_an_alias():
+    assert type(MODELS.build(dict(type='MultiBoxLoss'))) is SSDLoss
+
+
+def test_background_picture_teaches_with_min_neg():
+    generator = torch.Generator().manual_seed(6)
+    depths = (4, 6)
+    maps = [
+        [
+            torch.randn(1, a * k, *size, generator=generator)
+            for a, size in zip(depths, FEATS, strict=True)
+        ]
+        for k in (4, 4)
+    ]
+    outputs = SSDOutputs(*(tuple(each) for each in maps))
+    targets = encoder().encode([truth()], FEATS, SIZE)
+    assert SSDLoss()(outputs, targets)['loss_cls'] == 0
+    criterion = SSDLoss(loss_cls=dict(type='HardNegativeCrossEntropyLoss', min_neg=7))
+    logits = torch.cat([m.unflatten(1, (-1, 4)).movedim(2, -1).flatten(1, 3) for m in maps[0]], 1)
+    cost = F.cross_entropy(logits[0], torch.full((logits.shape[1],), 3), reduction='none')
+    torch.testing.assert_close(criterion(outputs, targets)['loss_cls'], cost.topk(7).values.sum())
+
+
+def test_tables_must_have_one_length():
+    with pytest.raises(ValueError, match='max_sizes has 1 entries but min_sizes 2'):
+        encoder(max_sizes=(60,))
+    with pytest.raises(ValueError, match='returns 1 maps'):
+        encoder().priors(FEATS[:1], SIZE)
+
+
+def test_impossible_priors_are_said():
+    for bad in (-2, 0, float('nan'), float('inf')):
+        with pytest.raises(ValueError, match='aspect_ratios has the entry'):
+            SSDTargetEncoder(2, aspect_ratios=((2,), (2, bad), (2, 3), (2, 3), (2,), (2,)))
+        with pytest.raises(ValueError, match='min_sizes has the entry'):
+            SSDTargetEncoder(2, min_sizes=(30, 60, bad, 162, 213, 264))
+
+
+def test_maps_for_other_priors_are_said_before_training():
+    encoder = SSDTargetEncoder(2)
+    cls = tuple(torch.zeros(1, 3 * count, 2, 2) for count in (4, 6, 6, 6, 4, 4))
+    box = tuple(torch.zeros(1, 4 * count, 2, 2) for count in (4, 6, 6, 6, 4, 4))
+    assert encoder.feat_sizes(SSDOutputs(cls, box)) == [(2, 2)] * 6
+    with pytest.raises(
+        ValueError, match=r'Map 1 of the boxes has 24 channels, .* not 4 anchors x 4'
+    ):
+        SSDTargetEncoder(2, aspect_ratios=((2,), (2,), (2, 3), (2, 3), (2,), (2,))).feat_sizes(
+            SSDOutputs((cls[0], cls[0], *cls[2:]), box)
+        )
+
+
+def test_endless_sizes_stay_numbers():
+    encoder = SSDTargetEncoder(2)
+    counts = (4, 6, 6, 6, 4, 4)
+    cls = tuple(torch.randn(1, 3 * count, 2, 2) for count in counts)
+    box = tuple(torch.full((1, 4 * count, 2, 2), 500.0) for count in counts)
+    boxes, _ = encoder.decode_all(SSDOutputs(cls, box), (300, 300))
+    assert boxes.isfinite().all()

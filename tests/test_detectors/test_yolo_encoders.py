@@ -1,0 +1,89 @@
+"""YOLO and SSD encodings come back, for any boxes in distinct cells."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.structures import InstanceData
+
+from mmdet_losses.detectors.yolo import YOLOV1Loss, YOLOV1Predictor
+from mmdet_losses.registry import TASK_UTILS
+
+SIZE = (96, 160)
+GRID = ((6, 8), (3, 4))
+SMALL = ((24, 40), (60, 30), (16, 20))
+LARGE = ((100, 60), (60, 80))
+ENCODERS = {
+    'YOLOV1': dict(type='YOLOV1TargetEncoder'),
+    'YOLOV1, softmax': dict(type='YOLOV1TargetEncoder', softmax=True),
+    'YOLOV2': dict(type='YOLOV2TargetEncoder', anchors=(SMALL,)),
+    'YOLOV3': dict(type='YOLOV3TargetEncoder', anchors=(SMALL, LARGE)),
+    'YOLOV4': dict(type='YOLOV4TargetEncoder', anchors=(SMALL, LARGE), scale_xy=(1.1, 1.05)),
+    'ScaledYOLOV4': dict(type='ScaledYOLOV4TargetEncoder', anchors=(SMALL, LARGE)),
+}
+
+
+@st.composite
+def images(draw):
+    """Up to four objects, three coarse cells apart from each other at least in one direction."""
+    cells = draw(st.lists(st.sampled_from([(0, 0), (0, 2), (2, 0), (2, 2)]), unique=True))
+    boxes = []
+    for row, column in cells:
+        x = 40 * (column + draw(st.floats(0.2, 0.8)))
+        y = 32 * (row + draw(st.floats(0.2, 0.8)))
+        width = draw(st.floats(10, 2 * min(x, 160 - x)))
+        height = draw(st.floats(8, 2 * min(y, 96 - y))) if min(y, 96 - y) > 4 else 8.0
+        boxes.append([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
+    labels = [draw(st.integers(0, 2)) for _ in boxes]
+    return InstanceData(
+        bboxes=torch.tensor(boxes).view(-1, 4), labels=torch.tensor(labels, dtype=torch.long)
+    )
+
+
+@pytest.mark.parametrize('stem', ENCODERS)
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(found=images())
+def test_round_trip(stem, found):
+    encoder = TASK_UTILS.build(dict(ENCODERS[stem], num_classes=3))
+    feats = GRID if len(ENCODERS[stem].get('anchors', ' ')) == 2 else GRID[:1]
+    targets = encoder.encode([found], feats, SIZE)
+    decoded = encoder.decode(encoder.ideal_outputs(targets), SIZE)[0]
+    decoded = decoded[decoded.scores > 0.5]
+    for box, label in zip(found.bboxes, found.labels, strict=True):
+        same = decoded.bboxes[decoded.labels == label]
+        if stem == 'ScaledYOLOV4' and not claimed(encoder, box):
+            continue
+        assert (same - box).abs().amax(1).min() < 0.02
+    if len(found) == 0:
+        assert len(decoded) == 0 and targets.num_pos == 0
+
+
+def claimed(encoder, box):
+    """Whether some anchor is within four times the size of the box."""
+    size = box[2:] - box[:2]
+    anchors = torch.tensor([each for level in encoder.anchors for each in level])
+    ratio = size / anchors
+    return bool((torch.maximum(ratio, 1 / ratio).amax(1) < 4).any())
+
+
+def test_shared_weights_of_yolov1_say_the_same_in_every_cell():
+    predictor = YOLOV1Predictor(3, 8, (6, 6), 6, 2, hidden='shared', hidden_channels=16).eval()
+    feats = torch.randn(2, 8, 6, 6)
+    outputs = predictor((feats,))
+    assert [each.shape[1:] for each in outputs] == [(3, 6, 6), (2, 6, 6), (2, 4, 6, 6)]
+    moved = predictor((feats.roll(1, -1),))
+    for one, other in zip(outputs, moved, strict=True):
+        torch.testing.assert_close(one[..., 1:4], other[..., 2:5])
+    with pytest.raises(ValueError, match=r"feat_size=\(6, 5\) with hidden='shared'"):
+        YOLOV1Predictor(3, 8, (6, 5), 6, 2, hidden='shared')
+
+
+def test_softmax_scores_are_those_that_the_loss_trains():
+    encoder = TASK_UTILS.build(dict(type='YOLOV1TargetEncoder', num_classes=3, softmax=True))
+    truth = InstanceData(bboxes=torch.tensor([[10.0, 8, 60, 70]]), labels=torch.tensor([1]))
+    targets = encoder.encode([truth], [GRID[0]], SIZE)
+    ideal = encoder.ideal_outputs(targets)
+    loss = YOLOV1Loss(softmax=True)(ideal, targets)
+    assert loss['loss_cls'] < 1e-6
+    scores = encoder.decode(ideal._replace(cls=15 * ideal.cls), SIZE)[0].scores
+    assert scores.max() == 1

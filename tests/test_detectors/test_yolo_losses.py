@@ -1,0 +1,364 @@
+"""YOLO criteria against slow loops, and what their options change."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.structures import InstanceData
+from torch import nn
+
+from mmdet_losses.detectors.yolo import (
+    ScaledYOLOV4Loss,
+    ScaledYOLOV4TargetEncoder,
+    YOLOV1Loss,
+    YOLOV1Outputs,
+    YOLOV1TargetEncoder,
+    YOLOV2Loss,
+    YOLOV2Outputs,
+    YOLOV2TargetEncoder,
+    YOLOV3Loss,
+    YOLOV3Outputs,
+    YOLOV3TargetEncoder,
+    YOLOV4Loss,
+    YOLOV4Outputs,
+    YOLOV4TargetEncoder,
+)
+from mmdet_losses.ops import box_similarity
+
+SIZE = (96, 160)
+H, W = 6, 8
+ANCHORS = [[(24.0, 40.0), (60.0, 30.0)]]
+BOXES = torch.tensor(
+    [
+        [10.0, 9.0, 58.5, 50.25],
+        [70.0, 20.0, 139.0, 86.5],
+        [20.5, 60.0, 44.0, 88.0],
+        [11.0, 8.0, 59.0, 51.0],
+    ]
+)
+LABELS = torch.tensor([2, 0, 1, 1])
+
+
+@pytest.fixture(name='truth')
+def _truth():
+    return [
+        InstanceData(bboxes=BOXES, labels=LABELS),
+        InstanceData(bboxes=BOXES[:0], labels=LABELS[:0]),
+        InstanceData(bboxes=BOXES[1:3], labels=LABELS[1:3]),
+    ]
+
+
+def raw_map(seed=0, batch=3):
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(batch, 2 * 8, H, W, generator=generator, dtype=torch.float64)
+    return noise.requires_grad_()
+
+
+def overlap(first, second):
+    """IoU of two cxcywh boxes, in plain numbers."""
+    sides = [
+        max(
+            0.0,
+            min(first[i] + first[i + 2] / 2, second[i] + second[i + 2] / 2)
+            - max(first[i] - first[i + 2] / 2, second[i] - second[i + 2] / 2),
+        )
+        for i in (0, 1)
+    ]
+    inter = sides[0] * sides[1]
+    return inter / (first[2] * first[3] + second[2] * second[3] - inter)
+
+
+def objects(truth):
+    """(cx, cy, w, h) fractions and label of every object, image by image."""
+    found = []
+    for each in truth:
+        rows = []
+        for (x1, y1, x2, y2), label in zip(each.bboxes.tolist(), each.labels.tolist(), strict=True):
+            box = ((x1 + x2) / 2 / 160, (y1 + y2) / 2 / 96, (x2 - x1) / 160, (y2 - y1) / 96)
+            rows.append((box, label))
+        found.append(rows)
+    return found
+
+
+def claims(rows, threshold):
+    """(object, anchor, row, column) of an image, by shape: the best, and those above."""
+    found = []
+    for number, (box, _) in enumerate(rows):
+        shapes = [overlap((0, 0, *box[2:]), (0, 0, w / 160, h / 96)) for w, h in ANCHORS[0]]
+        for anchor, value in enumerate(shapes):
+            if value == max(shapes) or value > threshold:
+                found.append((number, anchor, int(box[1] * H), int(box[0] * W)))
+    return found
+
+
+def decoded(raw, a, i, j, scale=1.0):
+    """Box of an anchor as four tensors."""
+    t = raw[8 * a : 8 * a + 8, i, j]
+    at = t[:2].sigmoid() * scale - (scale - 1) / 2
+    w, h = ANCHORS[0][a]
+    return torch.stack(
+        ((j + at[0]) / W, (i + at[1]) / H, t[2].exp() * w / 160, t[3].exp() * h / 96)
+    )
+
+
+def slow_notes(x, truth, kind, scale, threshold):
+    """The notes' formulas, one prediction at a time."""
+    total = 0
+    for raw, rows in zip(x, objects(truth), strict=True):
+        owner = {(a, i, j): n for n, a, i, j in claims(rows, threshold)}
+        for a in range(2):
+            for i in range(H):
+                for j in range(W):
+                    t = raw[8 * a : 8 * a + 8, i, j]
+                    box = decoded(raw, a, i, j, scale)
+                    if (a, i, j) not in owner:
+                        near = any(overlap(box.tolist(), each) >= 0.3 for each, _ in rows)
+                        if kind == 'v2':
+                            total = total + 0.5 * t[4].sigmoid() ** 2
+                        elif not near:
+                            total = total + 0.5 * F.softplus(t[4])
+                        continue
+                    goal, label = rows[owner[a, i, j]]
+                    own = F.one_hot(torch.tensor(label), 3).double()
+                    goal = torch.tensor(goal, dtype=torch.float64)
+                    cells = torch.tensor([W, H], dtype=torch.float64)
+                    off = box[:2] * cells - goal[:2] * cells
+                    if kind == 'v2':
+                        total = total + 5 * off.square().sum()
+                        total = total + 5 * (box[2:].sqrt() - goal[2:].sqrt()).square().sum()
+                        total = total + (1 - t[4].sigmoid()) ** 2
+                        total = total + (t[5:].softmax(0) - own).square().sum()
+                        continue
+                    if kind == 'mse':
+                        size = torch.tensor(ANCHORS[0][a], dtype=torch.float64)
+                        size = size / torch.tensor([160.0, 96.0])
+                        raw_goal = torch.log(goal[2:] / size)
+                        total = total + 5 * off.square().mean()
+                        total = total + 5 * (t[2:4] - raw_goal).square().mean()
+                    else:
+                        corners = [
+                            torch.cat((b[:2] - b[2:] / 2, b[:2] + b[2:] / 2)) for b in (box, goal)
+                        ]
+                        total = total + 5 * (1 - box_similarity(*corners, 'ciou'))
+                    total = total + F.softplus(-t[4])
+                    total = total + F.binary_cross_entropy_with_logits(t[5:], own, reduction='sum')
+    return total
+
+
+@pytest.mark.parametrize(
+    ('kind', 'encoder', 'criterion', 'outputs', 'scale', 'threshold'),
+    [
+        ('v2', YOLOV2TargetEncoder, YOLOV2Loss, YOLOV2Outputs, 1.0, 0.3),
+        ('mse', YOLOV3TargetEncoder, YOLOV3Loss, YOLOV3Outputs, 1.0, 0.7),
+        ('ciou', YOLOV4TargetEncoder, YOLOV4Loss, YOLOV4Outputs, 1.1, 0.7),
+    ],
+)
+def test_notes_are_the_slow_loop(truth, kind, encoder, criterion, outputs, scale, threshold):
+    x = raw_map()
+    encoder = encoder(3, ANCHORS, convention='notes')
+    targets = encoder.encode(truth, [(H, W)], SIZE)
+    got = sum(criterion(convention='notes')(outputs((x,)), targets).values())
+    want = slow_notes(x, truth, kind, scale, threshold)
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+    grads = [torch.autograd.grad(each, x)[0] for each in (got, want)]
+    torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-5)
+
+
+def slow_v3(x, truth):
+    """darknet's [yolo] layer with squares, one prediction at a time; returns its delta."""
+    delta = torch.zeros_like(x)
+    for raw, rows, out in zip(x, objects(truth), delta, strict=True):
+        for a in range(2):
+            for i in range(H):
+                for j in range(W):
+                    t, d = raw[8 * a : 8 * a + 8, i, j], out[8 * a : 8 * a + 8, i, j]
+                    box = decoded(raw, a, i, j).tolist()
+                    best = max((overlap(box, each) for each, _ in rows), default=0)
+                    gate = t[5:].sigmoid().max() > 0.25
+                    d[4] = 0 if best > 0.7 and gate else -t[4].sigmoid()
+        seen = set()
+        for n, a, i, j in claims(rows, 1.0):
+            (cx, cy, w, h), label = rows[n]
+            t, d = raw[8 * a : 8 * a + 8, i, j], out[8 * a : 8 * a + 8, i, j]
+            weight = 0.75 * (2 - w * h)
+            d[0] += weight * (cx * W - j - t[0].sigmoid())
+            d[1] += weight * (cy * H - i - t[1].sigmoid())
+            d[2] += weight * (math.log(w * 160 / ANCHORS[0][a][0]) - t[2])
+            d[3] += weight * (math.log(h * 96 / ANCHORS[0][a][1]) - t[3])
+            d[4] = 1 - t[4].sigmoid()
+            if (a, i, j) not in seen:
+                d[5:] = -t[5:].sigmoid()
+            d[5 + label] = 1 - t[5 + label].sigmoid()
+            seen.add((a, i, j))
+    return delta
+
+
+def test_yolov3_delta_is_the_slow_loop(truth):
+    x = raw_map(1)
+    targets = YOLOV3TargetEncoder(3, ANCHORS).encode(truth, [(H, W)], SIZE)
+    sum(YOLOV3Loss()(YOLOV3Outputs((x,)), targets).values()).backward()
+    torch.testing.assert_close(-x.grad, slow_v3(x.detach(), truth), rtol=1e-5, atol=1e-6)
+    shared = targets.levels[0].positive[0, :, 0] & targets.levels[0].positive[0, :, 3]
+    assert shared.any()  # two objects share an anchor of one cell: the case is not trivial
+
+
+def test_autograd_mode_is_the_true_gradient_and_darknets_is_not(truth):
+    x = raw_map(2)
+    targets = YOLOV4TargetEncoder(3, ANCHORS, iou_threshold=1.0, scale_xy=1.1).encode(
+        truth, [(H, W)], SIZE
+    )
+    want = 0
+    for raw, rows in zip(x, objects(truth), strict=True):
+        for n, a, i, j in claims(rows, 1.0):
+            goal = torch.tensor(rows[n][0], dtype=torch.float64)
+            pair = [
+                torch.cat((b[:2] - b[2:] / 2, b[:2] + b[2:] / 2))
+                for b in (decoded(raw, a, i, j, 1.1), goal)
+            ]
+            want = want + 0.07 * (1 - box_similarity(*pair, 'ciou'))
+    grads = {}
+    for gradient in ('autograd', 'darknet'):
+        loss = YOLOV4Loss(gradient=gradient)(YOLOV4Outputs((x,)), targets)['loss_box']
+        grads[gradient] = torch.autograd.grad(loss, x)[0]
+        if gradient == 'autograd':
+            torch.testing.assert_close(loss, want, rtol=1e-5, atol=1e-6)
+    expected = torch.autograd.grad(want, x)[0]
+    torch.testing.assert_close(grads['autograd'], expected, rtol=1e-4, atol=1e-7)
+    assert (grads['darknet'] - expected).abs().max() > 0.01
+
+
+def test_darknet_directions_are_finite_for_exploding_sizes(truth):
+    x = raw_map(3).detach().float()
+    x[:, [2, 3, 10, 11]] = 200.0
+    x.requires_grad_()
+    targets = YOLOV4TargetEncoder(3, ANCHORS, scale_xy=1.1).encode(truth, [(H, W)], SIZE)
+    losses = YOLOV4Loss()(YOLOV4Outputs((x,)), targets)
+    sum(losses.values()).backward()
+    assert all(value.isfinite() for value in losses.values())
+    assert x.grad.isfinite().all()
+
+
+def test_divide_by_images(truth):
+    x = raw_map(4)
+    targets = YOLOV3TargetEncoder(3, ANCHORS).encode(truth, [(H, W)], SIZE)
+    plain = YOLOV3Loss()(YOLOV3Outputs((x,)), targets)
+    mean = YOLOV3Loss(divide_by='images')(YOLOV3Outputs((x,)), targets)
+    for name, value in plain.items():
+        torch.testing.assert_close(mean[name], value / 3)
+
+
+def test_yolov2_warms_up_by_images_seen(truth):
+    x = raw_map(5)
+    targets = YOLOV2TargetEncoder(3, ANCHORS).encode(truth, [(H, W)], SIZE)
+    criterion = YOLOV2Loss(warmup_images=6)
+    costs = [criterion(YOLOV2Outputs((x,)), targets)['loss_wh'].item() for _ in range(3)]
+    assert criterion.seen == 9
+    raw = x.detach().unflatten(1, (2, 8))
+    level = targets.levels[0]
+    free = torch.ones(3, 2, H * W, dtype=torch.bool)
+    image, anchor, slot = level.positive.nonzero(as_tuple=True)
+    free[image, anchor, level.index[image, slot]] = False
+    prior = 0.01 * (raw[:, :, 2:4].flatten(3).square().sum(2) * free).sum() / 2
+    assert costs[0] - costs[1] == pytest.approx(float(prior), rel=1e-5)
+    assert costs[1] == costs[2]
+    criterion.eval()(YOLOV2Outputs((x,)), targets)
+    assert criterion.seen == 9
+
+
+def test_yolov2_counts_on_after_resuming_and_loads_files_without_a_count(truth):
+    criterion = YOLOV2Loss()
+    targets = YOLOV2TargetEncoder(3, ANCHORS).encode(truth, [(H, W)], SIZE)
+    criterion(YOLOV2Outputs((raw_map(5),)), targets)
+    head = nn.ModuleDict(dict(criterion=YOLOV2Loss()))
+    head.load_state_dict({'criterion.seen': criterion.state_dict()['seen']})
+    assert head['criterion'].seen == 3
+    head.load_state_dict({})  # strictly
+    assert head['criterion'].seen == 3
+    with pytest.raises(RuntimeError, match='Unexpected key'):
+        head.load_state_dict({'criterion.other': torch.zeros(())})
+
+
+def slow_v1(outputs, truth, notes):
+    cls, conf, box = outputs
+    total = 0
+    for b, rows in enumerate(objects(truth)):
+        owner = {}
+        for goal, label in rows:
+            owner.setdefault((int(goal[1] * H), int(goal[0] * W)), (goal, label))
+        for i in range(H):
+            for j in range(W):
+                answering, reached = None, 1.0
+                if (i, j) in owner:
+                    goal, label = owner[i, j]
+                    inside = (goal[0] * W - j, goal[1] * H - i)
+                    place = (inside[0] / W, inside[1] / H, *goal[2:])
+                    boxes = [box[b, a, :, i, j].tolist() for a in range(2)]
+                    boxes = [(x / W, y / H, w * w, h * h) for x, y, w, h in boxes]
+                    ious = [overlap(each, place) for each in boxes]
+                    far = [math.dist(each, place) for each in boxes]
+                    answering = ious.index(max(ious)) if max(ious) > 0 else far.index(min(far))
+                    reached = 1.0 if notes else ious[answering]
+                    wanted = torch.tensor([*inside, *(math.sqrt(s) for s in goal[2:])])
+                    total = total + 5 * (box[b, answering, :, i, j] - wanted).square().sum()
+                    own = F.one_hot(torch.tensor(label), 3)
+                    total = total + (cls[b, :, i, j] - own).square().sum()
+                for a in range(2):
+                    if a == answering:
+                        total = total + (conf[b, a, i, j] - reached) ** 2
+                    else:
+                        total = total + 0.5 * conf[b, a, i, j] ** 2
+    return total if notes else total / 2
+
+
+@pytest.mark.parametrize('convention', ['notes', 'darknet'])
+def test_yolov1_is_the_slow_loop(truth, convention):
+    generator = torch.Generator().manual_seed(6)
+    shapes = ((3, 3, H, W), (3, 2, H, W), (3, 2, 4, H, W))
+    maps = [
+        (0.6 * torch.rand(shape, generator=generator, dtype=torch.float64)).requires_grad_()
+        for shape in shapes
+    ]
+    outputs = YOLOV1Outputs(*maps)
+    targets = YOLOV1TargetEncoder(3).encode(truth, [(H, W)], SIZE)
+    got = sum(YOLOV1Loss(convention=convention)(outputs, targets).values())
+    want = slow_v1(outputs, truth, convention == 'notes')
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
+    pairs = zip(torch.autograd.grad(got, maps), torch.autograd.grad(want, maps), strict=True)
+    for have, expected in pairs:
+        torch.testing.assert_close(have, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_messages():
+    with pytest.raises(ValueError, match="box='l1' is unknown"):
+        YOLOV3Loss(box='l1')
+    for side in (-4, 0, math.nan, math.inf):
+        with pytest.raises(ValueError, match='is impossible'):
+            YOLOV3TargetEncoder(3, [[(10, side)]])
+    with pytest.raises(ValueError, match='has the number 10 where an anchor should be'):
+        YOLOV3TargetEncoder(3, [(10, 13), (16, 30)])
+    for nothing in ([], [[]]):
+        with pytest.raises(ValueError, match='no list of maps with at least one anchor each'):
+            YOLOV3TargetEncoder(3, nothing)
+    with pytest.raises(ValueError, match="knows box='mse' and box='ciou', not 'giou'"):
+        YOLOV4Loss(box='giou', convention='notes')
+    with pytest.raises(ValueError, match='leave the box term out by box_gain=0'):
+        ScaledYOLOV4Loss(loss_box={'type': 'BoxIoULoss', 'mode': 'ciou', 'loss_weight': 0.0})
+    with pytest.raises(ValueError, match='scale_xy has 2 entries but anchors 1 levels'):
+        YOLOV3TargetEncoder(3, ANCHORS, scale_xy=(1.0, 1.1))
+    with pytest.raises(ValueError, match='which is not 2 anchors'):
+        YOLOV3TargetEncoder(4, ANCHORS).decode(YOLOV3Outputs((raw_map(),)), SIZE)
+
+
+def test_a_list_of_numbers_has_one_for_each_map(truth):
+    targets = YOLOV3TargetEncoder(3, ANCHORS).encode(truth, [(H, W)], SIZE)
+    with pytest.raises(ValueError, match='1 maps but obj_normalizer has 2 entries'):
+        YOLOV4Loss(obj_normalizer=(1.0, 0.4))(YOLOV3Outputs((raw_map(),)), targets)
+
+
+@pytest.mark.parametrize('encoder', [YOLOV3TargetEncoder, ScaledYOLOV4TargetEncoder])
+def test_maps_for_other_anchors_are_said_before_training(encoder):
+    outputs = encoder.outputs_type((raw_map(),))
+    assert encoder(3, ANCHORS).feat_sizes(outputs) == [(H, W)]
+    with pytest.raises(ValueError, match='which is not 3 anchors'):
+        encoder(3, [[*ANCHORS[0], (7, 7)]]).feat_sizes(outputs)

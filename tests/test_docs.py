@@ -1,0 +1,138 @@
+"""The documentation: a page for everything, and nothing in it that the code does not say.
+
+Links and anchors are checked by `make docs`, which fails on any warning.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from docs import landscape, pages
+from mmdet_losses import losses
+from mmdet_losses.registry import MODELS
+from tools.convert_checkpoint import families
+from tools.list_components import components
+
+ROOT = Path(__file__).resolve().parents[1]
+TERMS = sorted(name for name in losses.__all__ if name.endswith('Loss'))
+CRITERIA = sorted({each.name for each in pages.losses()} - set(TERMS))
+
+
+def test_every_term_is_shown_in_a_config():
+    assert sorted(pages.PLACES) == TERMS
+
+
+@pytest.mark.parametrize('name', TERMS)
+def test_a_term_has_formula_shape_convention_plot_arguments_and_config(name):
+    text = pages.loss_page(name)
+    assert re.search(r'\$[^$]+\$', text), 'no formula'
+    for part in ('**Shape**', '**Convention**', '## Arguments', '## In a config', f'{name}.svg'):
+        assert part in text
+    assert ':func:' not in text and ':class:' not in text and ':math:' not in text
+
+
+@pytest.mark.parametrize('name', CRITERIA)
+def test_a_criterion_has_convention_arguments_and_config(name):
+    text = pages.loss_page(name)
+    for part in ('Convention', '## Arguments', '## In a config', f"type='{name}'"):
+        assert part in text
+    assert '## Terms' in text or f'{name}.svg' in text
+    assert ':func:' not in text and ':class:' not in text and ':math:' not in text
+
+
+@pytest.mark.parametrize('name', TERMS)
+def test_the_config_on_a_page_builds_the_term(name, tmp_path):
+    _, text = pages.snippet(name)
+    base, key, _ = pages.PLACES[name]
+    folder = ROOT / 'configs' / base
+    path = tmp_path / 'config.py'
+    path.write_text(text.replace("'./", f"'{folder}/"))
+    head = Config.fromfile(path).model.bbox_head
+    term = (head if '::' in base else head.criterion)[key]
+    assert type(MODELS.build(term)).__name__ == name
+
+
+def test_every_detector_has_a_page():
+    assert len(pages.detectors()) == 14
+    text = pages.detector_page('yolov2')
+    for part in (
+        '## Measured',
+        '## Train and test',
+        '## YOLOV2TargetEncoder',
+        'DarknetTargetEncod',
+    ):
+        assert part in text
+
+
+def test_every_component_is_listed():
+    text = pages.component_page()
+    missing = [each.name for each in components() if f'`{each.name}`' not in text]
+    assert not missing
+
+
+def test_every_family_of_checkpoints_is_listed():
+    text = pages.checkpoint_page()
+    missing = [name for name in families() if f'| `{name}` |' not in text]
+    assert not missing
+
+
+def test_a_picture_is_drawn_the_same_each_time():
+    one, two = (landscape.svg('MaskedL1Loss') for _ in range(2))
+    assert one == two and b'MMDetection L1Loss' in one
+
+
+def test_links_out_of_the_folder_become_pages():
+    pytest.importorskip('mkdocs')
+    pytest.importorskip('latex2mathml')
+    from docs import hooks
+
+    site = hooks.Site({'losses/X.md': 'docs/losses/X.md', 'index.md': 'README.md'})
+    text = (
+        '[a](../README.md#speed) [b](../configs/yolov1/yolov1_tiny.py) [c](https://x.y) [d](no.md)'
+        '\n```\n[e](../README.md)\n```\n'
+    )
+    assert site.relink(text, 'docs/zoo.md', 'zoo.md') == (
+        '[a](index.md#speed) [b](source/configs/yolov1/yolov1_tiny.py.md) [c](https://x.y) '
+        '[d](no.md)\n```\n[e](../README.md)\n```\n'
+    )
+    assert list(site.wanted.values()) == ['configs/yolov1/yolov1_tiny.py']
+
+
+FOREIGN = {
+    "No module named 'mmcv._ext'", 'libGL.so.1: cannot open shared object file',
+    'is already registered in', 'is not in the ... registry', 'can not be found',
+    'Weights only load failed', 'address already in use', 'MMCV==... is used but incompatible',
+    'Expected to have finished reduction in the prior iteration',
+}  # fmt: skip
+"""Messages of torch, MMEngine, MMCV and the system."""
+
+
+def test_our_messages_are_quoted_as_the_code_says_them():
+    sources = [*ROOT.glob('mmdet_losses/**/*.py'), *ROOT.glob('tools/*.py')]
+    code = ' '.join(path.read_text(encoding='utf-8') for path in sources)
+    code = re.sub(r"""['"]\s*\n\s*f?['"]""", '', code)  # sentences that go on in the next line
+    quoted = re.findall(
+        r'^\| (`.+?`(?:, `.+?`)*)',
+        (ROOT / 'docs' / 'troubleshooting.md').read_text(encoding='utf-8'),
+        re.MULTILINE,
+    )
+    messages = [each for cell in quoted for each in re.findall('`(.+?)`', cell)]
+    assert len(messages) > 50
+    wrong = [
+        message
+        for message in messages
+        if message not in FOREIGN
+        and not all(part.strip(' ,') in code for part in message.split('...'))
+    ]
+    assert not wrong
+
+
+def test_the_notebook_is_kept_without_outputs():
+    cells = json.loads((ROOT / 'docs/tutorial.ipynb').read_text())['cells']
+    kept = [cell for cell in cells if cell.get('outputs') or cell.get('execution_count')]
+    assert cells and not kept

@@ -1,0 +1,181 @@
+"""What `pip install .` brings, and what the import says where the surroundings are wrong."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = '_base_/probe.py'
+
+GUARDED_IMPORT = """
+import socket, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] == 'pkg_resources':
+            raise AssertionError('pkg_resources was imported')
+
+def refuse(*args, **kwargs):
+    raise AssertionError('the network was used')
+
+sys.meta_path.insert(0, Refuse())
+socket.socket.connect = socket.getaddrinfo = refuse
+import mmdet_losses
+print(mmdet_losses.__file__)
+"""
+
+INHERIT = """
+import mmdet_losses
+from mmengine.config import Config
+print(Config.fromfile('child.py').model.type, Config.fromfile('child.py').extra)
+"""
+
+
+def run_python(code: str, folder: Path, *paths: Path) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh process, in a folder of its own, with these paths before all others."""
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, paths)), 'OMP_NUM_THREADS': '1'}
+    return subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=folder,
+        env=env,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line of the output: the forks greet on import."""
+    return (done.stdout.strip().splitlines() or [''])[-1]
+
+
+@pytest.fixture(scope='module')
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what of this checkout gets installed, with one config more."""
+    source = tmp_path_factory.mktemp('source')
+    for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, source)
+    for name in ('mmdet_losses', 'configs'):
+        shutil.copytree(
+            ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__')
+        )
+    (source / 'configs' / CONFIG).write_text("model = dict(type='Probe')\n")
+    return source
+
+
+@pytest.fixture(scope='module')
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel of the checkout, built without a network."""
+    target = tmp_path_factory.mktemp('wheel')
+    command = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-index']
+    command += ['--no-build-isolation', '-w', str(target), str(checkout)]
+    built = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return next(target.glob('*.whl'))
+
+
+@pytest.fixture(scope='module')
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the wheel is unpacked, as an installer does."""
+    folder = tmp_path_factory.mktemp('site')
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def test_wheel_holds_text_alone(wheel: Path) -> None:
+    assert wheel.name.endswith('-py3-none-any.whl')
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        for name in names:
+            assert b'\0' not in archive.read(name), f'{name} is binary'
+    package = [name for name in names if '.dist-info/' not in name]
+    assert {Path(name).parts[0] for name in package} == {'mmdet_losses'}
+    assert {Path(name).suffix or Path(name).name for name in package} == {'.py', '.typed', '.yml'}
+
+
+def test_wheel_asks_for_no_mm_distribution_and_no_upper_bound(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith('.dist-info/METADATA'))
+        metadata = Parser().parsestr(archive.read(name).decode())
+    needs = [Requirement(line) for line in metadata.get_all('Requires-Dist')]
+    assert {need.name for need in needs if need.marker is None} == {'numpy', 'pycocotools', 'torch'}
+    assert not [need for need in needs if need.name.startswith(('mm', 'onedl'))]
+    operators = {bound.operator for need in needs for bound in need.specifier}
+    assert operators == {'>='}
+    assert metadata['Requires-Python'] == '>=3.10'
+
+
+def test_wheel_carries_every_config_and_module(installed: Path) -> None:
+    shipped = installed / 'mmdet_losses'
+    configs = {str(path.relative_to(ROOT / 'configs')) for path in (ROOT / 'configs').rglob('*.py')}
+    inside = shipped / '.mim' / 'configs'
+    assert {str(path.relative_to(inside)) for path in inside.rglob('*.py')} == configs | {CONFIG}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / 'mmdet_losses').rglob('*.py')}
+    modules = {name for name in modules if '.mim' not in name}
+    found = {str(path.relative_to(installed)) for path in shipped.rglob('*.py')}
+    assert {name for name in found if '.mim' not in name} == modules
+
+
+def test_import_needs_neither_pkg_resources_nor_network(installed: Path, tmp_path: Path) -> None:
+    done = run_python(GUARDED_IMPORT, tmp_path, installed)
+    assert done.returncode == 0, done.stderr
+    assert Path(last_line(done)) == installed / 'mmdet_losses' / '__init__.py'
+
+
+@pytest.mark.parametrize('place', ['checkout', 'installed'])
+def test_a_config_inherits_from_the_package(
+    place: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    (tmp_path / 'child.py').write_text(f"_base_ = 'mmdet_losses::{CONFIG}'\nextra = 3\n")
+    done = run_python(INHERIT, tmp_path, request.getfixturevalue(place))
+    assert last_line(done) == 'Probe 3', done.stderr
+
+
+@pytest.mark.parametrize(
+    ('name', 'broken', 'said'),
+    [
+        ('mmengine', "raise ModuleNotFoundError('No module named this')", 'No module named this'),
+        ('mmcv', "raise RuntimeError('undefined symbol')", 'undefined symbol'),
+        ('mmdet', "raise AssertionError('MMCV 9 is incompatible,\\nuse 8')", 'incompatible, use 8'),
+    ],
+)
+def test_a_broken_surrounding_is_one_sentence(
+    tmp_path: Path, name: str, broken: str, said: str
+) -> None:
+    (tmp_path / f'{name}.py').write_text(broken + '\n')
+    done = run_python('import mmdet_losses', tmp_path, tmp_path, ROOT)
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f'ImportError: mmdet_losses needs `{name}`'), done.stderr
+    assert said in last
+    assert 'make env' in last
+    assert f'pip install {name}' in last
+
+
+def test_pins_live_in_one_place() -> None:
+    pinned = {
+        line.strip()
+        for path in (ROOT / 'requirements').glob('*.txt')
+        for line in path.read_text().splitlines()
+        if '==' in line
+    }
+    assert all(Requirement(line).specifier for line in pinned)
+    for name in (
+        'Makefile',
+        'setup.py',
+        'pyproject.toml',
+        'tools/make_env.sh',
+        'tools/make_env.py',
+    ):
+        assert not [line for line in pinned if line in (ROOT / name).read_text()], (
+            f'{name} repeats a pin'
+        )

@@ -1,0 +1,102 @@
+"""Hard negative mining and the focal loss from labels, against obvious loops."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmdet.models.losses import FocalLoss
+
+from mmdet_losses.losses import (
+    HardNegativeCrossEntropyLoss,
+    SigmoidFocalLoss,
+    hard_negative_cross_entropy_loss,
+    mine_hard_negatives,
+)
+from tests.cases import anchor_inputs, prior_inputs
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def slow_mining(cost, positive, limit):
+    kept = torch.zeros_like(positive)
+    for image in range(len(cost)):
+        wanted = min(3 * int(positive[image].sum()), limit(positive[image]))
+        background = [p for p in range(cost.shape[1]) if not positive[image, p]]
+        background.sort(key=lambda p: -float(cost[image, p]))
+        kept[image, background[:wanted]] = True
+    return kept
+
+
+@pytest.mark.parametrize('share', [0.0, 0.1, 0.3, 0.9])
+@pytest.mark.parametrize(
+    ('convention', 'limit'),
+    [
+        ('official', lambda positive: len(positive) - 1),
+        ('notes', len),
+        ('mmdet', lambda positive: int((~positive).sum())),
+    ],
+)
+def test_mining_is_the_slow_loop(convention, limit, share):
+    cost = torch.rand(4, 25, generator=generator(1)) + 0.01
+    positive = torch.rand(4, 25, generator=generator(2)) < share
+    mined = mine_hard_negatives(cost, positive, convention=convention)
+    assert torch.equal(mined, slow_mining(cost, positive, limit))
+
+
+def test_value_and_gradient_of_the_slow_loop():
+    inputs = prior_inputs(generator(3))
+    pred, labels = inputs['pred'].requires_grad_(), inputs['labels']
+    want, positives = 0, 0
+    for logits, label in zip(pred, labels, strict=True):
+        cost = F.cross_entropy(logits, label, reduction='none')
+        found = [p for p in range(20) if label[p] != 3]
+        rest = sorted(
+            (p for p in range(20) if label[p] == 3), key=lambda p: -float(cost[p].detach())
+        )
+        chosen = [*found, *rest[: min(3 * len(found), 19)]]
+        want = want + cost[chosen].sum()
+        positives += len(found)
+    want = want / positives
+    got = hard_negative_cross_entropy_loss(pred, labels)
+    torch.testing.assert_close(got, want)
+    grads = [torch.autograd.grad(each, pred)[0] for each in (got, want)]
+    torch.testing.assert_close(*grads)
+
+
+def test_background_teaches_only_with_min_neg():
+    inputs = prior_inputs(generator(4), positives=False)
+    assert HardNegativeCrossEntropyLoss()(**inputs) == 0
+    cost = F.cross_entropy(
+        inputs['pred'].flatten(0, 1), inputs['labels'].flatten(), reduction='none'
+    )
+    want = cost.view(2, 20).topk(5).values.sum()
+    got = HardNegativeCrossEntropyLoss(min_neg=5)(**inputs)
+    torch.testing.assert_close(got, want)
+
+
+def test_unknown_convention():
+    with pytest.raises(ValueError, match="'paper' is unknown"):
+        HardNegativeCrossEntropyLoss(convention='paper')
+
+
+@pytest.mark.parametrize('gamma', [2.0, 1.5])
+def test_focal_loss_equals_mmdetection(gamma):
+    inputs = anchor_inputs(generator(5))
+    pred = inputs['pred'].requires_grad_()
+    got = SigmoidFocalLoss(gamma=gamma)(**inputs, avg_factor=5.0)
+    counted = inputs['counted'].flatten().double()
+    theirs = FocalLoss(gamma=gamma)
+    want = theirs(pred.flatten(0, 1), inputs['labels'].flatten(), counted, avg_factor=5.0)
+    torch.testing.assert_close(got, want, rtol=1e-6, atol=1e-9)
+    grads = [torch.autograd.grad(each, pred)[0] for each in (got, want)]
+    torch.testing.assert_close(*grads, rtol=1e-6, atol=1e-9)
+
+
+def test_focal_loss_backward_twice():
+    inputs = anchor_inputs(generator(6))
+    pred = inputs['pred'].requires_grad_()
+    loss = SigmoidFocalLoss()(**inputs)
+    first = torch.autograd.grad(loss, pred, retain_graph=True)[0]
+    second = torch.autograd.grad(3 * loss, pred)[0]
+    torch.testing.assert_close(second, 3 * first)

@@ -1,0 +1,126 @@
+"""Names as users write them, each in a fresh process that starts in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmdet_losses import registry
+from tests import cases
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def configs() -> list[tuple[str, dict]]:
+    """(registry, config) of every component that the contract tests build."""
+    found = [('MODELS', case.config) for case in [*cases.LOSSES.values(), *cases.NETWORKS.values()]]
+    for case in cases.DETECTORS.values():
+        found += [('TASK_UTILS', case.encoder)]
+        found += [('MODELS', part) for part in (case.criterion, case.predictor)]
+    return [*found, ('HOOKS', dict(type='NumPositivesHook')), ('HOOKS', dict(type='EpochSeedHook'))]
+
+
+def names() -> list[tuple[str, str]]:
+    """(registry, name) of everything that is registered, aliases included."""
+    return [
+        (kind, name)
+        for kind in registry.__all__
+        for name, item in getattr(getattr(registry, kind), 'module_dict', {}).items()
+        if item.__module__.startswith('mmdet_losses.')
+    ]
+
+
+def run(code: str, folder: Path) -> str:
+    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        input=json.dumps([configs(), names()]),
+        cwd=folder,
+        env=env,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.strip().splitlines()[-1]
+
+
+# Builds every config and looks every name up, from MMEngine's own (root) registries as the runner
+# does and from MMDetection's as its detectors do.
+BUILD_ALL = """
+import json, sys
+import mmengine.registry as root
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+def build_all(configs, names, prefix):
+    import mmdet.registry
+    for door in (root, mmdet.registry):
+        for kind, config in configs:
+            built = getattr(door, kind).build({**config, 'type': prefix + config['type']})
+            assert type(built).__module__.startswith('mmdet_losses.'), built
+        for kind, name in names:
+            with getattr(door, kind).switch_scope_and_registry(None) as chosen:  # as build does
+                assert chosen.get(prefix + name) is not None, prefix + name
+
+configs, names = json.load(sys.stdin)
+if scope:
+    DefaultScope.get_instance('run', scope_name=scope)
+if imports:
+    text = "custom_imports = dict(imports=['mmdet_losses'], allow_failed_imports=False)"
+    Config.fromstring(text, '.py')
+    Config.fromstring(text, '.py')  # twice is harmless
+elif 'mmdet_losses' in sys.modules:
+    raise AssertionError('imported too early')
+for prefix in prefixes:
+    build_all(configs, names, prefix)
+print('built', len(configs), len(names))
+"""
+
+
+@pytest.mark.parametrize(
+    ('scope', 'imports', 'prefixes'),
+    [
+        ('mmdet', True, ['', 'mmdet.', 'mmdet_losses.']),
+        ('mmdet', False, ['mmdet_losses.']),
+        ('mmengine', True, ['mmdet.']),
+        (None, True, ['mmdet.']),
+    ],
+    ids=['mmdet', 'no import line', 'mmengine', 'no scope'],
+)
+def test_every_type_builds(tmp_path, scope, imports, prefixes):
+    assert len(names()) >= len(configs()) > 0
+    given = f'{scope=}\n{imports=}\n{prefixes=}\n'
+    assert run(given + BUILD_ALL, tmp_path) == f'built {len(configs())} {len(names())}'
+
+
+# What every name of MMDetection's registries stands for.
+SNAPSHOT = """
+import json
+import mmdet.registry
+from mmengine.registry import Registry
+
+def snapshot():
+    from mmdet.utils import register_all_modules
+    register_all_modules(init_default_scope=False)
+    kinds = {k: r for k, r in vars(mmdet.registry).items() if isinstance(r, Registry)}
+    return {k: {n: f'{c.__module__}.{c.__qualname__}' for n, c in r.module_dict.items()}
+            for k, r in kinds.items()}
+"""
+
+
+def test_no_name_of_mmdetection_is_replaced(tmp_path):
+    theirs = json.loads(run(SNAPSHOT + 'print(json.dumps(snapshot()))', tmp_path))
+    first = SNAPSHOT.replace('import mmdet.registry', 'import mmdet_losses, mmdet.registry')
+    both = json.loads(run(first + 'print(json.dumps(snapshot()))', tmp_path))
+    assert sum(map(len, theirs.values())) > 300
+    for kind, known in theirs.items():
+        assert {name: both[kind][name] for name in known} == known
+        added = {name: c for name, c in both[kind].items() if name not in known}
+        assert all(c.startswith('mmdet_losses.') for c in added.values())

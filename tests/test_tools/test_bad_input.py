@@ -1,0 +1,178 @@
+"""Bad input ends in one sentence; data that can be dropped are dropped, counted and reported."""
+
+import json
+import shutil
+
+import pytest
+
+from mmdet_losses import engine
+from tools import train as tool
+
+
+@pytest.fixture(name='data')
+def _data(tools, tmp_path):
+    """A copy of the tiny data set, free to be broken."""
+    return shutil.copytree(tools.folder / 'data', tmp_path / 'data')
+
+
+@pytest.fixture(name='train')
+def _train(tools, tmp_path, data, capsys):
+    """Train in this process; give the exit code and what was printed to stderr and the log."""
+
+    def call(*options):
+        args = tool.parse_args(
+            [str(tools.config), '--work-dir', str(tmp_path / 'work'), '--cfg-options',
+             'train_cfg.max_epochs=1', f'train_dataloader.dataset.data_root={data}', *options]
+        )  # fmt: skip
+        code = 0
+        try:
+            engine.run_tool(tool.train, args)
+        except SystemExit as error:
+            code = error.code
+        logs = (tmp_path / 'work').glob('*/*.log')
+        return code, capsys.readouterr().err, ''.join(path.read_text() for path in logs)
+
+    return call
+
+
+def edit(data, change):
+    path = data / 'train.json'
+    truth = json.loads(path.read_text())
+    change(truth)
+    path.write_text(json.dumps(truth))
+
+
+def add_boxes(*boxes, category=1):
+    def change(truth):
+        for i, box in enumerate(boxes):
+            note = dict(id=100 + i, image_id=0, category_id=category, bbox=box, area=9, iscrowd=0)
+            truth['annotations'].append(note)
+
+    return change
+
+
+CRITERION = 'model.bbox_head.criterion.loss_heatmap'
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (
+            [f'{CRITERION}.type=PenaltyReducedFocalLos'],
+            ["type='PenaltyReducedFocalLos'", 'did you mean PenaltyReducedFocalLoss', 'custom_imp'],
+        ),
+        (
+            [f'{CRITERION}.type=PenaltyReducedFocalLoss', f'{CRITERION}.alfa=2'],
+            ["argument 'alfa'", 'did you mean alpha', 'it takes alpha, '],
+        ),
+        (
+            ['train_dataloader.dataset.metainfo.classes=(cat,two)'],
+            ['train.json', 'one, two', 'not cat', 'set metainfo=dict(classes='],
+        ),
+        (
+            ['train_dataloader.dataset.metainfo.classes=(two,one)'],
+            ['train.json', 'in the order one, two', 'classes=two, one', "the file's order"],
+        ),
+        (
+            ['train_dataloader.dataset.ann_file=absent.json'],
+            ['data/absent.json does not exist', 'train_dataloader.dataset'],
+        ),
+        (
+            ['train_dataloader.dataset.data_prefix.img=absent/'],
+            ['data/absent/', 'does not exist', 'data_prefix'],
+        ),
+        (
+            ['model.bbox_head.predictor.in_channels=8'],
+            ['CenterNetPointsPredictor (model.bbox_head.predictor in the config) expects 8',
+             'gives 16', 'in_channels to 16'],
+        ),
+        (
+            ['model.bbox_head.predictor.num_classes=1', 'model.bbox_head.encoder.num_classes=1'],
+            ['has 2 classes, but the head has num_classes=1', 'set num_classes=2'],
+        ),
+        (['model.bbox_head.encoder.convention=foo'], ["'foo' is unknown", 'choose']),
+        (['model.bbox_head.criterion.divide_by=foo'], ["'foo'", 'choose']),
+    ],
+    ids=['loss', 'argument', 'classes', 'order', 'annotations', 'prefix', 'channels', 'head',
+         'convention', 'divide_by'],
+)  # fmt: skip
+def test_a_wrong_config_ends_in_one_sentence(train, options, words):
+    code, said, _ = train(*options)
+    assert code == 1
+    assert said.startswith('error: ') and said.count('\n') == 1
+    for word in words:
+        assert word in said
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+@pytest.mark.parametrize('content', [b'', b'not a picture', None], ids=['empty', 'text', 'absent'])
+def test_an_unreadable_picture_is_named(train, data, content, workers):
+    path = data / 'images/3.png'
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    code, said, _ = train(f'train_dataloader.num_workers={workers}')
+    assert code == 1
+    assert said.count('error: ') == 1 and said.count('\n') == 1
+    assert str(path) in said
+    assert ('does not exist' if content is None else 'replace the file') in said
+
+
+def test_a_truncated_picture_is_named(train, data):
+    path = data / 'images/3.png'
+    path.write_bytes(path.read_bytes()[:40])  # the header is there, the pixels are not
+    code, said, _ = train()
+    assert code == 1
+    assert f'picture {path} cannot be read' in said and said.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [
+        ('{"images": [{"id"', 'is not JSON'),
+        ('{"images": []}', "lacks 'categories'"),
+        ('[]', 'is not in the format of its data set'),
+    ],
+)
+def test_a_broken_annotation_file_is_named(train, data, content, words):
+    (data / 'train.json').write_text(content)
+    code, said, _ = train()
+    assert code == 1
+    assert f'annotation file {data}/train.json {words}' in said and said.count('\n') == 1
+
+
+@pytest.mark.parametrize('box', [[1, 2, 3], None, [1, 2, 3, '4']])
+def test_a_box_that_is_not_four_numbers_is_named(train, data, box):
+    edit(data, add_boxes(box))
+    code, said, _ = train()
+    assert code == 1
+    assert f'{data}/train.json gives annotation 100 the bbox {box}, which' in said
+    assert said.count('\n') == 1
+
+
+def test_data_without_objects_are_refused(train, data):
+    edit(data, lambda truth: truth.update(annotations=[]))
+    code, said, _ = train()
+    assert code == 1
+    assert 'none of the 8 training pictures has an object' in said and said.count('\n') == 1
+
+
+@pytest.mark.short_training
+def test_bad_boxes_are_dropped_counted_and_reported_once(train, data):
+    nan = float('nan')
+    edit(data, add_boxes([nan, 2, 9, 9], [5, 5, -3, 4], [5, 5, 0, 4], [5, 5, 4, 0], [70, 5, 4, 4]))
+    edit(data, add_boxes([5, 5, 9, 9], category=7))
+    edit(data, lambda truth: truth['annotations'][-1].update(id=200))
+    code, said, log = train()
+    assert code == 0 and 'error' not in said
+    assert log.count('boxes are not used') == 1
+    assert '6 of 22 boxes are not used: 1 not finite (the first in 0.png), 1 inverted' in log
+    assert '2 smaller than a pixel' in log and '1 outside the picture' in log
+    assert '1 of a category that is not listed' in log
+
+
+@pytest.mark.short_training
+def test_pictures_without_objects_are_counted(train):
+    code, _, log = train('train_dataloader.dataset.ann_file=half.json')
+    assert code == 0
+    assert log.count('4 of 8 training pictures are without objects.') == 1

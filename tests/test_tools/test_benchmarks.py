@@ -1,0 +1,97 @@
+"""The benchmarks run and compare like with like."""
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+from mmdet_losses.registry import MODELS
+from tools import benchmark_losses
+from tools.benchmarks import grids
+from tools.benchmarks.heatmaps import Setting, encode, ground_truth, points_encoder
+from tools.benchmarks.memory import MEMORY_BAR, memory_of
+from tools.benchmarks.timing import Line, against, boxes_like_coco, middle, timed
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+def test_sides_take_turns():
+    calls = []
+    rows = timed(lambda: calls.append('a'), lambda: calls.append('b'), repeats=3)
+    assert calls == ['a', 'b'] * 4  # one warm-up each
+    assert [len(row) for row in rows] == [3, 3] and min(map(min, rows)) >= 0
+
+
+def test_a_line_holds_median_spread_and_ratio():
+    assert middle([1.0, 2.0, 3.0, 4.0, 100.0])[0] == 3.0
+    assert middle([5.0]) == (5.0, 0.0)
+    line = against('x', 'y', lambda: None, lambda: sum(range(20000)), 5, bar=2.0)
+    assert line.ratio == pytest.approx(line.theirs / line.ours) and line.ratio > 2
+    assert against('x', 'y', lambda: None, None, 2).ratio is None
+
+
+@pytest.mark.parametrize('device', ['cpu', 'meta'])
+@pytest.mark.parametrize('images', [1, 4])
+def test_the_focal_loss_needs_little_more_than_its_gradient(device, images):
+    """On the CPU, and the way of every other device."""
+    setting = Setting(images, 80, 128, 15)
+    truth = [each.to(device) for each in ground_truth(setting)]
+    target = encode(points_encoder(setting), setting, truth).heatmap
+    loss = MODELS.build({'type': 'PenaltyReducedFocalLoss'})
+    logits = torch.zeros(target.shape, device=device, requires_grad=True)
+    kept, peak = memory_of(lambda x: loss(x, target), logits)
+    assert 1 <= kept < 1.01 and kept < peak <= MEMORY_BAR
+    dense = target.dense()
+    assert (
+        memory_of(lambda x: x.sigmoid().clamp(0.1, 0.9).sub(dense).square().sum(), logits)[0] > 1.9
+    )
+
+
+def test_the_distance_to_the_limits_is_told():
+    def line(what, ours):
+        return Line(what, 'any', ours, 0.0, None, None, None, None)
+
+    lines = [line('limit: read', 2.0), line('focal', 5.0), line('other', 1.0)]
+    [said] = benchmark_losses.nearness(lines)
+    assert said == 'focal, forward and backward, takes 2.5 times the limit (read)'
+    assert benchmark_losses.nearness(lines[1:]) == []
+
+
+def test_boxes_lie_inside():
+    for image in boxes_like_coco(2, 40, 5, 300):
+        assert (image.bboxes >= 0).all() and (image.bboxes <= 300).all()
+        assert (image.bboxes[:, 2:] - image.bboxes[:, :2] >= 15.9).all()
+        assert image.labels.max() < 5
+
+
+@pytest.mark.parametrize('name', grids.FAMILIES)
+def test_both_sides_run_and_give_gradients(name, monkeypatch):
+    """Both sides differentiate by the same leaves and every one takes part."""
+    gradients = []
+    original = torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, 'grad', lambda *a, **k: gradients.append(original(*a, **k)))
+    setting = grids.GridSetting(1, 3, 300 if name == 'SSD' else 128, 4)
+    for side in grids.family_pair(name, setting):
+        side()
+    ours, theirs = gradients
+    assert [each.shape for each in ours] == [each.shape for each in theirs]
+    assert all(each.isfinite().all() for each in (*ours, *theirs))
+    assert sum(float(each.abs().sum()) for each in ours) > 0
+
+
+def test_command_line(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(grids, 'PAIRS', (100,))
+    threads = torch.get_num_threads()
+    try:
+        file = tmp_path / 'numbers.json'
+        arguments = ['--only', 'iou', '--repeats', '1', '--json', str(file)]
+        assert benchmark_losses.main(arguments) == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert '"what": "ciou loss, and gradient"' in file.read_text()
+    assert capsys.readouterr().out.count(' loss, ') == 8
+    assert benchmark_losses.main(['--only', 'nothing']) == 2
+    assert 'is no section' in capsys.readouterr().out

@@ -1,0 +1,52 @@
+"""The demo, on a handful of pictures."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(folder: Path, *arguments: str) -> str:
+    small = ['--train', '16', '--val', '6', *arguments]
+    options = [
+        'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=1',
+        'default_hooks.logger.interval=1',
+    ]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / 'demo.py'), *small, '--cfg-options', *options],
+        cwd=folder,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout
+
+
+def test_demo_leaves_everything_and_overwrites_nothing(tmp_path):
+    said = run(tmp_path)
+    out = tmp_path / 'work_dirs' / 'demo'
+    for stage in range(1, 6):
+        assert f'[{stage}/5]' in said
+    assert 's left' in said and 'bbox mAP' in said and 'tools/dist_train.sh' in said
+    metrics = json.loads((out / 'metrics.json').read_text())
+    assert 0 <= metrics['bbox_mAP'] <= 1 and metrics['seed'] == 0
+    assert (out / 'epoch_1.pth').is_file()
+    for picture in ('learning_curve.png', 'predictions.png', 'targets.png'):
+        assert cv2.imread(str(out / picture)).std() > 1
+
+    (tmp_path / 'data' / 'digits').rename(tmp_path / 'mine')
+    again = run(tmp_path, '--data', 'mine')
+    assert 'moved to' in again and 'nothing to do' in again
+    assert 'data_root=mine/' in again and not (tmp_path / 'data' / 'digits').exists()
+    earlier = [each for each in out.parent.iterdir() if each.name.startswith('demo_')]
+    assert len(earlier) == 1
+    assert json.loads((earlier[0] / 'metrics.json').read_text()) == metrics

@@ -1,0 +1,223 @@
+"""train.py and test.py in one process, and what they refuse."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import pickle
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmdet_losses import engine
+
+
+@pytest.fixture(scope='module')
+def module(tools):
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, tools.root / 'tools' / f'{name}.py')
+        loaded = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded)
+        return loaded
+
+    return load
+
+
+@pytest.fixture
+def said(module, monkeypatch, capsys):
+    """Run train.py or test.py in this process up to its refusal; give the one line it prints."""
+
+    def call(name: str, *arguments: object) -> str:
+        tool = module(name)
+        args = tool.parse_args([str(argument) for argument in arguments])
+        with pytest.raises(SystemExit) as exit_info:
+            engine.run_tool(tool.train if name == 'train' else tool.test, args)
+        assert exit_info.value.code == 1
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith('error: ')
+        return lines[0]
+
+    return call
+
+
+@pytest.mark.short_training
+def test_trains_on_the_cpu_and_says_so(trained):
+    assert trained.text.count('No GPU here: working on the CPU with one process.') == 1
+    assert sorted(path.name for path in trained.work_dir.glob('*.pth')) == [
+        'epoch_1.pth',
+        'epoch_2.pth',
+        'epoch_3.pth',
+    ]
+    logs = [
+        json.loads(line)
+        for line in next(trained.work_dir.glob('*/vis_data/scalars.json')).read_text().splitlines()
+    ]
+    assert len(logs) == 12
+    assert all(log['num_pos'] > 0 for log in logs)
+    terms = {key for key in logs[0] if key.startswith('loss_')}
+    assert terms == {'loss_heatmap', 'loss_size', 'loss_offset'}
+    for log in logs:  # the window of the log is a mean, so sums survive it
+        assert log['loss'] == pytest.approx(sum(log[term] for term in terms), rel=1e-4)
+
+
+def test_weights_load_safely(trained, tools):
+    state = tools.weights(trained.work_dir / 'epoch_3.pth')
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+
+
+def test_safe_loading_reads_statistics_only(tmp_path):
+    from mmengine.logging import HistoryBuffer
+
+    class Escape:
+        def __reduce__(self):
+            return getattr, (HistoryBuffer, '__init__')
+
+    torch.save(Escape(), tmp_path / 'bad.pth')
+    with pytest.raises(ValueError, match='may not read `__init__`'):
+        torch.load(tmp_path / 'bad.pth', weights_only=True)
+
+
+def test_tests_and_draws(trained, tools, tmp_path):
+    out = tmp_path / 'predictions.pkl'
+    arguments = [tools.config, trained.work_dir / 'epoch_3.pth', '--work-dir', tmp_path]
+    result = tools.run('test.py', *arguments, '--out', out, '--show-dir', 'drawn')
+    assert result.status == 0, result.text[-3000:]
+    predictions = pickle.loads(out.read_bytes())
+    assert len(predictions) == 8
+    assert all((p['pred_instances']['bboxes'][:, 2:] <= 200).all() for p in predictions)
+    assert len(list(tmp_path.glob('*/drawn/*'))) == 8
+    assert 'bbox_mAP' in result.text
+
+
+def test_a_work_dir_with_checkpoints_is_refused(trained, tools, said):
+    before = (trained.work_dir / 'epoch_3.pth').read_bytes()
+    line = said('train', tools.config, '--work-dir', trained.work_dir)
+    for word in (str(trained.work_dir), '3 checkpoint(s)', '--resume', '--restart', '--work-dir'):
+        assert word in line
+    assert (trained.work_dir / 'epoch_3.pth').read_bytes() == before
+
+
+def test_restart_moves_checkpoints_aside(tmp_path):
+    for name in ('epoch_1.pth', 'best_coco_bbox_mAP_epoch_1.pth', 'last_checkpoint'):
+        (tmp_path / name).write_text(name)
+    cfg = Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth'))
+    engine.settle_start(cfg, resume=None, restart=True)
+    assert (cfg.resume, cfg.load_from) == (False, 'pretrained.pth')
+    (aside,) = tmp_path.iterdir()
+    assert aside.name.startswith('earlier_')
+    assert sorted(path.name for path in aside.iterdir()) == [
+        'best_coco_bbox_mAP_epoch_1.pth',
+        'epoch_1.pth',
+        'last_checkpoint',
+    ]
+    assert all(path.read_text() == path.name for path in aside.iterdir())
+
+
+def test_resume_without_a_checkpoint_keeps_the_pretrained_weights(tmp_path, capsys):
+    cfg = Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth'))
+    engine.settle_start(cfg, resume='auto', restart=False)
+    assert (cfg.resume, cfg.load_from) == (False, 'pretrained.pth')
+    assert 'Nothing to resume' in capsys.readouterr().out
+
+
+def test_resume_follows_a_moved_work_dir(tmp_path):
+    (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_2.pth')
+    cfg = Config(dict(work_dir=str(tmp_path)))
+    with pytest.raises(engine.UsageError, match=r'/elsewhere/epoch_2\.pth, which does not exist'):
+        engine.settle_start(cfg, resume='auto', restart=False)
+    (tmp_path / 'epoch_2.pth').touch()
+    engine.settle_start(cfg, resume='auto', restart=False)
+    assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'epoch_2.pth'))
+
+
+def test_refusals_are_one_sentence(tools, said, tmp_path):
+    work = ('--work-dir', tmp_path)
+    assert 'absent.py not found' in said('train', 'absent.py')
+    assert 'absent.pth not found' in said('train', tools.config, *work, '--resume', 'absent.pth')
+    assert 'absent.pth not found' in said('test', tools.config, 'absent.pth', *work)
+    without = ('--cfg-options', 'auto_scale_lr=None')
+    assert 'base_batch_size' in said('train', tools.config, *work, '--auto-scale-lr', *without)
+    assert '--launcher pytorch finds no RANK' in said(
+        'train', tools.config, *work, '--launcher', 'pytorch'
+    )
+    if not torch.cuda.is_available():
+        assert '--amp needs a GPU' in said('train', tools.config, *work, '--amp')
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setenv('LOCAL_RANK', '2')
+    engine._check_gpu_count('pytorch', gpus=3)
+    with pytest.raises(engine.UsageError, match=r'has 2 GPU.*GPUS=2'):
+        engine._check_gpu_count('pytorch', gpus=2)
+
+
+def test_unknown_errors_keep_their_traceback(tools):
+    args = SimpleNamespace(
+        config=str(tools.config),
+        work_dir=None,
+        cfg_options=None,
+        launcher='none',
+        local_rank=0,
+        debug=False,
+    )
+
+    def fail(cfg, args):
+        raise ZeroDivisionError('a defect')
+
+    with pytest.raises(ZeroDivisionError, match='a defect'):
+        engine.run_tool(fail, args)
+
+
+def test_default_hooks_are_added_once():
+    own = dict(type='NumPositivesHook', patience=3)
+    cfg = Config(dict(custom_hooks=[own]))
+    engine.add_default_hooks(cfg)
+    engine.add_default_hooks(cfg)
+    added = [dict(type=f'mmdet_losses.{name}') for name in ('CheckDataHook', 'EpochSeedHook')]
+    assert cfg.custom_hooks == [own, *added]
+
+
+def test_tta_finds_what_plain_testing_finds(trained, tools, tmp_path):
+    """Scales and flips of a picture land on one another, without any `border` in the metas."""
+    arguments = ['test.py', tools.config, trained.work_dir / 'epoch_3.pth', '--work-dir', tmp_path]
+    found = []
+    for name, options in (('plain.pkl', []), ('tta.pkl', ['--tta'])):
+        result = tools.run(*arguments, '--out', tmp_path / name, *options)
+        assert result.status == 0, result.text[-3000:]
+        predictions = pickle.loads((tmp_path / name).read_bytes())
+        found.append([item['pred_instances'] for item in predictions])
+    assert len(found[0]) == len(found[1]) == 8
+    assert any(len(item['bboxes']) for item in found[1])
+    for plain, augmented in zip(*found, strict=True):
+        assert len(augmented['bboxes']) <= 20
+        assert augmented['scores'].max() >= plain['scores'].max()  # plain is one of the views
+
+
+def test_tta_pipeline_flips_before_padding(module):
+    size = dict(type='Pad', size=(64, 96))
+    pack = dict(type='PackDetInputs', meta_keys=('img_id',))
+    load, annotations = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')
+    resize = dict(type='mmdet.Resize', scale=(96, 64), keep_ratio=True)
+    augmented_pipeline = module('test').augmented_pipeline
+    first, augment = augmented_pipeline([load, resize, size, annotations, pack])
+    assert first == load
+    scales, flips, pads, *rest = augment['transforms']
+    assert [scale['scale'] for scale in scales] == [(72, 48), (96, 64), (120, 80)]
+    assert [flip['prob'] for flip in flips] == [0.0, 1.0]
+    assert pads == [dict(type='Pad', size=(80, 120))]
+    assert rest[0] == [annotations]
+    assert set(rest[1][0]['meta_keys']) == {'img_id', 'scale_factor', 'flip', 'flip_direction'}
+    assert pack['meta_keys'] == ('img_id',)  # the config's own pipeline is left alone
+
+    first, augment = augmented_pipeline([load, size, pack])
+    assert first == load
+    assert [step[0]['type'] for step in augment['transforms']] == [
+        'RandomFlip',
+        'Pad',
+        'PackDetInputs',
+    ]
+    assert augment['transforms'][1] == [size]

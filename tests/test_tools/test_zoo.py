@@ -1,0 +1,121 @@
+"""The zoo measures, continues, keeps the rows of others, and says what failed."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from tools import zoo
+
+
+def row(**changes):
+    measured = {
+        'config': 'configs/a/a_tiny.py', 'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_50': 0.75,
+        'minutes': 4.2, 'memory': 900, 'pieces': 1, 'commit': 'abc1234', 'date': '2026-01-02',
+        'cores': 2, 'threads': '1',
+    }  # fmt: skip
+    return {**measured, **changes}
+
+
+@pytest.fixture(name='page')
+def _page(tmp_path, monkeypatch):
+    """The rows that would have been written; the repository's own stay as they are."""
+    monkeypatch.setattr(zoo, 'RESULTS', tmp_path / 'zoo.json')
+    written = {}
+    monkeypatch.setattr(zoo, 'write_page', written.update)
+    return written
+
+
+def test_names_are_those_of_the_tiny_configs():
+    assert 'cornernet_tiny' in zoo.tiny_configs()
+    both = {'ssd_tiny', 'cornernet_tiny'}
+    assert set(zoo.chosen(['cornernet', 'ssd_tiny'])) == both
+    assert zoo.chosen([]) == zoo.tiny_configs()
+    with pytest.raises(zoo.ZooError, match='there is no nonsense_tiny; choose of '):
+        zoo.chosen(['nonsense'])
+
+
+def test_time_and_memory_are_those_of_the_process(tmp_path):
+    code = 'import time; block = bytearray(80 * 2**20); time.sleep(0.8); print("said")'
+    usage = zoo.measure([sys.executable, '-c', code], tmp_path / 'log')
+    assert usage.status == 0
+    assert 0.8 / 60 <= usage.minutes < 1
+    assert 80 <= usage.memory < 200
+    assert (tmp_path / 'log').read_text() == 'said\n'
+    assert zoo.measure([sys.executable, '-c', 'raise SystemExit(3)'], tmp_path / 'log').status == 3
+
+
+def test_an_interrupted_training_continues_and_adds_up(tmp_path, monkeypatch):
+    config = zoo.tiny_configs()['cornernet_tiny']
+    monkeypatch.setattr(zoo, 'make_data', lambda cfg, out: None)
+    usages = iter([zoo.Usage(1, 2.0, 500.0), zoo.Usage(0, 3.0, 700.0)])
+    monkeypatch.setattr(zoo, 'measure', lambda command, log: next(usages))
+    with pytest.raises(zoo.ZooError, match='ended with status 1; its log is'):
+        zoo.train('cornernet_tiny', config, tmp_path)
+    log = tmp_path / 'cornernet_tiny' / '20260101_000000' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    lines = [{'loss': 1}, {'coco/bbox_mAP': 0.1}, {'coco/bbox_mAP': 0.4, 'coco/bbox_mAP_50': 0.6}]
+    log.write_text('\n'.join(map(json.dumps, lines)))
+    found = zoo.train('cornernet_tiny', config, tmp_path)
+    assert (found['minutes'], found['memory'], found['pieces']) == (5.0, 700, 2)
+    assert found['coco/bbox_mAP'] == 0.4  # the last one
+    again = zoo.train('cornernet_tiny', config, tmp_path)  # measures nothing: no usage is left
+    assert again == found
+
+
+def test_other_options_are_tested_on_the_last_checkpoint(tmp_path, monkeypatch):
+    commands = []
+
+    def measure(command, log):
+        commands.append(command)
+        results = Path(command[command.index('--work-dir') + 1]) / '20260101_000000' / 'a.json'
+        results.parent.mkdir(parents=True)
+        results.write_text('{"coco/bbox_mAP": 0.25, "other": 1}')
+        return zoo.Usage(0, 1.0, 1.0)
+
+    monkeypatch.setattr(zoo, 'measure', measure)
+    (tmp_path / 'last_checkpoint').write_text('there/epoch_5.pth')
+    config = zoo.tiny_configs()['cornernet_saccade_tiny']
+    found = zoo.test_options(Config.fromfile(config), config, tmp_path)
+    assert found == {'single pass': {'coco/bbox_mAP': 0.25}}
+    assert commands[0][-2:] == ['--cfg-options', 'model.max_looks=0']
+    assert 'there/epoch_5.pth' in commands[0]
+
+
+def test_one_failure_does_not_stop_the_others(page, monkeypatch, capsys):
+    def train(name, path, out):
+        if name == 'cornernet_tiny':
+            raise zoo.ZooError('it burnt.')
+        return row()
+
+    zoo.RESULTS.write_text(json.dumps({'other_tiny': row()}))
+    monkeypatch.setattr(zoo, 'train', train)
+    assert zoo.main(['cornernet', 'centernet_triplet']) == 1
+    assert set(page) == {'other_tiny', 'centernet_triplet_tiny'}
+    assert set(json.loads(zoo.RESULTS.read_text())) == set(page)
+    assert 'it burnt.' in capsys.readouterr().err
+    assert zoo.main(['nonsense']) == 1
+
+
+def test_the_page_shows_what_was_measured(tmp_path):
+    saccade = row(
+        pieces=3,
+        also={'single pass': {'coco/bbox_mAP': 0.125}},
+        **{'pixels/seen_share': 0.61},
+    )
+    pose = row(**{'coco/keypoints_mAP': 0.625})
+    zoo.write_page({'b_tiny': saccade, 'a_tiny': row(), 'c_tiny': pose}, tmp_path / 'zoo.md')
+    text = (tmp_path / 'zoo.md').read_text()
+    ending = '| 4.2 | 900 | 2, 1 | abc1234 | 2026-01-02 |'
+    heads, rule, first, _, last = [each for each in text.splitlines() if each.startswith('|')]
+    assert heads.startswith('| detector | AP | AP50 | OKS AP | MOTA | IDF1 |')
+    assert heads.count('|') == rule.count('|') == first.count('|') == last.count('|')
+    assert first.startswith('| [a_tiny](../configs/a/a_tiny.py) | 0.500 | 0.750 |')
+    assert first.endswith(ending) and ' | 0.625 |' in last
+    assert text.index('a_tiny') < text.index('b_tiny')
+    assert 'b_tiny was trained in 3 pieces.' in text
+    assert 'b_tiny processed 0.61 of the pixels' in text
+    assert 'b_tiny, single pass: AP 0.125.' in text
+    assert 'a_tiny was trained' not in text

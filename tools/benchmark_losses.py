@@ -1,0 +1,114 @@
+"""Time our losses and encoders beside the installed MMDetection's, as ratios in one run.
+
+Every line is measured on one thread; the two sides of a ratio take turns, so that whatever else
+the machine does meets both. Times are medians with the spread between the quartiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import mmdet_losses  # noqa: F401
+
+# isort: split
+from mmdet.utils import register_all_modules
+
+from tools.benchmarks import grids, heatmaps
+from tools.benchmarks.memory import MEMORY_BAR, memory_table
+from tools.benchmarks.timing import Line, show
+
+SECTIONS = ('limits', 'focal', 'memory', 'encode', 'head', 'anchors', 'iou', 'growth')
+
+
+def lines_of(section: str, repeats: int, compiled: bool) -> list[Line]:
+    """Measure one section."""
+    if section == 'limits':
+        return heatmaps.limit_lines(repeats)
+    if section == 'focal':
+        return heatmaps.focal_lines(repeats, compiled)
+    if section == 'encode':
+        return heatmaps.encode_lines(repeats)
+    if section == 'head':
+        return heatmaps.head_lines(repeats)
+    if section == 'anchors':
+        return grids.anchor_lines(repeats)
+    if section == 'iou':
+        return grids.iou_lines(repeats)
+    return heatmaps.growth_lines(repeats) + grids.growth_lines(repeats)
+
+
+def nearness(lines: list[Line]) -> list[str]:
+    """How near the focal loss comes to the limits that were measured in the same run."""
+    times = {line.what: line.ours for line in lines}
+    limits = [what for what in times if what.startswith('limit: ')]
+    return [
+        f'{what}, forward and backward, takes {times[what] / times[limit]:.1f} times the '
+        f'{limit.replace(": ", " (")})'
+        for what in times
+        if what in ('focal', 'focal, compile')
+        for limit in limits
+    ]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    parser.add_argument('--only', default=','.join(SECTIONS), help=f'sections: {SECTIONS}')
+    parser.add_argument('--repeats', type=int, default=15, help='turns of every pair')
+    parser.add_argument('--no-compile', action='store_true', help='skip torch.compile')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers to FILE')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure what was asked for; returns the exit code."""
+    args = parse_args(argv)
+    sections = args.only.split(',')
+    unknown = sorted(set(sections) - set(SECTIONS))
+    if unknown:
+        print(f'--only {unknown[0]!r} is no section; choose from {", ".join(SECTIONS)}.')
+        return 2
+    warnings.filterwarnings('ignore')
+    torch.set_num_threads(1)
+    register_all_modules(init_default_scope=True)
+    print(f'torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}')
+    print(f'{"what":30} {"setting":38} {"ours, ms":18} {"MMDetection, ms":18} {"ratio":8}')
+    lines: list[Line] = []
+    memory: list[dict] = []
+    for section in sections:
+        if section == 'memory':
+            memory = memory_table()
+            for row in memory:
+                verdict = 'ok' if row['peak_maps'] <= MEMORY_BAR else 'MISSED'
+                bar = f'bar {MEMORY_BAR:g} {verdict}' if row['what'] == 'ours, sparse' else ''
+                print(
+                    'memory, {what:22} kept for backward {kept_maps:5.2f} maps, peak above the '
+                    'logits {peak_maps:5.2f}, target {target_maps:.0f}  {bar}'.format(
+                        **row, bar=bar
+                    )
+                )
+            continue
+        for line in lines_of(section, args.repeats, not args.no_compile):
+            show(line)
+            lines.append(line)
+    for sentence in nearness(lines):
+        print(sentence)
+    if args.json:
+        numbers = {'lines': [line._asdict() for line in lines], 'memory': memory}
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(numbers, indent=1))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Draw what an encoder makes of the training pictures, and mark the objects that it loses.
+
+One sheet a picture: the ground truth (objects that no target stands for dashed), every heat map
+that the encoder writes, the anchors or cells that it makes positive, and what a perfect network's
+outputs decode to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from mmdet_losses import engine
+
+# isort: split
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+
+from mmdet_losses.evaluation import draw_targets
+from mmdet_losses.evaluation.oracle import Perfect
+from mmdet_losses.registry import DATASETS, MODELS
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    engine.add_common_arguments(parser)
+    parser.add_argument(
+        '--index', type=int, nargs='+', help='pictures of the training set; default: the first 8'
+    )
+    parser.add_argument('--out', type=Path, help='folder of the sheets; default: the work dir')
+    return parser.parse_args(argv)
+
+
+def work(cfg: Config, args: argparse.Namespace) -> None:
+    """Draw the sheets.
+
+    Raises:
+        UsageError: an index outside the data set.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 (what transforms draw from)
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    chosen = args.index or range(min(8, len(dataset)))
+    outside = [index for index in chosen if not 0 <= index < len(dataset)]
+    if outside:
+        raise engine.UsageError(
+            f'--index {outside[0]} is outside the training set; give 0 to {len(dataset) - 1}.'
+        )
+    perfect = Perfect(MODELS.build(cfg.model))
+    out = args.out or Path(cfg.work_dir) / 'targets'
+    out.mkdir(parents=True, exist_ok=True)
+    objects = missing = 0
+    for index in chosen:
+        encoded = perfect(pseudo_collate([dataset[index]]))
+        path = out / f'{index:06d}.png'
+        sheet, gone = draw_targets(encoded, perfect, dataset.metainfo['classes'])
+        sheet.savefig(path, dpi=110)
+        objects, missing = objects + len(gone), missing + int(gone.sum())
+        print(f'{path}: {len(gone)} objects, {int(gone.sum())} of them without a target')
+    print(f'{missing} of {objects} objects have no target that decodes to them')
+
+
+if __name__ == '__main__':
+    engine.run_tool(work, parse_args())

@@ -1,0 +1,191 @@
+"""Train, evaluate and look at a complete detector in a few minutes, on handwritten digits."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from mmdet_losses import engine
+
+# isort: split
+from mmengine.config import Config, DictAction
+from mmengine.hooks import Hook
+from mmengine.runner import Runner, load_checkpoint
+
+from tools.make_digits import Options, make_digits
+from tools.pictures import heatmap_sheet, learning_curve, read_picture, results_grid
+
+CONFIG = ROOT / 'configs' / 'centernet_points' / 'centernet_points_tiny.py'
+DATA = Path('data/digits')
+PICTURES = 8  # shown beside the truth
+STAGES = 5
+
+
+class ShowProgress(Hook):
+    """One line that tells how far training is and how long it still takes."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, every: int = 25) -> None:
+        self.every = every
+        self.validated, self.metrics = 0, {}
+
+    def before_train(self, runner: Runner) -> None:
+        self.start = time.time()
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        done, total = runner.iter + 1, runner.max_iters
+        if done % self.every == 0 or done == total:
+            left = (time.time() - self.start) / done * (total - done)
+            loss = float(outputs['loss'])
+            say(
+                f'  epoch {runner.epoch + 1} of {runner.max_epochs}, step {done} of {total}, '
+                f'loss {loss:.2f}, about {left:.0f} s left'
+            )
+
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        self.validated, self.metrics = runner.epoch, metrics
+        say(f'  validation after epoch {runner.epoch}: mAP {metrics["coco/bbox_mAP"]:.3f}')
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def stage(number: int, text: str) -> None:
+    say(f'[{number}/{STAGES}] {text}')
+
+
+def clear_the_way(out: Path) -> None:
+    """Move an earlier demo aside; nothing is overwritten."""
+    if not out.exists():
+        return
+    aside = out.with_name(out.name + time.strftime('_%Y%m%d_%H%M%S', time.localtime()))
+    shutil.move(out, aside)
+    say(f'{out} holds an earlier demo: moved to {aside}. This one starts from the beginning.')
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The tiny config with the demo's folders; its log goes to files, the screen stays readable."""
+    cfg = Config.fromfile(CONFIG)
+    cfg.work_dir = str(args.out)
+    cfg.launcher = 'none'
+    engine.merge_options(cfg, dict(data_root=f'{args.data}/') | (args.cfg_options or {}))
+    engine.start_processes(cfg)
+    engine.add_default_hooks(cfg)
+    return cfg
+
+
+def train(cfg: Config, progress: ShowProgress) -> Runner:
+    """Train with MMEngine's runner, and validate on the way."""
+    runner = engine.build_runner(cfg)
+    for handler in runner.logger.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.setLevel(logging.WARNING)
+    runner.register_hook(progress)
+    runner.train()
+    return runner
+
+
+def draw(runner: Runner, out: Path) -> list[Path]:
+    """The three pictures; returns their paths."""
+    model, dataset = runner.model.eval(), runner.val_dataloader.dataset
+    classes = dataset.metainfo['classes']
+    paths = [out / name for name in ('learning_curve.png', 'predictions.png', 'targets.png')]
+    learning_curve(next(out.glob('*/vis_data/scalars.json')), paths[0])
+    step = max(len(dataset) // PICTURES, 1)
+    chosen = range(0, len(dataset), step)[:PICTURES]
+    batch = runner.val_dataloader.collate_fn([dataset[i] for i in chosen])
+    with torch.no_grad():
+        samples = model.val_step(batch)
+        inputs = model.data_preprocessor(batch, False)['inputs']
+        outputs = model.bbox_head.encoder.outputs_type(*model(inputs, mode='tensor'))
+    shown = [
+        (read_picture(sample.img_path), sample.gt_instances.cpu(), sample.pred_instances.cpu())
+        for sample in samples
+    ]
+    results_grid(shown, classes, paths[1])
+
+    sample = max(samples, key=lambda each: len(each.gt_instances))
+    encoder = model.bbox_head.encoder
+    truth = sample.gt_instances.cpu()
+    targets = encoder.encode([truth], encoder.feat_sizes(outputs), sample.batch_input_shape)
+    heatmap = targets.heatmap.dense()[0].numpy()
+    heatmap_sheet(read_picture(sample.img_path), heatmap, truth, classes, paths[2])
+    return paths
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'), help='results')
+    parser.add_argument('--data', type=Path, default=DATA, help='digits data set')
+    parser.add_argument('--train', type=int, default=Options.train, help='training pictures')
+    parser.add_argument('--val', type=int, default=Options.val, help='validation pictures')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='override settings of the config'
+    )
+    args = parser.parse_args()
+    start = time.time()
+
+    stage(1, f'data: handwritten digits on real textures, in {args.data}')
+    try:
+        make_digits(args.data, train=args.train, val=args.val)
+    except (ValueError, FileExistsError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+
+    clear_the_way(args.out)
+    cfg = load_config(args)
+    stage(2, f'training {CONFIG.relative_to(ROOT)} for {cfg.train_cfg.max_epochs} epochs')
+    began = time.time()
+    progress = ShowProgress()
+    runner = train(cfg, progress)
+
+    stage(3, 'the last epoch, on the validation split (COCO AP)')
+    checkpoint = args.out / f'epoch_{runner.max_epochs}.pth'
+    if progress.validated == runner.max_epochs:
+        metrics = progress.metrics
+    else:
+        load_checkpoint(runner.model, str(checkpoint), map_location='cpu', strict=True)
+        metrics = runner.val_loop.run()
+    minutes = (time.time() - began) / 60
+
+    stage(4, 'drawing the learning curve, predictions and encoded targets')
+    pictures = draw(runner, args.out)
+    summary = {
+        **{name.removeprefix('coco/'): float(value) for name, value in metrics.items()},
+        'minutes_of_training_and_evaluation': round(minutes, 2),
+        'seed': cfg.randomness.seed,
+        'config': str(CONFIG.relative_to(ROOT)),
+        'torch': torch.__version__,
+        'python': platform.python_version(),
+    }
+    (args.out / 'metrics.json').write_text(json.dumps(summary, indent=2) + '\n')
+
+    stage(5, f'done in {(time.time() - start) / 60:.1f} minutes')
+    say(f'\nbbox mAP {summary["bbox_mAP"]:.3f} (AP at IoU 0.5: {summary["bbox_mAP_50"]:.3f})')
+    say('Look at:')
+    for path in [*pictures, args.data / 'sheet.png']:
+        say(f'  {path}')
+    config = CONFIG.relative_to(ROOT)
+    there = '' if args.data == DATA else f' --cfg-options data_root={args.data}/'
+    say('Try next (after `. .venv/bin/activate`):')
+    say(f'  python tools/test.py {config} {checkpoint} --show-dir shown{there}')
+    say(f'  tools/dist_train.sh {config} 2{there}')
+    say('  python tools/list_components.py')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""The AP that an encoding allows: ground truth through encoder, decoder and evaluator, no network.
+
+How much a stride, a cap on objects, a shared cell or an anchor costs, before anything is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from mmdet_losses import engine
+
+# isort: split
+from mmengine.config import Config
+from mmengine.evaluator import Evaluator
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from mmdet_losses.evaluation.oracle import Perfect, lost
+from mmdet_losses.registry import MODELS
+
+DETECTORS_OWN = ('MOTMetric', 'SeenPixels')
+"""Metrics of tracks and of looks, which no encoder makes."""
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    engine.add_common_arguments(parser)
+    parser.add_argument('--json', type=Path, help='also write the figures to this file')
+    return parser.parse_args(argv)
+
+
+def measure(cfg: Config) -> dict[str, float]:
+    """Metrics of the perfect network on the validation data (or the test data), and what was lost.
+
+    Beside the evaluator's, but for those that read tracks or looks: ``objects``, ``lost`` (no
+    decoded box of their class with an IoU of 0.5 stands for them) and ``dropped`` (the encoder
+    refused them).
+    """
+    split = 'val' if cfg.get('val_dataloader') else 'test'
+    loader = Runner.build_dataloader(with_truth(cfg[f'{split}_dataloader']))
+    evaluator = Evaluator(of_boxes(cfg[f'{split}_evaluator']))
+    evaluator.dataset_meta = loader.dataset.metainfo
+    perfect = Perfect(MODELS.build(cfg.model))
+    counts = dict(objects=0, lost=0, dropped=0)
+    for number, batch in enumerate(loader, 1):
+        encoded = perfect(batch)
+        counts['dropped'] += int(perfect.encoder.statistics(encoded.targets).get('num_dropped', 0))
+        for sample, said in zip(encoded.samples, encoded.said, strict=True):
+            counts['objects'] += len(sample.gt_instances)
+            counts['lost'] += int(lost(sample.gt_instances, said).sum())
+        evaluator.process(perfect.results(encoded), batch)
+        print(f'\r  {number} of {len(loader)} batches', end='', file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return {**evaluator.evaluate(len(loader.dataset)), **counts}
+
+
+def with_truth(loader: dict) -> dict:
+    """The loader's config with annotations loaded first: ground truth in input pixels.
+
+    Raises:
+        UsageError: the pipeline loads none.
+    """
+    dataset = loader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if not _truth_first(dataset.pipeline):
+        raise engine.UsageError(
+            'the validation pipeline loads no annotations, so there is no ground truth to encode; '
+            "add dict(type='LoadAnnotations', with_bbox=True) after the picture is loaded."
+        )
+    return loader
+
+
+def _truth_first(steps: list[dict]) -> bool:
+    """Move the step that loads annotations behind the one that loads the picture, if both are."""
+    names = [str(step.get('type')).rpartition('.')[2] for step in steps]
+    images = [i for i, name in enumerate(names) if name.startswith('LoadImage')]
+    truths = [i for i, name in enumerate(names) if name.endswith('Annotations')]
+    if images and truths:
+        steps.insert(images[0] + 1, steps.pop(truths[0]))
+        return True
+    return any(_truth_first(step['transforms']) for step in steps if step.get('transforms'))
+
+
+def of_boxes(evaluator: dict | list[dict]) -> list[dict]:
+    """The metrics that look at what is found in a picture; the others are named and left out."""
+    metrics = []
+    for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
+        if str(metric.get('type')).rpartition('.')[2] in DETECTORS_OWN:
+            print(f'  {metric["type"]} is left out: it reads what a detector leaves behind')
+        else:
+            metrics.append(metric)
+    return metrics
+
+
+def work(cfg: Config, args: argparse.Namespace) -> None:
+    """Measure, print, and write."""
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    torch.manual_seed(0)
+    metrics = measure(cfg)
+    for key, value in metrics.items():
+        print(f'{key}: {value:.3f}' if isinstance(value, float) else f'{key}: {value}')
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(metrics, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    engine.run_tool(work, parse_args())

@@ -1,0 +1,1 @@
+"""Checks of this package against golden numbers of the official codes."""

@@ -1,0 +1,254 @@
+"""Forward passes of converted official checkpoints against the official networks' outputs.
+
+A golden folder holds the official key list (``keys.json``), how its weights and inputs are made
+from names and seeds (``meta.json``), and the official outputs (``io.npz``). The weights take the
+road of a real checkpoint: official names, converter, our network.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmdet_losses.core.checkpoint import Family, convert, strip_module
+from mmdet_losses.core.types import stacks
+from mmdet_losses.detectors.center import checkpoints as center
+from mmdet_losses.detectors.corner import checkpoints as corner
+from tools.parity.rows import Row
+
+Shapes = Mapping[str, list[int]]
+Outputs = dict[str, Tensor]
+
+TOLERANCE = 3e-4
+"""In standard deviations of the golden tensor, float32; or 4 times the official code's own noise
+where that is larger. Both are the golden data's recommendation."""
+
+
+class Network(NamedTuple):
+    """How golden folders of one kind become networks of ours."""
+
+    family: Family
+    options: Callable[[Shapes, str], dict]
+    """Keys and name of the folder -> arguments of ``family.build``."""
+    run: Callable[[nn.Module, Mapping[str, Tensor]], Outputs]
+    """Our network and the golden inputs -> outputs under their official names."""
+
+
+def check_model(folder: Path) -> list[Row] | None:
+    """Compare every stored output of a folder; None where no network of ours is meant.
+
+    ``max_rel`` and ``tolerance`` are in standard deviations of the golden tensor.
+    """
+    folder = Path(folder)
+    meta = json.loads((folder / 'meta.json').read_text())
+    name = meta.get('network', folder.name)
+    network = find(name) or find(folder.name)
+    if network is None:
+        return None
+    keys = json.loads((folder / 'keys.json').read_text())
+    model = network.family.build(**network.options(strip(keys), name)).eval()
+    source = strip_module(make_weights(keys, meta))
+    conversion = convert(source, model.state_dict(), network.family.key_map)
+    del source
+    model.load_state_dict(conversion.state_dict)
+    with torch.no_grad():
+        outputs = network.run(model, make_inputs(meta))
+    with np.load(folder / 'io.npz') as gold:
+        return [
+            compare(folder.name, key, outputs.get(key), stored, gold)
+            for key, stored in meta['outputs'].items()
+        ]
+
+
+def find(name: str) -> Network | None:
+    """The entry whose name is the longest prefix of ``name``."""
+    matches = [prefix for prefix in NETWORKS if name.startswith(prefix)]
+    return NETWORKS[max(matches, key=len)] if matches else None
+
+
+def strip(keys: Shapes) -> Shapes:
+    """Shapes under the names that the rules read."""
+    return {key.removeprefix('module.'): shape for key, shape in keys.items()}
+
+
+def make_weights(keys: Shapes, meta: dict) -> dict[str, Tensor]:
+    """Weights that depend on name, shape and seed alone, by the golden data's rule."""
+    state = {}
+    for name, shape in keys.items():
+        array = _parameter(name, tuple(shape), meta['weights_seed'])
+        for pattern, factor in meta['scale']:
+            if re.search(pattern, name):
+                array = array * np.float32(factor)
+        state[name] = torch.from_numpy(array)
+    return state
+
+
+def _parameter(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode()) + seed))
+    if name.endswith('num_batches_tracked'):
+        return np.zeros(shape, np.int64)
+    if name.endswith('running_var') or (len(shape) == 1 and name.endswith('weight')):
+        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
+    fan_in = int(np.prod(shape[1:]))
+    small = len(shape) <= 1 or name.endswith(('running_mean', 'bias'))
+    scale = 0.1 if small else np.sqrt(2 / fan_in)
+    return (rng.standard_normal(shape) * scale).astype(np.float32)
+
+
+def make_inputs(meta: dict) -> dict[str, Tensor]:
+    """All inputs from one generator, in the order of ``meta``."""
+    rng = np.random.Generator(np.random.PCG64(meta['input_seed']))
+    inputs = {}
+    for name, stored in meta['inputs'].items():
+        shape = stored['shape']
+        draw = rng.uniform(0, 1, shape) if name == 'pre_hm' else rng.standard_normal(shape)
+        inputs[name] = torch.from_numpy(draw.astype(np.float32))
+    return inputs
+
+
+def compare(
+    file: str, quantity: str, output: Tensor | None, stored: dict, gold: Mapping[str, np.ndarray]
+) -> Row:
+    """One row; an output that is absent or of another shape is an infinite difference."""
+    tolerance = max(TOLERANCE, 4 * stored.get('float32_noise', 0))
+    if output is None or list(output.shape) != stored['shape']:
+        return Row(file, quantity, float('inf'), float('inf'), tolerance, False)
+    got = output.double().numpy()
+    if stored['stored'] == 'full':
+        difference = np.abs(got - gold[quantity]).max()
+    else:
+        sample = got.ravel()[:: stored['sample_stride']]
+        difference = np.abs(sample - gold[f'{quantity}.sample']).max()
+    summary = max(abs(got.mean() - stored['mean']), abs(got.std() - stored['std']))
+    relative = max(
+        difference / stored['std'],
+        summary / stored['std'],
+        abs(np.abs(got).sum() / stored['abs_sum'] - 1),
+    )
+    return Row(
+        file, quantity, float(difference), float(relative), tolerance, bool(relative <= tolerance)
+    )
+
+
+def _count(shapes: Shapes, pattern: str) -> int:
+    """One more than the largest number that the pattern's group finds."""
+    return 1 + max(int(m[1]) for m in (re.match(pattern, key) for key in shapes) if m)
+
+
+def _corner_options(shapes: Shapes, _: str) -> dict:
+    return dict(
+        num_classes=shapes['tl_heats.0.1.weight'][0], num_stacks=_count(shapes, r'tl_heats\.(\d+)')
+    )
+
+
+_CORNER_FIELDS = dict(
+    tl_heat='tl_heatmap',
+    br_heat='br_heatmap',
+    tl_tag='tl_embedding',
+    br_tag='br_embedding',
+    tl_off='tl_offset',
+    br_off='br_offset',
+    ct_heat='center_heatmap',
+    ct_off='center_offset',
+)
+
+
+def _run_corner(model: nn.Module, inputs: Mapping[str, Tensor]) -> Outputs:
+    predictor = model['bbox_head']['predictor']
+    predictor.every_stack = True
+    found = {}
+    for k, stack in enumerate(stacks(predictor(model['backbone'](inputs['image'])))):
+        found |= {
+            f'{theirs}_{k}': getattr(stack, ours)
+            for theirs, ours in _CORNER_FIELDS.items()
+            if hasattr(stack, ours)
+        }
+        found |= {f'att_{k}_{i}': each for i, each in enumerate(getattr(stack, 'attentions', ()))}
+    return found
+
+
+_CENTER_FIELDS = {
+    'hm': 'heatmap',
+    'wh': 'size',
+    'reg': 'offset',
+    'hps': 'keypoints',
+    'hm_hp': 'keypoint_heatmap',
+    'hp_offset': 'keypoint_offset',
+    'tracking': 'tracking',
+    'ltrb_amodal': 'ltrb_amodal',
+    'ltrb': 'ltrb',
+}
+
+
+def _center_options(shapes: Shapes, name: str) -> dict:
+    """Of ``num_classes``, ``num_stacks``, ..., those that the keys or the name speak of."""
+    stacked = 'hm.0.1.weight' in shapes
+    last = '0.1' if stacked else '2'
+    options: dict = {'num_classes': shapes[f'hm.{last}.weight'][0]}
+    if stacked:
+        options['num_stacks'] = _count(shapes, r'hm\.(\d+)')
+    if f'hps.{last}.weight' in shapes:
+        options['num_keypoints'] = shapes[f'hps.{last}.weight'][0] // 2
+    if 'tracking.2.weight' in shapes:
+        options |= {name: f'{name}.2.weight' in shapes for name in ('ltrb_amodal', 'ltrb')}
+    if depth := re.search(r'resdcn(\d+)', name):
+        options['depth'] = int(depth[1])
+    return options
+
+
+def _run_center(model: nn.Module, inputs: Mapping[str, Tensor]) -> Outputs:
+    found = _say_center(model, *inputs.values())
+    if 'pre_hm' in inputs:
+        image = inputs['image']
+        for prefix, arguments in (
+            ('first_frame', (image, image, torch.zeros_like(inputs['pre_hm']))),
+            ('image_only', (image,)),
+        ):
+            outputs = _say_center(model, *arguments)
+            found |= {f'{prefix}.{key}': value for key, value in outputs.items()}
+    return found
+
+
+def _say_center(model: nn.Module, *inputs: Tensor) -> Outputs:
+    feats = model['backbone'](*inputs)
+    outputs = model['bbox_head']['predictor'](model['neck'](feats) if 'neck' in model else feats)
+    return {
+        f'{theirs}_{k}': getattr(stack, ours)
+        for k, stack in enumerate(stacks(outputs))
+        for theirs, ours in _CENTER_FIELDS.items()
+        if getattr(stack, ours, None) is not None
+    }
+
+
+NETWORKS = {
+    'cornernet_hg': Network(corner.FAMILIES['cornernet'], _corner_options, _run_corner),
+    **{
+        prefix: Network(corner.FAMILIES[prefix], _corner_options, _run_corner)
+        for prefix in (
+            'cornernet_lite',
+            'cornernet_squeeze',
+            'cornernet_saccade',
+            'centernet_triplet',
+        )
+    },
+    **{
+        prefix: Network(center.FAMILIES[family], _center_options, _run_center)
+        for prefix, family in (
+            ('ctdet_resdcn', 'centernet_points_resdcn'),
+            ('ctdet_dla', 'centernet_points_dla'),
+            ('ctdet_hourglass', 'centernet_points_hourglass'),
+            ('multi_pose_dla', 'centernet_pose_dla'),
+            ('multi_pose_hourglass', 'centernet_pose_hourglass'),
+            ('centertrack_dla', 'centertrack_dla'),
+        )
+    },
+}
+"""Prefix of a golden folder's network name -> how to build and run it."""

@@ -1,0 +1,193 @@
+"""Forward passes of the anchor and YOLO families against the official networks' outputs.
+
+The golden weights take the road of a published file: a `.weights` file is written and read back
+for darknet's networks, official names go through the converter for the PyTorch ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmdet_losses.core.checkpoint import Family, convert
+from mmdet_losses.detectors.anchor import SSDTargetEncoder
+from mmdet_losses.detectors.anchor import checkpoints as anchor
+from mmdet_losses.detectors.yolo import ScaledYOLOV4TargetEncoder
+from mmdet_losses.detectors.yolo import checkpoints as yolo
+from mmdet_losses.ops import box_center, box_size
+from tools.parity.models import Outputs, Shapes, compare, make_inputs, make_weights
+from tools.parity.rows import Row
+
+ANCHORS_PER_CELL = {'yolov2': 5, 'yolov4-p5': 4, 'yolov4-p6': 4}
+"""Of darknet's networks; 3 where not said."""
+XY_SCALES = {'yolov4': (1.2, 1.1, 1.05), 'yolov4-csp': (2.0,) * 3, 'yolov4x-mish': (2.0,) * 3}
+"""scale_x_y of the levels; 1 where not said."""
+PROBABILITIES = ('yolov4-csp', 'yolov4x-mish', 'yolov4-p5', 'yolov4-p6')
+"""Networks whose last convolution has a logistic activation (new_coords)."""
+V4_ANCHORS = (12, 16, 19, 36, 40, 28, 36, 75, 76, 55, 72, 146, 142, 110, 192, 243, 459, 401)
+P5_ANCHORS = (
+    *(13, 17, 31, 25, 24, 51, 61, 45, 48, 102, 119, 96),
+    *(97, 189, 217, 184, 171, 384, 324, 451, 616, 618, 800, 800),
+)
+
+
+def check_model(folder: Path) -> list[Row] | None:
+    """Compare every stored output of a folder; None where no network of ours is meant.
+
+    ``max_rel`` and ``tolerance`` are in standard deviations of the golden tensor.
+    """
+    folder = Path(folder)
+    meta = json.loads((folder / 'meta.json').read_text())
+    keys = json.loads((folder / 'keys.json').read_text())
+    name = meta.get('network', folder.name)
+    if 'header' in meta and name in yolo.DARKNET_TABLES:
+        run = _run_darknet
+    elif name.startswith('ssd'):
+        run = _run_ssd
+    elif name.startswith('scaled_yolov4'):
+        run = _run_scaled
+    elif name == 'yolov4_pytorch':
+        run = _run_yolov4_pytorch
+    else:
+        return None
+    with torch.no_grad():
+        outputs = run(name, keys, meta)
+    with np.load(folder / 'io.npz') as gold:
+        return [
+            compare(folder.name, quantity, outputs.get(quantity), stored, gold)
+            for quantity, stored in meta['outputs'].items()
+        ]
+
+
+def forward(model: nn.Module, image: Tensor) -> tuple:
+    """Backbone, neck where there is one, predictor."""
+    feats = model['backbone'](image)
+    if 'neck' in model:
+        feats = model['neck'](feats)
+    return model['bbox_head']['predictor'](feats)
+
+
+# ---------------------------------------------------------------------------------- darknet
+
+
+def _run_darknet(name: str, keys: Shapes, meta: dict) -> Outputs:
+    family = yolo.FAMILIES[f'darknet_{name.replace("-", "_")}']
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f'{name}.weights'
+        _write_golden(path, make_weights(keys, meta), meta['header'])
+        model = _load(family, path, **_darknet_options(name, keys))
+    outputs = forward(model, make_inputs(meta)['image'])
+    heads = sorted({int(key.split('_')[1]) for key in meta['outputs']})
+    if name == 'yolov1':
+        vector = torch.cat([outputs.cls.permute(0, 2, 3, 1).flatten(1), *_v1_boxes(outputs)], 1)
+        return {f'{when}_{heads[0]}': vector[..., None, None] for when in ('pre', 'post')}
+    found: Outputs = {}
+    for level, (head, raw) in enumerate(zip(heads, outputs.levels, strict=True)):
+        pre = raw.sigmoid() if name in PROBABILITIES else raw
+        anchors = ANCHORS_PER_CELL.get(name, 3)
+        scale = XY_SCALES.get(name, (1.0,) * 3)[level]
+        found[f'pre_{head}'] = pre
+        post = _post_region(pre, anchors) if name == 'yolov2' else None
+        if post is None:
+            post = _post_yolo(pre, anchors, scale, activate=name not in PROBABILITIES)
+        found[f'post_{head}'] = post
+    return found
+
+
+def _darknet_options(name: str, keys: Shapes) -> dict:
+    last = keys[next(reversed(keys))][0]
+    if name == 'yolov1':
+        _, height, width = next(
+            shape for key, shape in keys.items() if re.fullmatch(r'local\d+\.bias', key)
+        )
+        return dict(num_classes=last // 49 - 15, feat_size=(height, width))
+    return dict(num_classes=last // ANCHORS_PER_CELL.get(name, 3) - 5)
+
+
+def _write_golden(path: Path, weights: Mapping[str, Tensor], header: dict) -> None:
+    kind = '<3iQ' if header['bytes'] == 20 else '<3iI'
+    with path.open('wb') as file:
+        file.write(struct.pack(kind, *(header[k] for k in ('major', 'minor', 'revision', 'seen'))))
+        for value in weights.values():
+            file.write(value.numpy().astype('<f4').tobytes())
+
+
+def _v1_boxes(outputs: tuple) -> tuple[Tensor, Tensor]:
+    conf = outputs.conf.permute(0, 2, 3, 1).flatten(1)
+    return conf, outputs.box.permute(0, 3, 4, 1, 2).flatten(1)
+
+
+def _post_region(pre: Tensor, anchors: int) -> Tensor:
+    """What v2's `[region]` layer returns: (B, H * W, A, 5 + C)."""
+    cells = pre.unflatten(1, (anchors, -1)).flatten(3).permute(0, 3, 1, 2)
+    box, objectness, scores = cells.split([4, 1, cells.shape[3] - 5], dim=3)
+    return torch.cat([box, objectness.sigmoid(), scores.softmax(3)], dim=3)
+
+
+def _post_yolo(pre: Tensor, anchors: int, scale: float, activate: bool) -> Tensor:
+    """What a `[yolo]` layer returns: x, y, objectness and classes activated, x and y stretched."""
+    xy, wh, rest = pre.unflatten(1, (anchors, -1)).split([2, 2, pre.shape[1] // anchors - 4], 2)
+    if activate:
+        xy, rest = xy.sigmoid(), rest.sigmoid()
+    return torch.cat([xy * scale - (scale - 1) / 2, wh, rest], dim=2).flatten(1, 2)
+
+
+# ------------------------------------------------------------------------------------- PyTorch
+
+
+def _run_ssd(name: str, keys: Shapes, meta: dict) -> Outputs:
+    size = int(re.match(r'ssd(\d+)', name)[1])
+    num_classes = keys['conf.0.weight'][0] // 4 - 1
+    family = anchor.FAMILIES[f'ssd{size}']
+    source = anchor.background_last(make_weights(keys, meta), size)
+    outputs = forward(_load(family, source, num_classes=num_classes), make_inputs(meta)['image'])
+    cls, loc = (
+        torch.cat([each.permute(0, 2, 3, 1).reshape(1, -1, width) for each in maps], dim=1)
+        for maps, width in ((outputs.cls, num_classes + 1), (outputs.box, 4))
+    )
+    encoder = SSDTargetEncoder(num_classes)
+    priors = encoder.priors(encoder.feat_sizes(outputs), (size, size))
+    cell_major = [level.cxcywh().unflatten(0, (level.shape[0], -1)) for level in priors]
+    priors = torch.cat([level.transpose(0, 1).flatten(0, 1) for level in cell_major])
+    return dict(loc=loc, conf=cls.roll(1, dims=2), priors=priors)
+
+
+def _run_scaled(name: str, keys: Shapes, meta: dict) -> Outputs:
+    arch = name.removeprefix('scaled_yolov4_')
+    anchors = torch.tensor(V4_ANCHORS if arch == 'csp' else P5_ANCHORS)
+    anchors = anchors.reshape(len(meta['outputs']) - 1, -1, 2).tolist()
+    num_classes = keys[next(reversed(keys))][0] // len(anchors[0]) - 5
+    source = yolo.split_scaled_yolov4(make_weights(keys, meta))
+    image = make_inputs(meta)['image']
+    outputs = forward(_load(yolo.FAMILIES[name], source, num_classes=num_classes), image)
+    found = {f'raw_{k}': level for k, level in enumerate(outputs.levels)}
+    encoder = ScaledYOLOV4TargetEncoder(num_classes, anchors)
+    boxes, objectness, scores = encoder.decode_all(outputs, image.shape[2:])
+    boxes = torch.cat([box_center(boxes), box_size(boxes)], dim=2)
+    return {**found, 'decoded': torch.cat([boxes, objectness[..., None], scores], dim=2)}
+
+
+def _run_yolov4_pytorch(name: str, keys: Shapes, meta: dict) -> Outputs:
+    num_classes = keys[next(reversed(keys))][0] // 3 - 5
+    model = _load(yolo.FAMILIES[name], make_weights(keys, meta), num_classes=num_classes)
+    levels = forward(model, make_inputs(meta)['image']).levels
+    return {f'raw_{k}': level for k, level in enumerate(levels)}
+
+
+def _load(family: Family, source: Mapping[str, Tensor] | Path, **options: object) -> nn.Module:
+    """Our network with converted weights; built without memory, so that nothing is drawn twice."""
+    with torch.device('meta'):
+        model = family.build(**options).eval()
+    if isinstance(source, Path):
+        source = family.load(source, model)
+    state = convert(source, model.state_dict(), family.key_map).state_dict
+    model.load_state_dict(state, assign=True)
+    return model

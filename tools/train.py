@@ -1,0 +1,61 @@
+"""Train a detector: the command line of MMDetection's tool, on GPUs or on the CPU."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmdet_losses import engine
+
+# isort: split
+from mmengine.config import Config
+from mmengine.device import get_device
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    engine.add_common_arguments(parser)
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='FILE',
+        help='continue from FILE, or from the latest checkpoint of the work dir; the weights at '
+        'the end of an epoch equal those of a run that was never interrupted',
+    )
+    parser.add_argument(
+        '--restart',
+        action='store_true',
+        help='begin anew in a work dir that holds checkpoints; they are moved aside, not deleted',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by (batch size / auto_scale_lr.base_batch_size)',
+    )
+    return parser.parse_args(argv)
+
+
+def train(cfg: Config, args: argparse.Namespace) -> None:
+    """Train the config's detector."""
+    if args.amp:
+        if get_device() == 'cpu':
+            raise engine.UsageError('--amp needs a GPU, and there is none here: leave it out.')
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if args.auto_scale_lr:
+        if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+            raise engine.UsageError(
+                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config: the '
+                'total batch size that its learning rate was chosen for.'
+            )
+        cfg.auto_scale_lr.enable = True
+    engine.settle_start(cfg, args.resume, args.restart)
+    engine.add_default_hooks(cfg)
+    engine.build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    arguments = parse_args()
+    engine.run_tool(train, arguments)
