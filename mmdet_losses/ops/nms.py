@@ -10,6 +10,8 @@ from torch import Tensor
 from mmdet_losses.ops.iou import pairwise_iou
 
 NmsKind = Literal['iou', 'diou']
+BLOCK = 1024
+"""Boxes that are settled at once."""
 
 
 def greedy_nms(
@@ -28,26 +30,51 @@ def greedy_nms(
     Convention:
         A box is dropped where its overlap exceeds ``iou_threshold`` (strict). 'diou' takes
         :math:`IoU - (\rho^2 / c^2)^\beta` instead of the IoU; darknet's ``nms_kind=greedynms``
-        is that with 0.6, ``diounms`` with its ``beta_nms``. Suitable for hundreds of boxes.
+        is that with 0.6, ``diounms`` with its ``beta_nms``. The best :data:`BLOCK` boxes are
+        settled together, then drop from the rest, so that memory grows with n, not its square.
 
     Raises:
         ValueError: an unknown kind.
     """
     if kind not in ('iou', 'diou'):
         raise ValueError(f"NMS kind {kind!r} is unknown; choose 'iou' or 'diou'.")
-    order = scores.argsort(descending=True, stable=True)
-    boxes, labels = boxes[order], labels[order]
-    overlap = pairwise_iou(boxes, boxes)
-    if kind == 'diou':
-        center = (boxes[:, :2] + boxes[:, 2:]) / 2
-        distance = (center[:, None] - center).square().sum(-1)
-        low = torch.minimum(boxes[:, None, :2], boxes[:, :2])
-        high = torch.maximum(boxes[:, None, 2:], boxes[:, 2:])
-        diagonal = (high - low).square().sum(-1)
-        overlap = overlap - (distance / torch.where(diagonal > 0, diagonal, 1)) ** beta
-    drops = (overlap > iou_threshold) & (labels[:, None] == labels)
-    kept = torch.ones(len(order), dtype=torch.bool, device=order.device)
-    for i in range(len(order)):
-        if kept[i]:
-            kept[i + 1 :] &= ~drops[i, i + 1 :]
-    return order[kept]
+
+    def drops(one: Tensor, other: Tensor) -> Tensor:
+        """(i, j) bool: whether a kept box i drops box j."""
+        overlap = pairwise_iou(boxes[one], boxes[other])
+        if kind == 'diou':
+            overlap = overlap - _relative_distance(boxes[one], boxes[other]) ** beta
+        return (overlap > iou_threshold) & (labels[one][:, None] == labels[other])
+
+    rest = scores.argsort(descending=True, stable=True)
+    kept = [rest[:0]]
+    while len(rest):
+        block, rest = rest[:BLOCK], rest[BLOCK:]
+        block = block[_survivors(drops(block, block))]
+        rest = rest[~drops(block, rest).any(0)]
+        kept.append(block)
+    return torch.cat(kept)
+
+
+def _survivors(drops: Tensor) -> Tensor:
+    """(n,) bool: which boxes no surviving better one drops; (i, j) says that i would drop j.
+
+    The first i boxes are settled after i rounds at most; most often a few rounds settle all.
+    """
+    drops = drops.triu(1)
+    alive = torch.ones(len(drops), dtype=torch.bool, device=drops.device)
+    while True:
+        settled = ~(drops & alive[:, None]).any(0)
+        if torch.equal(settled, alive):
+            return alive
+        alive = settled
+
+
+def _relative_distance(boxes: Tensor, others: Tensor) -> Tensor:
+    """Squared distance of the centres over the squared diagonal of the hull: (n, m)."""
+    center, other = ((each[:, :2] + each[:, 2:]) / 2 for each in (boxes, others))
+    distance = (center[:, None] - other).square().sum(-1)
+    low = torch.minimum(boxes[:, None, :2], others[:, :2])
+    high = torch.maximum(boxes[:, None, 2:], others[:, 2:])
+    diagonal = (high - low).square().sum(-1)
+    return distance / torch.where(diagonal > 0, diagonal, 1)

@@ -1,0 +1,73 @@
+"""Greedy suppression against the loop that says what it means."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmcv.ops import batched_nms
+
+from mmdet_losses.ops import nms, pairwise_iou
+from mmdet_losses.ops.nms import greedy_nms
+
+
+def crowd(boxes: int, seed: int = 0, classes: int = 3, side: float = 60.0):
+    """Boxes that overlap a lot, with equal scores among them."""
+    generator = torch.Generator().manual_seed(seed)
+    corner, size = torch.rand(2, boxes, 2, generator=generator) * side
+    scores = (torch.rand(boxes, generator=generator) * 50).round() / 50
+    labels = torch.randint(classes, (boxes,), generator=generator)
+    return torch.cat((corner, corner + size), 1), scores, labels
+
+
+def overlap(one, other, beta):
+    iou = pairwise_iou(one[None], other[None])[0, 0]
+    if beta is None:
+        return iou
+    distance = sum(((one[i] + one[i + 2] - other[i] - other[i + 2]) / 2) ** 2 for i in (0, 1))
+    low, high = torch.minimum(one, other), torch.maximum(one, other)
+    diagonal = (high[2] - low[0]) ** 2 + (high[3] - low[1]) ** 2
+    return iou - (distance / diagonal) ** beta if diagonal > 0 else iou
+
+
+def plain(boxes, scores, labels, threshold, beta=None):
+    kept: list[int] = []
+    for i in scores.argsort(descending=True, stable=True).tolist():
+        same = [k for k in kept if labels[k] == labels[i]]
+        if all(overlap(boxes[k], boxes[i], beta) <= threshold for k in same):
+            kept.append(i)
+    return kept
+
+
+@pytest.mark.parametrize('block', [1, 7, 1024])
+@pytest.mark.parametrize('beta', [None, 0.6, 1.0])
+@pytest.mark.parametrize('threshold', [0.1, 0.45])
+def test_equals_the_loop(monkeypatch, block, beta, threshold):
+    monkeypatch.setattr(nms, 'BLOCK', block)
+    given = crowd(60)
+    options = {} if beta is None else dict(kind='diou', beta=beta)
+    kept = greedy_nms(*given, threshold, **options).tolist()
+    assert kept == plain(*given, threshold, beta)
+    assert len(kept) < 60
+
+
+def test_equals_mmcv_where_many_boxes_need_several_blocks():
+    boxes, _, labels = crowd(5000, side=300)
+    scores = torch.rand(5000, generator=torch.Generator().manual_seed(1))
+    config = dict(type='nms', iou_threshold=0.5, split_thr=10_000)
+    _, kept = batched_nms(boxes, scores, labels, config)
+    assert len(kept) > nms.BLOCK
+    assert greedy_nms(boxes, scores, labels, 0.5).tolist() == kept.tolist()
+
+
+def test_a_chain_is_settled_from_its_best_box():
+    """Each box drops the next one; so every second stays."""
+    left = torch.arange(9.0)
+    boxes = torch.stack((left, left * 0, left + 2.5, left * 0 + 1), 1)
+    kept = greedy_nms(boxes, 1 - left / 10, torch.zeros(9), 0.4)
+    assert kept.tolist() == [0, 2, 4, 6, 8]
+
+
+def test_nothing_in_nothing_out():
+    assert greedy_nms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), 0.5).tolist() == []
+    with pytest.raises(ValueError, match="choose 'iou' or 'diou'"):
+        greedy_nms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), 0.5, kind='giou')
