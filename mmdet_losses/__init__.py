@@ -9,6 +9,7 @@ compat.provide_missing_mmcv_ops()
 compat.let_mmengine_find_configs()
 compat.trust_engine_checkpoints()
 compat.let_mmdet_ssd_predict()
+compat.let_one_process_write_metrics()
 
 # Importing the package registers every component (STYLE: one explicit line per folder).
 from mmdet_losses import core, data, detectors, evaluation, losses, networks, registry  # noqa: E402

@@ -121,6 +121,17 @@ def let_mmdet_ssd_predict() -> None:
     head.__init__ = complete
 
 
+def let_one_process_write_metrics() -> None:
+    """Leave the metrics file of a test to the first of several processes.
+
+    MMEngine's ``LoggerHook`` lets every process write the same file at once, each its own seconds;
+    what the shorter text leaves of the longer one makes it no JSON.
+    """
+    hook = importlib.import_module('mmengine.hooks').LoggerHook
+    master_only = importlib.import_module('mmengine.dist').master_only
+    hook.after_test_epoch = master_only(hook.after_test_epoch)
+
+
 def has_mmcv_ops() -> bool:
     """Whether MMCV's compiled operators (deformable convolution among them) are here."""
     return not isinstance(sys.modules.get('mmcv._ext'), _ExtensionStandIn)

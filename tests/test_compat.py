@@ -1,10 +1,12 @@
 """MMCV without its compiled operators: what still works, and what is said about the rest."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -147,3 +149,17 @@ def test_mmdetections_ssd_head_predicts():
         outputs = head((torch.zeros(1, 4, 4, 4),))
         (found,) = head.predict_by_feat(*outputs, batch_img_metas=metas, rescale=True)
     assert len(found) == 5
+
+
+@pytest.mark.parametrize('first', [True, False])
+def test_the_first_process_alone_writes_the_metrics(tmp_path, monkeypatch, first):
+    from mmengine.hooks import LoggerHook
+
+    monkeypatch.setattr('mmengine.dist.utils.is_main_process', lambda group=None: first)
+    runner = MagicMock(log_dir=str(tmp_path), timestamp='now')
+    runner.log_processor.get_log_after_epoch.return_value = ({'bbox_mAP': 0.5}, 'mAP: 0.5')
+    hook = LoggerHook()
+    hook.before_run(runner)
+    hook.after_test_epoch(runner)
+    written = {path.name: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert written == ({'now.json': {'bbox_mAP': 0.5}} if first else {})
