@@ -57,6 +57,12 @@ def parse_args(known: dict[str, Family], argv: list[str] | None = None) -> argpa
         action='store_true',
         help='leave out the layers whose shape differs with the number of classes',
     )
+    parser.add_argument(
+        '--partial',
+        action='store_true',
+        help="SRC is darknet's file of the first layers (yolov4.conv.137, darknet53.conv.74, ...); "
+        'the layers after its end are left out',
+    )
     parser.add_argument('--force', action='store_true', help='replace DST if it exists')
     return parser.parse_args(argv)
 
@@ -120,8 +126,10 @@ def main(argv: list[str] | None = None) -> int:
         check_paths(args.src, args.dst, args.force)
         options = parse_options(family, args.options)
         network = family.build(**options)
-        source = family.load(args.src, network)
-        conversion = convert(source, network.state_dict(), family.key_map, args.allow_class_layers)
+        source = family.load(args.src, network, args.partial)
+        conversion = convert(
+            source, network.state_dict(), family.key_map, args.allow_class_layers, args.partial
+        )
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -136,6 +144,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f'left out {count} keys: {reason}')
     for key in conversion.class_layers:
         print(f'left out {key}: its number of classes differs')
+    if conversion.missing:
+        parts = ', '.join(dict.fromkeys(key.partition('.')[0] for key in conversion.missing))
+        print(f'left out {len(conversion.missing)} keys of {parts}: SRC ends before them')
     numbers = sum(tensor.numel() for tensor in conversion.state_dict.values())
     print(f'{args.dst}: {len(conversion.state_dict)} tensors, {numbers:,} numbers')
     return 0

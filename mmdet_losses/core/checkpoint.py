@@ -60,6 +60,8 @@ class Conversion(NamedTuple):
     """Source key -> reason."""
     class_layers: list[str]
     """Target keys left out because the number of classes differs (only where allowed)."""
+    missing: list[str]
+    """Target keys that a file of the first layers does not reach (only where allowed)."""
 
 
 class CheckpointMismatch(ValueError):
@@ -71,6 +73,7 @@ def convert(
     target: Mapping[str, Tensor],
     key_map: KeyMap,
     allow_class_layers: bool = False,
+    partial: bool = False,
 ) -> Conversion:
     """Rename ``source`` into the names of ``target``.
 
@@ -79,6 +82,7 @@ def convert(
         target: ``state_dict()`` of our network; only names and shapes are read.
         key_map: the family's rules.
         allow_class_layers: leave out layers whose shape differs with the number of classes.
+        partial: leave out what nothing in the source fills.
 
     Raises:
         CheckpointMismatch: missing, unexpected, doubly filled or shape-changed keys.
@@ -100,15 +104,17 @@ def convert(
     missing = [key for key in target if key in wanted and key not in claimed.renamed]
     _raise_on(
         {
-            'missing (nothing in the file fills them)': missing,
+            'missing (nothing in the file fills them)': [] if partial else missing,
             'unexpected (no rule or no layer takes them)': claimed.unexpected,
             'shape-changed': changed,
             'colliding (two keys of the file for one of ours)': claimed.collisions,
         }
     )
     for key in target.keys() - wanted:
-        result[key] = torch.zeros_like(target[key], device='cpu')
-    return Conversion({k: result[k] for k in target if k in result}, claimed.ignored, class_layers)
+        if re.sub(_COUNTER, 'running_mean', key) in result:
+            result[key] = torch.zeros_like(target[key], device='cpu')
+    state = {key: result[key] for key in target if key in result}
+    return Conversion(state, claimed.ignored, class_layers, missing)
 
 
 class _Claimed(NamedTuple):
@@ -217,9 +223,26 @@ class Family(NamedTuple):
     """Makes our network by ``assemble``; its keyword arguments are the family's options."""
     read: Callable[[Path], dict[str, Tensor]] = read_checkpoint
     """{official key: tensor} of a file."""
-    fill: Callable[[Path, nn.Module], dict[str, Tensor]] | None = None
-    """For files without names, instead of ``read``: {our key: tensor}, known from our network."""
+    fill: Callable[[Path, nn.Module, bool], dict[str, Tensor]] | None = None
+    """For files without names, instead of ``read``: {our key: tensor}, known from our network;
+    the third argument is ``partial``."""
 
-    def load(self, path: Path, network: nn.Module) -> dict[str, Tensor]:
-        """The tensors of a file, as the rules expect them."""
-        return self.read(path) if self.fill is None else self.fill(path, network)
+    def load(self, path: Path, network: nn.Module, partial: bool = False) -> dict[str, Tensor]:
+        """The tensors of a file, as the rules expect them.
+
+        Args:
+            path: the official file.
+            network: of ``build``.
+            partial: the file may end before the network does.
+
+        Raises:
+            ValueError: ``partial`` for files that name their tensors.
+        """
+        if self.fill is not None:
+            return self.fill(path, network, partial)
+        if partial:
+            raise ValueError(
+                f'{path} is no darknet file of first layers, and --partial is for those; leave '
+                'it out.'
+            )
+        return self.read(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,25 @@ def test_an_unknown_family_lists_the_known_ones(capsys):
 
 def test_families_of_all_detectors_are_there():
     assert {FAMILY, 'cornernet', 'ssd300', 'scaled_yolov4_p5', 'darknet_yolov3'} <= set(families())
+
+
+def test_first_layers_alone_fill_the_backbone(tmp_path, capsys):
+    family = families()['darknet_yolov2']
+    backbone = family.build()['backbone']
+    floats = [value for key, value in backbone.state_dict().items() if 'num_batches' not in key]
+    source, path = tmp_path / 'darknet19.conv.19', tmp_path / 'backbone.pth'
+    count = sum(value.numel() for value in floats)
+    header = struct.pack('<3iQ', 0, 2, 5, 0)
+    source.write_bytes(header + torch.ones(count).numpy().tobytes())
+    assert main(['darknet_yolov2', str(source), str(path)]) == 1
+    assert '(convert_checkpoint.py --partial)' in capsys.readouterr().err
+    assert main(['darknet_yolov2', str(source), str(path), '--partial']) == 0
+    assert 'left out 22 keys of bbox_head, neck: SRC ends before them' in capsys.readouterr().out
+    state = torch.load(path, weights_only=True)['state_dict']
+    assert set(state) == {f'backbone.{key}' for key in backbone.state_dict()}
+    assert all(value.eq(1).all() for key, value in state.items() if 'num_batches' not in key)
+
+
+def test_partial_is_for_files_without_names(official, tmp_path, capsys):
+    assert main([FAMILY, str(official), str(tmp_path / 'x.pth'), '--partial']) == 1
+    assert 'leave it out' in capsys.readouterr().err

@@ -18,6 +18,7 @@ FAMILIES = {**ANCHORS, **GRIDS}
 RECIPES = {
     'ssd300': 'ssd/ssd300_vgg16_4xb8-232e_voc0712',
     'ssd512': 'ssd/ssd512_vgg16_4xb8-232e_voc0712',
+    'retinanet_mmdet': 'retinanet/retinanet_r50_fpn_8xb2-12e_coco',
     'darknet_yolov1': 'yolov1/yolov1_extraction_8xb8-155e_voc0712',
     'darknet_yolov2': 'yolov2/yolov2_d19_8xb8-ms-273e_coco',
     'darknet_yolov3': 'yolov3/yolov3_d53_8xb8-ms-608-273e_coco',

@@ -1,4 +1,7 @@
-"""Official weights of the anchor family: rules, and the networks they fill."""
+"""Official weights of the anchor family: rules, and the networks they fill.
+
+RetinaNet's are MMDetection's; the paper's own are Caffe2 files of another network.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from mmdet.models.backbones import SSDVGG
-from mmdet.models.necks import SSDNeck
+from mmdet.models.backbones import SSDVGG, ResNet
+from mmdet.models.necks import FPN, SSDNeck
 from torch import Tensor, nn
 
 from mmdet_losses.core.checkpoint import Family, KeyMap, assemble, read_checkpoint
-from mmdet_losses.detectors.anchor.predictors import SSDPredictor
+from mmdet_losses.detectors.anchor.predictors import RetinaNetPredictor, SSDPredictor
 
 _HEAD = 'bbox_head.predictor'
 _ANCHORS = {300: (4, 6, 6, 6, 4, 4), 512: (4, 6, 6, 6, 6, 4, 4)}
@@ -81,7 +84,24 @@ def read_ssd(path: Path, size: int = 300) -> dict[str, Tensor]:
     return background_last(read_checkpoint(path), size)
 
 
+def build_retinanet(num_classes: int = 80, depth: int = 50) -> nn.Module:
+    """RetinaNet on ResNet and FPN, of MMDetection's backbone and neck."""
+    neck = FPN([256, 512, 1024, 2048], 256, 5, start_level=1, add_extra_convs='on_input')
+    return assemble(ResNet(depth), RetinaNetPredictor(num_classes), neck)
+
+
+RETINANET = KeyMap(
+    claims=(
+        (r'(backbone|neck)\.', r'\1.'),
+        (r'bbox_head\.(?=(cls|reg)_convs\.|retina_(cls|reg)\.)', f'{_HEAD}.'),
+    ),
+    class_layers=r'retina_cls\.',
+)
+
 FAMILIES = {
-    f'ssd{size}': Family(SSD, partial(build_ssd, size=size), partial(read_ssd, size=size))
-    for size in (300, 512)
+    **{
+        f'ssd{size}': Family(SSD, partial(build_ssd, size=size), partial(read_ssd, size=size))
+        for size in (300, 512)
+    },
+    'retinanet_mmdet': Family(RETINANET, build_retinanet),
 }

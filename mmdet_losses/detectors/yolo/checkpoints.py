@@ -115,9 +115,9 @@ class DarknetTable(NamedTuple):
     build: Callable[..., nn.Module]
     order: tuple[str, ...]
 
-    def load(self, path: Path, network: nn.Module) -> dict[str, Tensor]:
+    def load(self, path: Path, network: nn.Module, partial: bool = False) -> dict[str, Tensor]:
         """The file's numbers under our names; see :func:`read_darknet_weights`."""
-        return read_darknet_weights(path, network, self.order)
+        return read_darknet_weights(path, network, self.order, partial)
 
 
 _V3_ORDER = (

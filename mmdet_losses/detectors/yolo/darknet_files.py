@@ -31,6 +31,12 @@ OFFICIAL_FLOATS = {
     'yolov4-p6': 127_717_040,
 }
 
+OTHER_CHOICES = {
+    'yolov2-voc': 'darknet_yolov2 and --options num_classes=20',
+    'yolov4-tiny': '',
+}
+"""Of files that are no family of their own; nothing where no network of ours takes them."""
+
 
 class WeightsFileError(ValueError):
     """A `.weights` file and a network do not fit; one sentence says where."""
@@ -215,15 +221,12 @@ def _check_length(
     have, need = payload // 4, int(ends[-1])
     if payload == 4 * need or (partial and payload % 4 == 0 and have in ends):
         return
-    known = [name for name, floats in OFFICIAL_FLOATS.items() if 4 * floats == payload]
-    hint = (
-        f'it has the size of {known[0]}.weights, so choose that network'
-        if known
-        else 'download it again or choose the network (and number of classes) it was made for'
-    )
+    hint = _hint(payload)
     if have < need:
         index = int(np.searchsorted(ends, have, side='right'))
         where = f'it ends at layer {index + 1} of {len(layers)}, {layers[index].describe(shapes)}'
+        if payload % 4 == 0 and have in ends:
+            hint += ', or take these first layers alone (convert_checkpoint.py --partial)'
     else:
         extra = payload - 4 * need
         where = f'{extra} bytes follow the last layer, {layers[-1].describe(shapes)}'
@@ -231,6 +234,18 @@ def _check_length(
         f'{path.name} has {have} floats ({payload + header.size} bytes) where the network needs '
         f'{need} ({4 * need + header.size} bytes): {where}; {hint}.'
     )
+
+
+def _hint(payload: int) -> str:
+    """What to do with a file of a wrong length, by its bytes after the header."""
+    known = [name for name, floats in OFFICIAL_FLOATS.items() if 4 * floats == payload]
+    if not known:
+        return 'download it again or choose the network (and number of classes) it was made for'
+    name = known[0]
+    choice = OTHER_CHOICES.get(name, f'darknet_{name.replace("-", "_")}')
+    if not choice:
+        return f'it has the size of {name}.weights, a network that is not here'
+    return f'it has the size of {name}.weights, so choose {choice}'
 
 
 def _check_variance(path: Path, layer: Layer, state: dict[str, Tensor]) -> None:
