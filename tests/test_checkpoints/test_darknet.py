@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from mmdet_losses.detectors.yolo.predictors import (
     YOLOV4Predictor,
 )
 from mmdet_losses.networks import DarknetCSP, PlainDarknet, YOLOV2Neck, YOLOV4Neck
-from tools.parity.models_anchor import check_model
+from tools.parity.models_anchor import check_model, recipe_encoder
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'models'
 TABLES = json.loads((GOLDEN / 'darknet_tables.json').read_text())
@@ -82,7 +83,9 @@ def test_our_order_and_shapes_are_the_tables(name: str) -> None:
     assert floats_in(network) == TABLES[name]['floats'] == OFFICIAL_FLOATS[name]
 
 
-@pytest.mark.parametrize('name', ['yolov1', 'yolov2', 'yolov3', 'yolov4', 'yolov4-csp'])
+@pytest.mark.parametrize(
+    'name', ['yolov1', 'yolov2', 'yolov3', 'yolov4', 'yolov4-csp', 'yolov4x-mish']
+)
 def test_outputs_equal_darknet(name: str) -> None:
     rows = check_model(GOLDEN / 'darknet' / name)
     assert rows and all(row.ok for row in rows), [row for row in rows if not row.ok]
@@ -209,6 +212,25 @@ def test_what_is_no_weights_file_is_said(content: bytes, words: str, tmp_path: P
         read_header(tmp_path / 'absent.weights')
 
 
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('yolov3-spp', 'yolov3-spp.weights, so choose darknet_yolov3_spp.'),
+        ('yolov2-voc', 'so choose darknet_yolov2 and --options num_classes=20.'),
+        ('yolov4-tiny', 'has the size of yolov4-tiny.weights, a network that is not here.'),
+    ],
+)
+def test_the_file_of_another_network_is_named(name: str, words: str, tmp_path: Path) -> None:
+    path = write(tmp_path / 'x.weights', 0)
+    with path.open('r+b') as file:
+        file.truncate(20 + 4 * OFFICIAL_FLOATS[name])
+    with pytest.raises(WeightsFileError) as error:
+        read_darknet_weights(path, small_yolov2(), DARKNET_TABLES['yolov2'].order)
+    assert str(error.value).endswith(words)
+    choice = re.search(r'choose (\w+)', words)
+    assert choice is None or choice[1] in FAMILIES
+
+
 def test_first_layers_alone_need_the_permission(tmp_path: Path) -> None:
     network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
     backbone = floats_in(network['backbone'])
@@ -257,3 +279,19 @@ def test_yolov4_pytorch_outputs_and_strictness() -> None:
     with pytest.raises(CheckpointMismatch, match=r'missing.*\n.*levels\.2\.pred\.weight') as error:
         convert(source, target, family.key_map)
     assert 'head.conv19.conv.0.weight' in str(error.value)
+
+
+def test_the_parity_tool_decodes_by_the_recipe_of_the_size() -> None:
+    anchors = {
+        arch: recipe_encoder(f'scaled_yolov4/scaled_yolov4_{arch}_*.py').anchors
+        for arch in ('csp', 'p5', 'p6', 'p7')
+    }
+    assert [len(levels) for levels in anchors.values()] == [3, 3, 4, 5]
+    assert anchors['p6'] == [  # of yolov4-p6.cfg
+        [(13, 17), (31, 25), (24, 51), (61, 45)],
+        [(61, 45), (48, 102), (119, 96), (97, 189)],
+        [(97, 189), (217, 184), (171, 384), (324, 451)],
+        [(324, 451), (545, 357), (616, 618), (1024, 1024)],
+    ]
+    voc, coco = (recipe_encoder(f'ssd/ssd300_*_{data}.py') for data in ('voc0712', 'coco'))
+    assert (voc.min_sizes[0], coco.min_sizes[0]) == (30, 21)

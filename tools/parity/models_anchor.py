@@ -15,28 +15,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 
 from mmdet_losses.core.checkpoint import Family, convert
-from mmdet_losses.detectors.anchor import SSDTargetEncoder
 from mmdet_losses.detectors.anchor import checkpoints as anchor
-from mmdet_losses.detectors.yolo import ScaledYOLOV4TargetEncoder
 from mmdet_losses.detectors.yolo import checkpoints as yolo
 from mmdet_losses.ops import box_center, box_size
+from mmdet_losses.registry import TASK_UTILS
 from tools.parity.models import Outputs, Shapes, compare, make_inputs, make_weights
 from tools.parity.rows import Row
 
 ANCHORS_PER_CELL = {'yolov2': 5, 'yolov4-p5': 4, 'yolov4-p6': 4}
 """Of darknet's networks; 3 where not said."""
-XY_SCALES = {'yolov4': (1.2, 1.1, 1.05), 'yolov4-csp': (2.0,) * 3, 'yolov4x-mish': (2.0,) * 3}
-"""scale_x_y of the levels; 1 where not said."""
+XY_SCALES = {'yolov4': (1.2, 1.1, 1.05)}
+"""scale_x_y of the levels; 2 with new_coords, 1 for the others."""
 PROBABILITIES = ('yolov4-csp', 'yolov4x-mish', 'yolov4-p5', 'yolov4-p6')
 """Networks whose last convolution has a logistic activation (new_coords)."""
-V4_ANCHORS = (12, 16, 19, 36, 40, 28, 36, 75, 76, 55, 72, 146, 142, 110, 192, 243, 459, 401)
-P5_ANCHORS = (
-    *(13, 17, 31, 25, 24, 51, 61, 45, 48, 102, 119, 96),
-    *(97, 189, 217, 184, 171, 384, 324, 451, 616, 618, 800, 800),
-)
+SAME_LAYERS = {'yolov2-voc': 'yolov2'}
+"""cfg -> the one whose layers it has, but for its number of classes."""
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
 def check_model(folder: Path) -> list[Row] | None:
@@ -48,6 +46,7 @@ def check_model(folder: Path) -> list[Row] | None:
     meta = json.loads((folder / 'meta.json').read_text())
     keys = json.loads((folder / 'keys.json').read_text())
     name = meta.get('network', folder.name)
+    name = SAME_LAYERS.get(name, name)
     if 'header' in meta and name in yolo.DARKNET_TABLES:
         run = _run_darknet
     elif name.startswith('ssd'):
@@ -65,6 +64,12 @@ def check_model(folder: Path) -> list[Row] | None:
             compare(folder.name, quantity, outputs.get(quantity), stored, gold)
             for quantity, stored in meta['outputs'].items()
         ]
+
+
+def recipe_encoder(pattern: str) -> ConfigDict:
+    """The target encoder of the one recipe of that name, whose anchors are the official ones."""
+    (path,) = CONFIGS.glob(pattern)
+    return Config.fromfile(path).model.bbox_head.encoder
 
 
 def forward(model: nn.Module, image: Tensor) -> tuple:
@@ -93,7 +98,7 @@ def _run_darknet(name: str, keys: Shapes, meta: dict) -> Outputs:
     for level, (head, raw) in enumerate(zip(heads, outputs.levels, strict=True)):
         pre = raw.sigmoid() if name in PROBABILITIES else raw
         anchors = ANCHORS_PER_CELL.get(name, 3)
-        scale = XY_SCALES.get(name, (1.0,) * 3)[level]
+        scale = 2.0 if name in PROBABILITIES else XY_SCALES.get(name, (1.0,) * 3)[level]
         found[f'pre_{head}'] = pre
         post = _post_region(pre, anchors) if name == 'yolov2' else None
         if post is None:
@@ -148,12 +153,14 @@ def _run_ssd(name: str, keys: Shapes, meta: dict) -> Outputs:
     num_classes = keys['conf.0.weight'][0] // 4 - 1
     family = anchor.FAMILIES[f'ssd{size}']
     source = anchor.background_last(make_weights(keys, meta), size)
-    outputs = forward(_load(family, source, num_classes=num_classes), make_inputs(meta)['image'])
+    classes = dict(num_classes=num_classes)
+    outputs = forward(_load(family, source, **classes), make_inputs(meta)['image'])
     cls, loc = (
         torch.cat([each.permute(0, 2, 3, 1).reshape(1, -1, width) for each in maps], dim=1)
         for maps, width in ((outputs.cls, num_classes + 1), (outputs.box, 4))
     )
-    encoder = SSDTargetEncoder(num_classes)
+    data = 'coco' if num_classes == 80 else 'voc0712'
+    encoder = TASK_UTILS.build({**recipe_encoder(f'ssd/ssd{size}_*_{data}.py'), **classes})
     priors = encoder.priors(encoder.feat_sizes(outputs), (size, size))
     cell_major = [level.cxcywh().unflatten(0, (level.shape[0], -1)) for level in priors]
     priors = torch.cat([level.transpose(0, 1).flatten(0, 1) for level in cell_major])
@@ -162,14 +169,13 @@ def _run_ssd(name: str, keys: Shapes, meta: dict) -> Outputs:
 
 def _run_scaled(name: str, keys: Shapes, meta: dict) -> Outputs:
     arch = name.removeprefix('scaled_yolov4_')
-    anchors = torch.tensor(V4_ANCHORS if arch == 'csp' else P5_ANCHORS)
-    anchors = anchors.reshape(len(meta['outputs']) - 1, -1, 2).tolist()
-    num_classes = keys[next(reversed(keys))][0] // len(anchors[0]) - 5
+    config = recipe_encoder(f'scaled_yolov4/scaled_yolov4_{arch}_*.py')
+    num_classes = keys[next(reversed(keys))][0] // len(config.anchors[0]) - 5
     source = yolo.split_scaled_yolov4(make_weights(keys, meta))
     image = make_inputs(meta)['image']
     outputs = forward(_load(yolo.FAMILIES[name], source, num_classes=num_classes), image)
     found = {f'raw_{k}': level for k, level in enumerate(outputs.levels)}
-    encoder = ScaledYOLOV4TargetEncoder(num_classes, anchors)
+    encoder = TASK_UTILS.build({**config, 'num_classes': num_classes})
     boxes, objectness, scores = encoder.decode_all(outputs, image.shape[2:])
     boxes = torch.cat([box_center(boxes), box_size(boxes)], dim=2)
     return {**found, 'decoded': torch.cat([boxes, objectness[..., None], scores], dim=2)}
