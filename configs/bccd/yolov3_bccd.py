@@ -15,7 +15,12 @@ model = dict(
             num_anchors=1,
             strides=(8, 16, 32),
         ),
-        encoder=dict(type='YOLOV3TargetEncoder', num_classes=num_classes, anchors=anchors),
+        encoder=dict(
+            type='YOLOV3TargetEncoder',
+            num_classes=num_classes,
+            anchors=anchors,
+            topk=1000,  # as MMDetection's nms_pre
+        ),
         criterion=dict(type='YOLOV3Loss', box='mse', iou_normalizer=2.0, divide_by='images'),
     ),
     test_cfg=dict(

@@ -22,6 +22,7 @@ model = dict(
             num_classes=num_classes,
             anchors=[[(22, 34)], [(36, 55)]],  # tools/anchors.py --levels 2 --per-level 1
             anchor_threshold=2.0,  # sides span a factor of 3; 4 would claim every anchor
+            topk=1000,  # as MMDetection's nms_pre: quick before anything is learned
         ),
         criterion=dict(type='ScaledYOLOV4Loss', balance=(4.0, 1.0), cls_gain=2.0),
     ),

@@ -23,7 +23,12 @@ model = dict(
             hidden_channels=128,
             dropout=0.0,
         ),
-        encoder=dict(type='YOLOV1TargetEncoder', num_classes=num_classes, num_boxes=2),
+        encoder=dict(
+            type='YOLOV1TargetEncoder',
+            num_classes=num_classes,
+            num_boxes=2,
+            topk=1000,  # quick before anything is learned
+        ),
         criterion=dict(type='YOLOV1Loss', divide_by='images'),
     ),
     test_cfg=dict(

@@ -24,6 +24,7 @@ model = dict(
             num_classes=num_classes,
             anchors=anchors,
             iou_threshold=0.5,  # beside the best, as MMDetection: more positives to learn from
+            topk=1000,  # as MMDetection's nms_pre: quick before anything is learned
         ),
         criterion=dict(type='YOLOV3Loss', box='mse', iou_normalizer=2.0, divide_by='images'),
     ),

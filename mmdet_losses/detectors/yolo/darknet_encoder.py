@@ -106,7 +106,8 @@ class DarknetTargetEncoder(TargetEncoder[YOLOV3Outputs, GridTargets]):
         convention: see above.
         max_objects: the first so many annotations of an image are used; None uses all.
         score_thr: scores that decode to a box exceed it.
-        topk: best (box, class) pairs that leave :meth:`decode`; None keeps all.
+        topk: best (box, class) pairs that leave :meth:`decode`; None keeps all, as darknet does,
+            which is the same for any trained network.
 
     Raises:
         ValueError: impossible anchors, tables of different lengths, an unknown convention.
@@ -124,7 +125,7 @@ class DarknetTargetEncoder(TargetEncoder[YOLOV3Outputs, GridTargets]):
         convention: Convention = 'darknet',
         max_objects: int | None = None,
         score_thr: float = 0.005,
-        topk: int | None = 1000,
+        topk: int | None = 30_000,
     ) -> None:
         check_anchors(anchors)
         if convention not in ('darknet', 'notes'):

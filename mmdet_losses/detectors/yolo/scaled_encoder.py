@@ -60,7 +60,8 @@ class ScaledYOLOV4TargetEncoder(TargetEncoder[ScaledYOLOV4Outputs, ScaledYOLOV4T
         strides: pixels of a cell, for the anchors alone: a number or (x, y) a map.
         anchor_threshold: see above.
         score_thr: scores that decode to a box exceed it.
-        topk: best (box, class) pairs that leave :meth:`decode`; None keeps all.
+        topk: best (box, class) pairs that leave :meth:`decode`; None keeps all, as the official
+            code does, which is the same for any trained network.
 
     Raises:
         ValueError: impossible anchors, or not as many strides as levels of anchors.
@@ -75,7 +76,7 @@ class ScaledYOLOV4TargetEncoder(TargetEncoder[ScaledYOLOV4Outputs, ScaledYOLOV4T
         strides: Sequence[float | tuple[float, float]] | None = None,
         anchor_threshold: float = 4.0,
         score_thr: float = 0.001,
-        topk: int | None = 1000,
+        topk: int | None = 30_000,
     ) -> None:
         check_anchors(anchors)
         if strides is not None and len(strides) != len(anchors):

@@ -36,7 +36,8 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
         softmax: class scores are the softmax of what the network says, as
             :class:`~mmdet_losses.detectors.yolo.v1_loss.YOLOV1Loss` with ``softmax`` trains it.
         score_thr: scores that decode to a box exceed it.
-        topk: best (box, class) pairs that leave :meth:`decode`; None keeps all.
+        topk: best (box, class) pairs that leave :meth:`decode`; None keeps all, as darknet does,
+            which is the same for any trained network.
     """
 
     outputs_type = YOLOV1Outputs
@@ -47,7 +48,7 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
         num_boxes: int = 2,
         square_root: bool = True,
         score_thr: float = 0.005,
-        topk: int | None = 1000,
+        topk: int | None = 30_000,
         softmax: bool = False,
     ) -> None:
         self.num_classes, self.num_boxes, self.square_root = num_classes, num_boxes, square_root
