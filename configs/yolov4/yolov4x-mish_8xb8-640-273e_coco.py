@@ -10,3 +10,5 @@ model = dict(
     neck=dict(in_channels=channels, out_channels=half, blocks=3, pyramid_pairs=2),
     bbox_head=dict(predictor=dict(in_channels=half)),
 )
+
+custom_hooks = []  # the official cfg averages no weights
