@@ -31,7 +31,8 @@ docs: $(VENV) ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS=ignore $(PYTHON_IN_VENV) -m mkdocs build --strict $(ARGS)
 
 test: $(VENV) ## run the test suite, the examples in the docstrings included
-	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PYTHON_IN_VENV) -m pytest \
+		-n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV) ## check style and format
 	@$(PYTHON_IN_VENV) -m ruff check .
