@@ -209,7 +209,8 @@ def write_page(rows: dict[str, dict[str, object]], page: Path = PAGE) -> None:
         'COCO AP of boxes (and of keypoints) or MOTA and IDF1 of tracks on the validation split at',
         'the end of training, wall-clock minutes of training and validation, peak memory of the',
         'training process without its data loaders. Minutes depend on the machine and on what else',
-        'it did. A `+` marks a commit with local changes.',
+        'it did. A `+` marks a commit with local changes; one that `git log` does not know belongs',
+        'to the history before the first public commit.',
         '',
         f'| detector | {" | ".join(COLUMNS.values())} | minutes | memory (MiB) | cores, threads '
         '| commit | date |',

@@ -26,6 +26,9 @@ COCO_KEYS = (
 FORMAT_ERRORS = (
     'AssertionError', 'AttributeError', 'IndexError', 'ParseError', 'TypeError', 'ValueError',
 )  # fmt: skip
+DISTANCE_ERRORS = (
+    'ConnectionError', 'HTTPError', 'ModuleNotFoundError', 'TimeoutError', 'URLError',
+)  # fmt: skip
 PACKAGE = Path(registry.__file__).parent
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 
@@ -121,6 +124,25 @@ def _missing_weights(kind: str, said: str, error: BaseException, cfg: Any) -> st
         f'checkpoint {found.group(1)}, which load_from or an init_cfg names, does not exist: get '
         'it (the README beside the config says how), or begin without it by --cfg-options '
         'load_from=None or model.backbone.init_cfg=None.'
+    )
+
+
+def _distant_weights(kind: str, said: str, error: BaseException, cfg: Any) -> str | None:
+    """Weights named by an address, where there is no network or no torchvision that knows them."""
+    if kind not in DISTANCE_ERRORS:
+        return None
+    names = (
+        frame.f_locals.get('filename')
+        for frame in _frames(error)
+        if frame.f_code.co_name == 'load_checkpoint'
+    )
+    name = next((name for name in names if isinstance(name, str) and '://' in name), None)
+    if name is None:
+        return None
+    return (
+        f'weights {name}, which load_from or an init_cfg names, cannot be had here ({said}): get '
+        'them elsewhere and name the file by --cfg-options model.backbone.init_cfg.checkpoint=FILE '
+        '(or load_from=FILE), or begin without them by model.backbone.init_cfg=None.'
     )
 
 
@@ -220,6 +242,7 @@ KNOWN: tuple[Callable[[str, str, BaseException, Any], str | None], ...] = (
     _unknown_name,
     _unknown_argument,
     _missing_weights,
+    _distant_weights,
     _missing_file,
     _broken_annotations,
     _unreadable_picture,

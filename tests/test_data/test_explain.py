@@ -6,6 +6,7 @@ How a whole training ends on them is in ``test_tools/test_bad_input.py``.
 import json
 import re
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -134,6 +135,25 @@ def test_missing_weights_name_the_setting(tmp_path):
     error = raised(lambda: load_checkpoint(nn.Linear(1, 1), weights))
     said = explain(error)
     assert said.startswith(f'checkpoint {weights}, which load_from or an init_cfg names, does not')
+
+
+@pytest.mark.parametrize(
+    ('address', 'failure', 'said'),
+    [
+        ('https://host.invalid/weights.pth', URLError('no network'), 'urlopen error no network'),
+        ('torchvision://resnet50', ModuleNotFoundError('No torchvision'), 'No torchvision'),
+    ],
+)
+def test_weights_out_of_reach_name_the_setting(monkeypatch, address, failure, said):
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr('mmengine.runner.checkpoint.load_url', fail)
+    monkeypatch.setattr('mmengine.runner.checkpoint.get_torchvision_models', fail)
+    sentence = explain(raised(lambda: load_checkpoint(nn.Linear(1, 1), address)))
+    assert sentence.startswith(f'weights {address}, which load_from or an init_cfg names, cannot')
+    assert said in sentence
+    assert explain(failure.with_traceback(None)) is None
 
 
 class Neck(nn.Module):

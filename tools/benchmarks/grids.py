@@ -233,8 +233,8 @@ def growth_lines(repeats: int) -> list[Line]:
     """Our encode + loss as objects and images grow."""
     few = max(repeats // 4, 3)
     lines = []
-    for name in ('SSD', 'YOLOV3'):
-        start = SETTINGS[name]._replace(images=4)
+    for name, setting in SETTINGS.items():
+        start = setting._replace(images=4)
         settings = [start._replace(objects=n) for n in (1, 15, 60, 120)]
         settings += [start._replace(images=n) for n in (1, 4, 16)]
         lines += [

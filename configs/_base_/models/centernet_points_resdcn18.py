@@ -15,7 +15,10 @@ model = dict(
         depth=18,
         norm_eval=False,
         norm_cfg=dict(type='BN'),
-        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet18'),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://download.pytorch.org/models/resnet18-f37072fd.pth',
+        ),
     ),
     neck=dict(
         type='CTResNetNeck',
