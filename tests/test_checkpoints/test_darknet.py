@@ -245,6 +245,25 @@ def test_first_layers_alone_need_the_permission(tmp_path: Path) -> None:
         read_darknet_weights(path, network, order, partial=True)
 
 
+@pytest.mark.parametrize(
+    ('name', 'size', 'last'),
+    [
+        ('yolov3', 162_482_580, 'backbone.conv_res_block5.res3.conv2'),  # darknet53.conv.74
+        ('yolov4', 170_038_676, 'neck.top_down.1.fuse.4'),  # yolov4.conv.137
+    ],
+)
+def test_published_first_layers_end_with_a_layer(name: str, size: int, last: str) -> None:
+    table = DARKNET_TABLES[name]
+    with torch.device('meta'):
+        network = table.build()
+    shapes = {key: value.shape for key, value in network.state_dict().items()}
+    floats, ends = 0, {}
+    for layer in layers_in_order(network, table.order):
+        floats += sum(shapes[key].numel() for key in layer.keys)
+        ends[20 + 4 * floats] = layer.name
+    assert ends[size] == last
+
+
 def test_an_order_that_misses_a_layer_is_refused() -> None:
     network = small_yolov2()
     with pytest.raises(ValueError, match='does not name'):
