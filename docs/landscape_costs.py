@@ -35,7 +35,7 @@ Cost = Callable[[Tensor], Tensor]
 
 
 def heat_map_cell(target: float, clamp: float | None) -> Cost:
-    """Our cost of one cell of a heat map."""
+    """Our cost of one cell of a heatmap."""
 
     def cost(x: Tensor) -> Tensor:
         map_ = x.view(1, 1, 1, 1)
@@ -73,7 +73,7 @@ def track_cell(objects: int, clamp: float | None = None) -> Cost:
 
 
 def squared_cell(activated: bool) -> Cost:
-    """Squared error of one cell of a heat map, target 1."""
+    """Squared error of one cell of a heatmap, target 1."""
 
     def cost(x: Tensor) -> Tensor:
         map_ = x.view(1, 1, 1, 1)

@@ -106,7 +106,7 @@ def grid_panels(stem: str) -> list[Panel]:
 
 
 SQUARE = Panel(
-    'heat map, object, from scores',
+    'heatmap, object, from scores',
     'what the network says',
     torch.linspace(-1, 2, 97),
     {
@@ -144,8 +144,8 @@ BOXES = Panel(
     },
 )
 OVERVIEW = (
-    heat_map_panel('heat map, object (t = 1)', -14, 6, 1.0),
-    heat_map_panel('heat map, background (t = 0)', -6, 14, 0.0),
+    heat_map_panel('heatmap, object (t = 1)', -14, 6, 1.0),
+    heat_map_panel('heatmap, background (t = 0)', -6, 14, 0.0),
     FOCAL,
     BOXES,
     TAGS,
@@ -161,15 +161,15 @@ def track_cells(objects: int) -> dict[str, tuple[tuple[str, str], Cost]]:
 
 
 def heat_maps() -> Panels:
-    """Terms of heat maps."""
+    """Terms of heatmaps."""
     return {
         'PenaltyReducedFocalLoss': lambda: [
             *OVERVIEW[:2],
-            heat_map_panel('heat map, near an object (t = 0.5)', -6, 14, 0.5),
+            heat_map_panel('heatmap, near an object (t = 0.5)', -6, 14, 0.5),
         ],
         'CenterTrackFocalLoss': lambda: [
             Panel(
-                'heat map, one object in the cell',
+                'heatmap, one object in the cell',
                 'logit',
                 torch.linspace(-14, 6, 97),
                 {**track_cells(1), 'MMDetection GaussianFocalLoss': (THEIRS, mmdet_cell(1.0))},
@@ -193,7 +193,7 @@ def heat_maps() -> Panels:
         'HeatmapMSELoss': lambda: [
             SQUARE,
             Panel(
-                'heat map, object, from logits',
+                'heatmap, object, from logits',
                 'logit',
                 LOGITS,
                 {'activated=False': (OURS, squared_cell(False))},

@@ -23,6 +23,7 @@ from docstrings import Docstring, config, inline, read_docstring, signature
 from mmdet_losses.registry import MODELS, TASK_UTILS
 from tools import convert_checkpoint
 from tools.list_components import Component, components
+from tools.makers import small_configs
 
 STOCK = 'mmdet::centernet/centernet_r18_8xb16-crop512-140e_coco.py'
 BOXES = 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py'
@@ -58,7 +59,7 @@ def losses() -> list[Component]:
 
 def detectors() -> list[str]:
     """Folders of configs that hold a detector, with a page each."""
-    return sorted(path.parent.name for path in ROOT.glob('configs/*/*_tiny.py'))
+    return list(small_configs())
 
 
 REFERENCE = re.compile(r':(?:func|class):`~?([\w.]+)`')
@@ -159,9 +160,9 @@ def snippet(name: str) -> tuple[str, str]:
             f"            _delete_=True, type='mmdet_losses.{name}'{options}\n        )\n    )\n)"
         )
     # The key would reach the constructor where the base config leaves the term at its default.
-    delete = '_delete_=True, ' if key in tiny_config(base).model.bbox_head.criterion else ''
+    delete = '_delete_=True, ' if key in small_config(base).model.bbox_head.criterion else ''
     return f'In `configs/{base}/`', (
-        f"_base_ = './{base}_tiny.py'\n\n"
+        f"_base_ = './{small_configs()[base].name}'\n\n"
         f'model = dict(\n    bbox_head=dict(\n        criterion=dict(\n            {key}=dict(\n'
         f'                {delete}type={name!r}{options}\n            )\n        )\n    )\n)'
     )
@@ -218,19 +219,20 @@ def terms_table(item: type, page: Page) -> str:
 
 
 @cache
-def tiny_config(folder: str) -> Config:
+def small_config(folder: str) -> Config:
     """The tiny config of a detector."""
-    return Config.fromfile(ROOT / 'configs' / folder / f'{folder}_tiny.py')
+    return Config.fromfile(small_configs()[folder])
 
 
 def criterion_in_config(name: str) -> str:
     """The criterion as the tiny config of a detector spells it out, and that detector."""
     for folder in detectors():
-        criterion = tiny_config(folder).model.bbox_head.criterion
+        criterion = small_config(folder).model.bbox_head.criterion
         if criterion.type == name:
             text = Config(dict(criterion=criterion)).pretty_text.strip()
+            small = small_configs()[folder].name
             return (
-                f'## In a config\n\n[`{folder}_tiny.py`](../detectors/{folder}.md) has\n\n'
+                f'## In a config\n\n[`{small}`](../detectors/{folder}.md) has\n\n'
                 f'```python\n{text}\n```'
             )
     return ''
@@ -267,16 +269,16 @@ def detector_page(folder: str) -> str:
     """The README of the configs, then the commands, encoder and criterion from the code."""
     here = ROOT / 'configs' / folder
     text = (here / 'README.md').read_text(encoding='utf-8').strip()
-    tiny = f'configs/{folder}/{folder}_tiny.py'
-    full = next(path for path in sorted(here.glob('*.py')) if not path.name.endswith('_tiny.py'))
-    head = tiny_config(folder).model.bbox_head
+    small = small_configs()[folder]
+    full = next(path for path in sorted(here.glob('*.py')) if path != small)
+    head = small_config(folder).model.bbox_head
     page = Page(folder, 'detectors')
     encoder = TASK_UTILS.get(head.encoder.type)
     doc = read_docstring(encoder)
     files = '\n'.join(f'- [`{path.name}`]({path.name})' for path in sorted(here.glob('*.py')))
     commands = (
-        f'python tools/train.py {tiny}\n'
-        f'python tools/test.py {tiny} work_dirs/{folder}_tiny/epoch_N.pth\n'
+        f'python tools/train.py configs/{folder}/{small.name}\n'
+        f'python tools/test.py configs/{folder}/{small.name} work_dirs/{small.stem}/epoch_N.pth\n'
         f'tools/dist_train.sh configs/{folder}/{full.name} 8'
     )
     parts = [

@@ -12,6 +12,26 @@ compat.let_mmdet_ssd_predict()
 compat.let_one_process_write_metrics()
 
 # Importing the package registers every component (STYLE: one explicit line per folder).
-from mmdet_losses import core, data, detectors, evaluation, losses, networks, registry  # noqa: E402
+from mmdet_losses import (  # noqa: E402
+    core,
+    data,
+    detectors,
+    engine,
+    losses,
+    metrics,
+    networks,
+    registry,
+    visualization,
+)
 
-__all__ = ['core', 'data', 'detectors', 'evaluation', 'losses', 'networks', 'registry']
+__all__ = [
+    'core',
+    'data',
+    'detectors',
+    'engine',
+    'losses',
+    'metrics',
+    'networks',
+    'registry',
+    'visualization',
+]

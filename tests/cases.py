@@ -440,37 +440,38 @@ ELSEWHERE: dict[str, str] = {
     'CenterAffine': 'test_data/test_affine.py',
     'CenterNetTTAModel': 'test_detectors/test_center_tta.py',
     'CheckAnnotations': 'test_data/test_clean.py',
-    'CheckDataHook': 'test_data/test_check.py',
+    'CheckDataHook': 'test_engine/test_check.py',
     'RandomCenterCropPadMinObjects': 'test_data/test_crop.py',
     'CenterTrack': 'test_detectors/test_center_track_detector.py',
     'CenterTrackTracker': 'test_detectors/test_center_tracker.py',
     'IdentityVideoDataset': 'test_data/test_video.py',
-    'MOTMetric': 'test_evaluation/test_tracking.py',
+    'MOTMetric': 'test_metrics/test_tracking.py',
     'PackPairInputs': 'test_data/test_pairs.py',
     'PairAffine': 'test_data/test_pairs.py',
     'PairDataPreprocessor': 'test_data/test_pairs.py',
     'SamplePair': 'test_data/test_pairs.py',
     'WithPrevious': 'test_data/test_pairs.py',
     **{f'{side}Pool': 'test_networks/test_corner_pool.py' for side in SIDES},
-    'CPUAutocastOptimWrapper': 'test_evaluation/test_cpu.py',
-    'ChannelsLastHook': 'test_evaluation/test_cpu.py',
+    'CPUAutocastOptimWrapper': 'test_engine/test_cpu.py',
+    'ChannelsLastHook': 'test_engine/test_cpu.py',
     'CocoKeypointDataset': 'test_data/test_keypoints.py',
-    'CocoKeypointMetric': 'test_evaluation/test_coco_keypoints.py',
+    'CocoKeypointMetric': 'test_metrics/test_coco_keypoints.py',
     'ColorJitterLighting': 'test_data/test_color.py',
     'CornerCanvas': 'test_data/test_canvas.py',
     'CornerNetSaccade': 'test_detectors/test_corner_saccade.py',
-    'HeadTimeHook': 'test_evaluation/test_head_time.py',
+    'HeadTimeHook': 'test_engine/test_head_time.py',
     'CornerNetTTAModel': 'test_detectors/test_corner_tta.py',
     'PackCropInputs': 'test_data/test_reference_crop.py',
     'ReferenceScaleCrop': 'test_data/test_reference_crop.py',
-    'SeenPixels': 'test_evaluation/test_seen_pixels.py',
+    'SeenPixels': 'test_metrics/test_seen_pixels.py',
     'EncodedDenseHead': 'test_contracts/test_heads.py',
-    'EpochSeedHook': 'test_evaluation/test_hooks.py',
-    'KeypointVisualizer': 'test_evaluation/test_skeletons.py',
+    'EpochSeedHook': 'test_engine/test_hooks.py',
+    'KeypointVisualizer': 'test_visualization/test_skeletons.py',
     'LoadKeypointAnnotations': 'test_data/test_keypoints.py',
     'PackKeypointInputs': 'test_data/test_keypoints.py',
-    'NumPositivesHook': 'test_evaluation/test_hooks.py',
-    'PicturesHook': 'test_evaluation/test_pictures.py',
+    'NumPositivesHook': 'test_engine/test_hooks.py',
+    'PicturesHook': 'test_visualization/test_pictures.py',
+    'SuppressedTTAModel': 'test_tools/test_tta.py',
 }
 
 
@@ -497,7 +498,7 @@ def meta(img_size: tuple[int, int] = IMG_SIZE) -> dict:
 
 
 def splats_of(dense: Tensor) -> Splats:
-    """The sparse form of a dense heat map."""
+    """The sparse form of a dense heatmap."""
     index = dense.flatten().nonzero()[:, 0]
     return Splats(index, dense.flatten()[index].float(), tuple(dense.shape))
 

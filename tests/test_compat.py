@@ -21,7 +21,7 @@ sys.modules['mmcv._ext'] = None
 import mmdet_losses, mmdet.models
 print('imported')
 """
-StandIn = compat._ExtensionStandIn
+StandIn = compat.mmcv_ops._ExtensionStandIn
 
 
 def run_hidden(code: str) -> list[str]:

@@ -15,18 +15,18 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmdet_losses import engine
-from mmdet_losses.evaluation import PicturesHook, draw_targets
-from mmdet_losses.evaluation.cpu import cpu_has_bfloat16
-from mmdet_losses.evaluation.oracle import Perfect
+from mmdet_losses.core.tta import WITHOUT_AUGMENTATION
+from mmdet_losses.engine.cpu import cpu_has_bfloat16
+from mmdet_losses.metrics.oracle import Perfect
 from mmdet_losses.registry import DATASETS, MODELS, TRANSFORMS
+from mmdet_losses.visualization import PicturesHook, draw_targets
 from tools import anchors, browse_targets, oracle_map, test, train
-from tools.makers import make_data, wanted
-from tools.tta import WITHOUT_AUGMENTATION
+from tools.makers import make_data, small_configs, wanted
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 DETECTORS = sorted(path for path in CONFIGS.glob('*/*.py') if path.parent.name != '_base_')
 PAIRS = [path for path in DETECTORS if path.parent.name in ('baselines', 'bccd')]
-TINY = [path for path in DETECTORS if path.stem.endswith('_tiny')]
+SMALL = list(small_configs().values())
 
 
 # What makes two pictures of every kind of data.
@@ -95,7 +95,7 @@ def use_data(cfg, folder):
                 each.ann_file = f'{folder}/annotations/val.json'
 
 
-@named(TINY)
+@named(SMALL)
 def test_every_tool_runs_on_every_tiny_config(path, two_pictures, tmp_path, capsys):
     cfg = Config.fromfile(path)
     use_data(cfg, two_pictures(cfg))
@@ -129,7 +129,7 @@ def test_every_tool_runs_on_every_tiny_config(path, two_pictures, tmp_path, caps
 @named(PAIRS)
 def test_detectors_of_a_comparison_train_validate_and_are_measured(path, two_pictures, tmp_path):
     cfg = Config.fromfile(path)
-    folder = f'{two_pictures(Config.fromfile(CONFIGS / "ssd" / "ssd_tiny.py"))}/'
+    folder = f'{two_pictures(Config.fromfile(CONFIGS / "ssd" / "ssd_digits.py"))}/'
     for name, split in (('train', 'train'), ('val', 'val')):
         loader = cfg[f'{name}_dataloader']
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
@@ -163,7 +163,7 @@ def pictures(dataset, folder):
     return DATASETS.build(dataset)
 
 
-@named(TINY)
+@named(SMALL)
 def test_tiny_config_learns_two_pictures_by_heart(path, two_pictures):
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 (what transforms draw from)
@@ -213,7 +213,7 @@ def test_tiny_config_learns_two_pictures_by_heart(path, two_pictures):
                 assert apart.median() < 3  # pixels
 
 
-@named(TINY)
+@named(SMALL)
 def test_targets_of_tiny_config_are_drawn_and_lose_nothing(path, two_pictures, tmp_path):
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002 (what transforms read)

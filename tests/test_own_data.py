@@ -6,14 +6,15 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from tools.makers import small_configs
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / 'docs' / 'own_data.md').read_text()
 LINES, WRAPPED, LISTED = re.findall(r'```python\n(.*?)```', PAGE, re.DOTALL)[:3]
 OTHER_FORMATS = ('centernet_pose', 'centertrack')
 CONFIGS = [
     path
-    for kind in ('*_tiny.py', '*_coco.py')
-    for path in sorted((ROOT / 'configs').glob(f'*/{kind}'))
+    for path in (*small_configs().values(), *sorted((ROOT / 'configs').glob('*/*_coco.py')))
     if path.parent.name not in OTHER_FORMATS
 ]
 REPEATED = sorted(
@@ -24,7 +25,7 @@ REPEATED = sorted(
 def wraps(path):
     """Whether the page counts this config among those that mix or repeat pictures."""
     mixes = re.match('ssd|yolov[234]|scaled_yolov4', path.parent.name)
-    repeats = path.parent.name == 'bccd' or path.stem == 'cornernet_saccade_tiny'
+    repeats = path.parent.name == 'bccd' or path.stem == 'cornernet_saccade_digits'
     return repeats or (mixes and path.stem.endswith('_coco'))
 
 
@@ -42,7 +43,7 @@ def test_the_lines_reach_data_sets_evaluators_and_head(path, tmp_path):
     lines = re.sub("_base_ = '.*'", f'_base_ = {str(path)!r}', LINES)
     if wraps(path):
         lines += WRAPPED
-    if path.stem == 'cornernet_saccade_tiny':
+    if path.stem == 'cornernet_saccade_digits':
         lines = re.sub('val_evaluator = .*\n', '', lines) + LISTED
     (tmp_path / 'mine.py').write_text(lines)
     cfg = Config.fromfile(tmp_path / 'mine.py')

@@ -58,7 +58,7 @@ def test_a_picture_without_padding_has_the_same_boxes(folder):
     side, official, plain = pipelines(folder)
     picture = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
     picture[-1] = picture[:, -1] = 0
-    cfg = read(folder, f'{folder}_tiny').model
+    cfg = read(folder, f'{folder}_digits').model
     cfg.test_cfg = dict(score_thr=0.0, max_per_img=100)
     if folder in CORNERS:
         # of fresh networks hardly two corners have one class and like embeddings

@@ -1,6 +1,6 @@
 """Draw what an encoder makes of the training pictures, and mark the objects that it loses.
 
-One sheet a picture: the ground truth (objects that no target stands for dashed), every heat map
+One sheet a picture: the ground truth (objects that no target stands for dashed), every heatmap
 that the encoder writes, the anchors or cells that it makes positive, and what a perfect network's
 outputs decode to.
 """
@@ -24,9 +24,9 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
-from mmdet_losses.evaluation import draw_targets
-from mmdet_losses.evaluation.oracle import Perfect
+from mmdet_losses.metrics.oracle import Perfect
 from mmdet_losses.registry import DATASETS, MODELS
+from mmdet_losses.visualization import draw_targets
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

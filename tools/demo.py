@@ -26,7 +26,7 @@ from mmengine.runner import Runner, load_checkpoint
 from tools.make_digits import Options, make_digits
 from tools.pictures import heatmap_sheet, learning_curve, read_picture, results_grid
 
-CONFIG = ROOT / 'configs' / 'centernet_points' / 'centernet_points_tiny.py'
+CONFIG = ROOT / 'configs' / 'centernet_points' / 'centernet_points_digits.py'
 DATA = Path('data/digits')
 PICTURES = 8  # shown beside the truth
 STAGES = 5

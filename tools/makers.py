@@ -1,4 +1,6 @@
-"""The data sets of the tiny configs, and the tools that make them.
+"""The small configs, their data sets, and the tools that make them.
+
+A small config trains on a CPU in minutes: `*_digits.py`, `*_figures.py` or `*_videos.py`.
 
 A config says in ``made_by`` which tool makes its data and with which options, for example
 ``made_by = dict(tool='make_digits', train=1000)``; without it that is make_digits as it comes.
@@ -21,6 +23,20 @@ MAKERS: dict[str, Callable[..., Path]] = {
     'make_figures': make_figures,
     'make_videos': make_videos,
 }
+
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+KINDS = ('digits', 'figures', 'videos')
+
+
+def small_configs() -> dict[str, Path]:
+    """Folder of ``configs/`` -> path of its small config, ``<folder>_<kind>.py``."""
+    paths = (path for kind in KINDS for path in CONFIGS.glob(f'*/*_{kind}.py'))
+    return {
+        path.parent.name: path
+        for path in sorted(paths)
+        if path.stem.rpartition('_')[0] == path.parent.name
+    }
 
 
 def wanted(cfg: Config) -> tuple[str, dict[str, Any]]:

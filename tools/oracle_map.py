@@ -23,7 +23,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from mmdet_losses.evaluation.oracle import Perfect, lost
+from mmdet_losses.metrics.oracle import Perfect, lost
 from mmdet_losses.registry import MODELS
 
 DETECTORS_OWN = ('MOTMetric', 'SeenPixels')

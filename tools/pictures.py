@@ -1,4 +1,4 @@
-"""Pictures that the tools draw: learning curves, results beside the truth, heat maps."""
+"""Pictures that the tools draw: learning curves, results beside the truth, heatmaps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData
 matplotlib.use('agg')
 from matplotlib import pyplot as plt
 
-from mmdet_losses.evaluation.sheets import FOUND, TRUTH, draw_boxes, overlay
+from mmdet_losses.visualization.sheets import FOUND, TRUTH, draw_boxes, overlay
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -74,7 +74,7 @@ def heatmap_sheet(
     classes: Sequence[str],
     path: Path,
 ) -> None:
-    """Truth, the picture under its encoded heat map (maximum over classes), and the map alone.
+    """Truth, the picture under its encoded heatmap (maximum over classes), and the map alone.
 
     Args:
         picture: (h, w, 3) network input in RGB.
@@ -83,7 +83,7 @@ def heatmap_sheet(
     best = heatmap.max(0)
     figure, panels = plt.subplots(1, 3, figsize=(12, 4.3), layout='constrained')
     for axes, title in zip(
-        panels, ('ground truth', 'encoded centres over the picture', 'heat map'), strict=True
+        panels, ('ground truth', 'encoded centres over the picture', 'heatmap'), strict=True
     ):
         axes.set_axis_off()
         axes.set_title(title, fontsize=10)

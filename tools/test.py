@@ -17,7 +17,7 @@ from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmengine.config import Config, ConfigDict
 
-from tools.tta import OWN_SUPPRESSION, WITHOUT_AUGMENTATION
+from mmdet_losses.core.tta import OWN_SUPPRESSION, WITHOUT_AUGMENTATION
 
 TTA_SCALES = (0.75, 1.0, 1.25)
 

@@ -26,7 +26,7 @@ import mmdet_losses  # noqa: F401  (says what is missing)
 # isort: split
 from mmengine.config import Config
 
-from tools.makers import make_data
+from tools.makers import make_data, small_configs
 
 RESULTS = ROOT / 'docs' / 'zoo.json'
 PAGE = ROOT / 'docs' / 'zoo.md'
@@ -54,20 +54,21 @@ class Usage(NamedTuple):
     """Peak resident memory of the training process in MiB, without its data loaders."""
 
 
-def tiny_configs() -> dict[str, Path]:
-    """Name -> path of every tiny config, and of MMDetection's detectors that ours are held to."""
-    paths = [*ROOT.glob('configs/*/*_tiny.py'), *ROOT.glob('configs/baselines/*.py')]
+def configs_of_zoo() -> dict[str, Path]:
+    """Name -> path of every small config, and of the baselines of MMDetection."""
+    paths = [*small_configs().values(), *ROOT.glob('configs/baselines/*.py')]
     return {path.stem: path for path in sorted(paths)}
 
 
 def chosen(names: list[str]) -> dict[str, Path]:
-    """The configs of these names (``_tiny`` may be left out), or all.
+    """The configs of these names (the folder stands for its small config), or all.
 
     Raises:
         ZooError: there is no such config.
     """
-    configs = tiny_configs()
-    wanted = {name if name in configs else f'{name}_tiny' for name in names}
+    configs = configs_of_zoo()
+    folders = {folder: path.stem for folder, path in small_configs().items()}
+    wanted = {folders.get(name, name) for name in names}
     unknown = sorted(wanted - configs.keys())
     if unknown:
         raise ZooError(f'there is no {", ".join(unknown)}; choose of {", ".join(configs)}.')
@@ -247,7 +248,7 @@ def main(argv: list[str] | None = None) -> int:
     """Train what was asked for; one failure does not stop the others."""
     args = parse_args(argv)
     if args.list:
-        print('\n'.join(tiny_configs()))
+        print('\n'.join(configs_of_zoo()))
         return 0
     try:
         configs = chosen(args.names)

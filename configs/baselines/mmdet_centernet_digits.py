@@ -1,6 +1,6 @@
-# MMDetection's CenterNetHead on digits, beside configs/centernet_points/centernet_points_tiny.py:
+# MMDetection's CenterNetHead on digits, beside configs/centernet_points/centernet_points_digits.py:
 # the same network, data and schedule.
-_base_ = '../centernet_points/centernet_points_tiny.py'
+_base_ = '../centernet_points/centernet_points_digits.py'
 
 model = dict(
     type='CenterNet',

@@ -1,7 +1,7 @@
-# MMDetection's CornerHead on digits, beside configs/cornernet/cornernet_tiny.py: the same backbone,
+# MMDetection's CornerHead beside configs/cornernet/cornernet_digits.py: the same backbone,
 # neck, data and schedule. CornerHead fixes its own widths (128 in its pools, 256 in its branches),
 # which are more than our tiny head has; cornernet_wide_digits.py beside ours has the same.
-_base_ = '../cornernet/cornernet_tiny.py'
+_base_ = '../cornernet/cornernet_digits.py'
 
 model = dict(
     type='CornerNet',

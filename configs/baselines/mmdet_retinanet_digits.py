@@ -1,6 +1,6 @@
-# MMDetection's RetinaHead on digits, beside configs/retinanet/retinanet_tiny.py: the same network,
+# MMDetection's RetinaHead beside configs/retinanet/retinanet_digits.py: the same network,
 # anchors, data and schedule.
-_base_ = '../retinanet/retinanet_tiny.py'
+_base_ = '../retinanet/retinanet_digits.py'
 
 model = dict(
     bbox_head=dict(

@@ -1,6 +1,6 @@
-# MMDetection's SSDHead on digits, beside configs/ssd/ssd_tiny.py: the same network, priors, data
+# MMDetection's SSDHead on digits, beside configs/ssd/ssd_digits.py: the same network, priors, data
 # and schedule.
-_base_ = '../ssd/ssd_tiny.py'
+_base_ = '../ssd/ssd_digits.py'
 
 model = dict(
     bbox_head=dict(

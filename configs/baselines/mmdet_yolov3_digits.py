@@ -1,6 +1,6 @@
-# MMDetection's YOLOV3Head on digits, beside configs/yolov3/yolov3_tiny.py: the same network, data
+# MMDetection's YOLOV3Head on digits, beside configs/yolov3/yolov3_digits.py: the same network, data
 # and schedule; matching, loss weights and thresholds of MMDetection's own recipe.
-_base_ = '../yolov3/yolov3_tiny.py'
+_base_ = '../yolov3/yolov3_digits.py'
 
 model = dict(
     bbox_head=dict(

@@ -1,5 +1,9 @@
-# CenterNet (objects as points) on blood cells: the network of centernet_points_tiny.py.
-_base_ = ['../_base_/models/csp_topdown_tiny.py', '../_base_/datasets/bccd.py', '../_base_/tiny.py']
+# CenterNet (objects as points) on blood cells: the network of centernet_points_digits.py.
+_base_ = [
+    '../_base_/models/csp_topdown_digits.py',
+    '../_base_/datasets/bccd.py',
+    '../_base_/digits.py',
+]
 
 num_classes = 3
 

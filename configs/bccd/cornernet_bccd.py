@@ -1,5 +1,9 @@
-# CornerNet on blood cells: the network of cornernet_tiny.py, its head as wide as MMDetection's.
-_base_ = ['../_base_/models/csp_topdown_tiny.py', '../_base_/datasets/bccd.py', '../_base_/tiny.py']
+# CornerNet on blood cells: the network of cornernet_digits.py, its head as wide as MMDetection's.
+_base_ = [
+    '../_base_/models/csp_topdown_digits.py',
+    '../_base_/datasets/bccd.py',
+    '../_base_/digits.py',
+]
 
 num_classes = 3
 

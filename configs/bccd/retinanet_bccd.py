@@ -1,5 +1,5 @@
-# RetinaNet on blood cells: the network of retinanet_tiny.py with a third, coarser map.
-_base_ = ['../_base_/models/csp_fpn_tiny.py', '../_base_/datasets/bccd.py', '../_base_/tiny.py']
+# RetinaNet on blood cells: the network of retinanet_digits.py with a third, coarser map.
+_base_ = ['../_base_/models/csp_fpn_digits.py', '../_base_/datasets/bccd.py', '../_base_/digits.py']
 
 num_classes = 3
 octave_base_scale = 2.0  # squares of 16 to 25, 32 to 51 and 64 to 102 pixels

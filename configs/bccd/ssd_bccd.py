@@ -1,5 +1,5 @@
-# SSD on blood cells: the network of ssd_tiny.py with a third, coarser map for white cells.
-_base_ = ['../_base_/models/csp_fpn_tiny.py', '../_base_/datasets/bccd.py', '../_base_/tiny.py']
+# SSD on blood cells: the network of ssd_digits.py with a third, coarser map for white cells.
+_base_ = ['../_base_/models/csp_fpn_digits.py', '../_base_/datasets/bccd.py', '../_base_/digits.py']
 
 num_classes = 3
 # platelets are about 15 pixels wide, red cells 41, white cells 75

@@ -1,5 +1,5 @@
-# YOLOv3 on blood cells: the network of yolov3_tiny.py with a third, coarser map.
-_base_ = ['../_base_/models/csp_fpn_tiny.py', '../_base_/datasets/bccd.py', '../_base_/tiny.py']
+# YOLOv3 on blood cells: the network of yolov3_digits.py with a third, coarser map.
+_base_ = ['../_base_/models/csp_fpn_digits.py', '../_base_/datasets/bccd.py', '../_base_/digits.py']
 
 num_classes = 3
 anchors = [[(15, 15)], [(41, 41)], [(75, 75)]]  # platelets, red and white cells

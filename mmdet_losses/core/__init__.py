@@ -8,16 +8,10 @@ from mmdet_losses.core.criterion import (
 )
 from mmdet_losses.core.encoder import TargetEncoder
 from mmdet_losses.core.head import EncodedDenseHead
+from mmdet_losses.core.padding import PaddedInstances, keep_first, pad_instances, pad_rows
 from mmdet_losses.core.postprocess import postprocess
-from mmdet_losses.core.tta import OutputsTTAModel
-from mmdet_losses.core.types import (
-    PaddedInstances,
-    Size,
-    keep_first,
-    pad_instances,
-    pad_rows,
-    stacks,
-)
+from mmdet_losses.core.tta import OutputsTTAModel, SuppressedTTAModel
+from mmdet_losses.core.types import Size, stacks
 
 __all__ = [
     'DetectorLoss',
@@ -25,6 +19,7 @@ __all__ = [
     'OutputsTTAModel',
     'PaddedInstances',
     'Size',
+    'SuppressedTTAModel',
     'TargetEncoder',
     'build_term',
     'heatmap_term',

@@ -40,7 +40,7 @@ def build_term(config: dict | nn.Module) -> nn.Module:
 
 
 def heatmap_term(term: nn.Module, pred: Tensor, target: Splats, **kwargs: Tensor) -> Tensor:
-    """Call a heat-map term: with splats if it says ``accepts_splats``, else with the dense map.
+    """Call a heatmap term: with splats if it says ``accepts_splats``, else with the dense map.
 
     MMDetection's ``GaussianFocalLoss`` gets what its own heads hand over: clamped scores, and the
     number of positives to divide by.

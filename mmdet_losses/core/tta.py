@@ -1,4 +1,4 @@
-"""Test-time augmentation on the maps of the views, before anything is decoded."""
+"""Test-time augmentation: of outputs before they are decoded, or of boxes after NMS."""
 
 from __future__ import annotations
 
@@ -6,10 +6,23 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
+from mmdet.models.test_time_augs import DetTTAModel
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox_flip
 from mmengine.config import ConfigDict
 from mmengine.model import BaseTTAModel
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
+
+from mmdet_losses.core.postprocess import postprocess
+from mmdet_losses.registry import MODELS
+
+OWN_SUPPRESSION = ('darknet_nms', 'official_soft_nms')
+WITHOUT_AUGMENTATION = {
+    'CornerNetSaccade': 'it looks twice already, at scales of its own',
+    'CenterTrack': 'it reads the frames of a video in turn',
+}
+"""Type of a detector -> why its results are not merged over views."""
 
 View = tuple[tuple[Tensor | None, ...], DetDataSample]
 """Fields of the encoder's outputs for one image, and its sample."""
@@ -56,3 +69,27 @@ def _image(outputs: tuple, index: int) -> tuple[Tensor | None, ...]:
     """One image of a batch of outputs, without earlier stacks; branches that are None stay."""
     fields = [each for each in outputs if each is None or isinstance(each, Tensor)]
     return tuple(each if each is None else each[index : index + 1] for each in fields)
+
+
+@MODELS.register_module()
+class SuppressedTTAModel(DetTTAModel):
+    """``DetTTAModel`` that merges by :func:`~mmdet_losses.core.postprocess.postprocess`.
+
+    Args:
+        tta_cfg: ``score_thr, nms, max_per_img`` over the results of all views, in pixels of the
+            original picture; each view was suppressed by the detector's ``test_cfg`` before.
+    """
+
+    def merge_preds(self, data_samples_list: Sequence[Sequence[DetDataSample]]) -> list:
+        """Views of each picture to its first sample with the ``pred_instances`` of all."""
+        return [self._merge_views(views) for views in data_samples_list]
+
+    def _merge_views(self, views: Sequence[DetDataSample]) -> DetDataSample:
+        upright = []
+        for view in views:
+            found = view.pred_instances
+            if view.flip:
+                found.bboxes = bbox_flip(found.bboxes, view.ori_shape, view.flip_direction)
+            upright.append(found)
+        views[0].pred_instances = postprocess(InstanceData.cat(upright), {}, self.tta_cfg)
+        return views[0]

@@ -2,7 +2,6 @@
 
 from mmdet_losses.data.affine import CenterAffine
 from mmdet_losses.data.canvas import CornerCanvas
-from mmdet_losses.data.check import CheckDataHook
 from mmdet_losses.data.clean import CheckAnnotations, DataError
 from mmdet_losses.data.coco_keypoints import CocoKeypointDataset
 from mmdet_losses.data.color import ColorJitterLighting
@@ -16,7 +15,6 @@ from mmdet_losses.data.video import IdentityVideoDataset
 __all__ = [
     'CenterAffine',
     'CheckAnnotations',
-    'CheckDataHook',
     'CocoKeypointDataset',
     'ColorJitterLighting',
     'CornerCanvas',

@@ -40,7 +40,7 @@ class CocoKeypointDataset(CocoDataset):
     Other joints need four keys of ``metainfo`` beside ``classes``: ``keypoints``, the names of the
     J joints; ``skeleton``, pairs of joints to connect; ``flip_pairs``, pairs that change places in
     a mirrored picture; and ``sigmas``, J tolerances of
-    :class:`~mmdet_losses.evaluation.coco_keypoints.CocoKeypointMetric`.
+    :class:`~mmdet_losses.metrics.coco_keypoints.CocoKeypointMetric`.
 
     Args:
         wrong_keypoints: what to do about a visibility that is not 0, 1 or 2, or a labelled joint

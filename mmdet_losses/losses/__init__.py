@@ -11,15 +11,15 @@ from mmdet_losses.losses.center_track_focal import (
     CenterTrackFocalLoss,
     center_track_focal_loss,
 )
-from mmdet_losses.losses.heatmap_mse import HeatmapMSELoss, heatmap_mse_loss
-from mmdet_losses.losses.masked_l1 import MaskedL1Loss, masked_l1_loss
-from mmdet_losses.losses.masked_smooth_l1 import MaskedSmoothL1Loss, masked_smooth_l1_loss
-from mmdet_losses.losses.masked_weighted_l1 import MaskedWeightedL1Loss, masked_weighted_l1_loss
-from mmdet_losses.losses.multibox import (
+from mmdet_losses.losses.hard_negative_cross_entropy import (
     HardNegativeCrossEntropyLoss,
     hard_negative_cross_entropy_loss,
     mine_hard_negatives,
 )
+from mmdet_losses.losses.heatmap_mse import HeatmapMSELoss, heatmap_mse_loss
+from mmdet_losses.losses.masked_l1 import MaskedL1Loss, masked_l1_loss
+from mmdet_losses.losses.masked_smooth_l1 import MaskedSmoothL1Loss, masked_smooth_l1_loss
+from mmdet_losses.losses.masked_weighted_l1 import MaskedWeightedL1Loss, masked_weighted_l1_loss
 from mmdet_losses.losses.penalty_reduced_focal import (
     PenaltyReducedFocalLoss,
     penalty_reduced_focal_loss,

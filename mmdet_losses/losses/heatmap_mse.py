@@ -1,4 +1,4 @@
-"""Squared error of a heat map whose target is nearly empty."""
+"""Squared error of a heatmap whose target is nearly empty."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def heatmap_mse_loss(
     check_reduction(reduction)
     if tuple(pred.shape) != tuple(target.shape):
         raise ValueError(
-            f'The heat map has shape {tuple(pred.shape)} but its target {tuple(target.shape)}; '
+            f'The heatmap has shape {tuple(pred.shape)} but its target {tuple(target.shape)}; '
             'num_classes and the stride of head and encoder must agree.'
         )
     pred = promote(pred)

@@ -1,4 +1,4 @@
-r"""Penalty-reduced focal loss: CornerNet's focal loss over Gaussian heat maps.
+r"""Penalty-reduced focal loss: CornerNet's focal loss over Gaussian heatmaps.
 
 With score :math:`p = \sigma(x)` and target :math:`t`, a cell costs
 
@@ -86,7 +86,7 @@ def penalty_reduced_focal_loss(
         raise ValueError(f'normalizer={normalizer!r} is unknown; choose one of {NORMALIZERS}.')
     if tuple(pred.shape) != tuple(target.shape):
         raise ValueError(
-            f'The heat map has shape {tuple(pred.shape)} but its target {tuple(target.shape)}; '
+            f'The heatmap has shape {tuple(pred.shape)} but its target {tuple(target.shape)}; '
             'num_classes and the stride of head and encoder must agree.'
         )
     target = unlisted(target)

@@ -1,7 +1,7 @@
 """Deep layer aggregation: DLA-34 and smaller relatives.
 
 Paper: Deep Layer Aggregation (Yu et al., CVPR 2018), figures 2 and 3; the additional stems for the
-previous picture and heat map are those of Tracking Objects as Points (Zhou et al., ECCV 2020).
+previous picture and heatmap are those of Tracking Objects as Points (Zhou et al., ECCV 2020).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ PICTURE, HEATMAP = 3, 1  # channels
 
 @MODELS.register_module()
 class PreviousFrameBackbone(BaseModule):
-    """A backbone that also sees the previous picture and the heat map of its objects.
+    """A backbone that also sees the previous picture and the heatmap of its objects.
 
     Beside the backbone's first layer there is a stem for each of them, a 7 x 7 convolution with
     norm and ReLU, and the three are added; the rest of the backbone is unchanged. So it is in
@@ -26,7 +26,7 @@ class PreviousFrameBackbone(BaseModule):
         channels, stride: of what that layer returns.
 
     Shape:
-        Pictures (B, 3, h, w), previous ones of the same shape, heat maps (B, 1, h, w) to the
+        Pictures (B, 3, h, w), previous ones of the same shape, heatmaps (B, 1, h, w) to the
         backbone's maps. What is None is not added.
 
     Raises:
@@ -76,7 +76,7 @@ class SumOfStems(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, 4, 6 or 7, h, w): picture, then perhaps previous picture, previous heat map."""
+        """(B, 3, 4, 6 or 7, h, w): picture, then perhaps previous picture, previous heatmap."""
         count = x.shape[1] - PICTURE
         features = self.picture(x[:, :PICTURE])
         if count >= PICTURE:

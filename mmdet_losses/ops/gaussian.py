@@ -1,4 +1,4 @@
-"""Gaussian radii and heat-map targets as sparse splats."""
+"""Gaussian radii and heatmap targets as sparse splats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ONE = 0x3F800000  # the bits of float32 1.0; for values in [0, 1] bits and valu
 
 
 class Splats(NamedTuple):
-    """A heat map that is zero almost everywhere, as (position, value) pairs.
+    """A heatmap that is zero almost everywhere, as (position, value) pairs.
 
     Positions are flat indices into ``shape``; a position carries at most one value above zero, the
     maximum of the Gaussians that cover it. Padding entries have index 0 and value 0, which no sum

@@ -1,4 +1,4 @@
-"""Local maxima of heat maps and their ranking."""
+"""Local maxima of heatmaps and their ranking."""
 
 from __future__ import annotations
 

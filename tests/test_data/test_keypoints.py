@@ -11,8 +11,8 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
 from mmdet_losses.data import CocoKeypointDataset, DataError
-from mmdet_losses.data.check import examine
 from mmdet_losses.data.keypoints import settle_keypoints
+from mmdet_losses.engine.check import examine
 from mmdet_losses.registry import DATASETS, TASK_UTILS, TRANSFORMS
 
 NAMES = ('nose', 'left_hand', 'right_hand')

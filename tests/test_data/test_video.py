@@ -6,8 +6,8 @@ import pytest
 from mmdet.datasets import BaseVideoDataset
 from mmdet.datasets.samplers import TrackImgSampler
 
-from mmdet_losses.data.check import examine
 from mmdet_losses.data.clean import DataError
+from mmdet_losses.engine.check import examine
 from mmdet_losses.registry import DATASETS
 
 CATEGORIES = [dict(id=i, name=name) for i, name in ((1, 'car'), (2, 'van'), (3, 'sky'))]

@@ -23,7 +23,7 @@ BOXES = [
 @pytest.fixture(
     name='heads',
     params=[
-        ('centernet_points/centernet_points_tiny.py', 'baselines/mmdet_centernet_digits.py'),
+        ('centernet_points/centernet_points_digits.py', 'baselines/mmdet_centernet_digits.py'),
         ('bccd/centernet_points_bccd.py', 'bccd/mmdet_centernet_bccd.py'),
     ],
 )
@@ -50,7 +50,7 @@ def weights(heads):
 
 
 def test_fresh_weights_are_drawn_alike(heads):
-    """A heat map that began with weights of 0.001 held the gradient back and cost AP."""
+    """A heatmap that began with weights of 0.001 held the gradient back and cost AP."""
     for ours, theirs in weights(heads):
         if ours.ndim > 1:  # 96 numbers in the smallest tensor
             assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.25)

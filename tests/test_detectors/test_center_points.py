@@ -43,7 +43,7 @@ def random_truth(seed: int, count: int, img_size, num_classes: int = 3) -> Insta
 
 
 def obvious_heatmap(image: InstanceData, feat_size, img_size, num_classes: int) -> torch.Tensor:
-    """The official heat map, object by object and cell by cell."""
+    """The official heatmap, object by object and cell by cell."""
     heatmap = torch.zeros(num_classes, *feat_size, dtype=torch.float64)
     limits = feat_size[1] - 1, feat_size[0] - 1
     scale = feat_size[1] / img_size[1], feat_size[0] / img_size[0]

@@ -1,4 +1,4 @@
-"""CenterTrack: displacement, ignored regions, the previous heat map and its disturbances."""
+"""CenterTrack: displacement, ignored regions, the previous heatmap and its disturbances."""
 
 from __future__ import annotations
 

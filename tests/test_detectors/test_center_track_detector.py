@@ -157,7 +157,7 @@ def test_a_batch_without_previous_pictures_is_refused():
 
 @torch.no_grad()
 def test_online_is_step_by_step():
-    """Against the obvious loop: previous picture, heat map of the last tracks, association."""
+    """Against the obvious loop: previous picture, heatmap of the last tracks, association."""
     detector = build().eval()
     frames = pictures(4)
     with_meta = [sample(i) for i in range(4)]

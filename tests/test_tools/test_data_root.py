@@ -9,9 +9,9 @@ from mmdet_losses import engine
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 PLAIN, WRAPPED, LISTS = (
-    'centernet_points/centernet_points_tiny.py',
+    'centernet_points/centernet_points_digits.py',
     'bccd/mmdet_cornernet_bccd.py',
-    'centertrack/centertrack_tiny.py',
+    'centertrack/centertrack_videos.py',
 )
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from mmdet_losses import engine
-from mmdet_losses.evaluation.skeletons import LEFT, RIGHT
+from mmdet_losses.visualization.skeletons import LEFT, RIGHT
 from tools import test as test_tool
 from tools import train as train_tool
 from tools.make_figures import make_figures
 
-CONFIG = Path(__file__).resolve().parents[2] / 'configs/centernet_pose/centernet_pose_tiny.py'
+CONFIG = Path(__file__).resolve().parents[2] / 'configs/centernet_pose/centernet_pose_figures.py'
 CHILD = """
 _base_ = {config!r}
 data_root = {root!r}

@@ -38,7 +38,7 @@ def _short(tools, tmp_path_factory):
     size = dict(size=(64, 96), scale=(16, 24), objects=(2, 3), frames=6)
     data = make_videos(folder / 'videos', train=2, val=3, **size)
     config = folder / 'centertrack_short.py'
-    base = str(ROOT / 'configs' / 'centertrack' / 'centertrack_tiny.py')
+    base = str(ROOT / 'configs' / 'centertrack' / 'centertrack_videos.py')
     config.write_text(CONFIG.format(base=base, data=f'{data}/'))
     result = tools.run('train.py', config, '--work-dir', folder / 'work')
     assert result.status == 0, result.text[-3000:]

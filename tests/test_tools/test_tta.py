@@ -9,9 +9,9 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
 from mmdet_losses import engine
+from mmdet_losses.core.tta import WITHOUT_AUGMENTATION
 from mmdet_losses.registry import MODELS
 from tools import test as tool
-from tools.tta import WITHOUT_AUGMENTATION
 
 NMS = dict(type='darknet_nms', iou_threshold=0.45, kind='diou', beta=0.6)
 

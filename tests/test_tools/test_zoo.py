@@ -12,7 +12,7 @@ from tools import zoo
 
 def row(**changes):
     measured = {
-        'config': 'configs/a/a_tiny.py', 'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_50': 0.75,
+        'config': 'configs/a/a_digits.py', 'coco/bbox_mAP': 0.5, 'coco/bbox_mAP_50': 0.75,
         'minutes': 4.2, 'memory': 900, 'pieces': 1, 'commit': 'abc1234', 'date': '2026-01-02',
         'cores': 2, 'threads': '1',
     }  # fmt: skip
@@ -28,12 +28,12 @@ def _page(tmp_path, monkeypatch):
     return written
 
 
-def test_names_are_those_of_the_tiny_configs():
-    assert 'cornernet_tiny' in zoo.tiny_configs()
-    both = {'ssd_tiny', 'cornernet_tiny'}
-    assert set(zoo.chosen(['cornernet', 'ssd_tiny'])) == both
-    assert zoo.chosen([]) == zoo.tiny_configs()
-    with pytest.raises(zoo.ZooError, match='there is no nonsense_tiny; choose of '):
+def test_names_are_those_of_the_small_configs_and_the_baselines():
+    assert 'cornernet_digits' in zoo.configs_of_zoo()
+    both = {'ssd_digits', 'cornernet_digits'}
+    assert set(zoo.chosen(['cornernet', 'ssd_digits'])) == both
+    assert zoo.chosen([]) == zoo.configs_of_zoo()
+    with pytest.raises(zoo.ZooError, match='there is no nonsense_digits; choose of '):
         zoo.chosen(['nonsense'])
 
 
@@ -48,20 +48,20 @@ def test_time_and_memory_are_those_of_the_process(tmp_path):
 
 
 def test_an_interrupted_training_continues_and_adds_up(tmp_path, monkeypatch):
-    config = zoo.tiny_configs()['cornernet_tiny']
+    config = zoo.configs_of_zoo()['cornernet_digits']
     monkeypatch.setattr(zoo, 'make_data', lambda cfg, out: None)
     usages = iter([zoo.Usage(1, 2.0, 500.0), zoo.Usage(0, 3.0, 700.0)])
     monkeypatch.setattr(zoo, 'measure', lambda command, log: next(usages))
     with pytest.raises(zoo.ZooError, match='ended with status 1; its log is'):
-        zoo.train('cornernet_tiny', config, tmp_path)
-    log = tmp_path / 'cornernet_tiny' / '20260101_000000' / 'vis_data' / 'scalars.json'
+        zoo.train('cornernet_digits', config, tmp_path)
+    log = tmp_path / 'cornernet_digits' / '20260101_000000' / 'vis_data' / 'scalars.json'
     log.parent.mkdir(parents=True)
     lines = [{'loss': 1}, {'coco/bbox_mAP': 0.1}, {'coco/bbox_mAP': 0.4, 'coco/bbox_mAP_50': 0.6}]
     log.write_text('\n'.join(map(json.dumps, lines)))
-    found = zoo.train('cornernet_tiny', config, tmp_path)
+    found = zoo.train('cornernet_digits', config, tmp_path)
     assert (found['minutes'], found['memory'], found['pieces']) == (5.0, 700, 2)
     assert found['coco/bbox_mAP'] == 0.4  # the last one
-    again = zoo.train('cornernet_tiny', config, tmp_path)  # measures nothing: no usage is left
+    again = zoo.train('cornernet_digits', config, tmp_path)  # measures nothing: no usage is left
     assert again == found
 
 
@@ -77,7 +77,7 @@ def test_other_options_are_tested_on_the_last_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(zoo, 'measure', measure)
     (tmp_path / 'last_checkpoint').write_text('there/epoch_5.pth')
-    config = zoo.tiny_configs()['cornernet_saccade_tiny']
+    config = zoo.configs_of_zoo()['cornernet_saccade_digits']
     found = zoo.test_options(Config.fromfile(config), config, tmp_path)
     assert found == {'single pass': {'coco/bbox_mAP': 0.25}}
     assert commands[0][-2:] == ['--cfg-options', 'model.max_looks=0']
@@ -86,14 +86,14 @@ def test_other_options_are_tested_on_the_last_checkpoint(tmp_path, monkeypatch):
 
 def test_one_failure_does_not_stop_the_others(page, monkeypatch, capsys):
     def train(name, path, out):
-        if name == 'cornernet_tiny':
+        if name == 'cornernet_digits':
             raise zoo.ZooError('it burnt.')
         return row()
 
-    zoo.RESULTS.write_text(json.dumps({'other_tiny': row()}))
+    zoo.RESULTS.write_text(json.dumps({'other_digits': row()}))
     monkeypatch.setattr(zoo, 'train', train)
     assert zoo.main(['cornernet', 'centernet_triplet']) == 1
-    assert set(page) == {'other_tiny', 'centernet_triplet_tiny'}
+    assert set(page) == {'other_digits', 'centernet_triplet_digits'}
     assert set(json.loads(zoo.RESULTS.read_text())) == set(page)
     assert 'it burnt.' in capsys.readouterr().err
     assert zoo.main(['nonsense']) == 1
@@ -106,16 +106,16 @@ def test_the_page_shows_what_was_measured(tmp_path):
         **{'pixels/seen_share': 0.61},
     )
     pose = row(**{'coco/keypoints_mAP': 0.625})
-    zoo.write_page({'b_tiny': saccade, 'a_tiny': row(), 'c_tiny': pose}, tmp_path / 'zoo.md')
+    zoo.write_page({'b_digits': saccade, 'a_digits': row(), 'c_digits': pose}, tmp_path / 'zoo.md')
     text = (tmp_path / 'zoo.md').read_text()
     ending = '| 4.2 | 900 | 2, 1 | abc1234 | 2026-01-02 |'
     heads, rule, first, _, last = [each for each in text.splitlines() if each.startswith('|')]
     assert heads.startswith('| detector | AP | AP50 | OKS AP | MOTA | IDF1 |')
     assert heads.count('|') == rule.count('|') == first.count('|') == last.count('|')
-    assert first.startswith('| [a_tiny](../configs/a/a_tiny.py) | 0.500 | 0.750 |')
+    assert first.startswith('| [a_digits](../configs/a/a_digits.py) | 0.500 | 0.750 |')
     assert first.endswith(ending) and ' | 0.625 |' in last
-    assert text.index('a_tiny') < text.index('b_tiny')
-    assert 'b_tiny was trained in 3 pieces.' in text
-    assert 'b_tiny processed 0.61 of the pixels' in text
-    assert 'b_tiny, single pass: AP 0.125.' in text
-    assert 'a_tiny was trained' not in text
+    assert text.index('a_digits') < text.index('b_digits')
+    assert 'b_digits was trained in 3 pieces.' in text
+    assert 'b_digits processed 0.61 of the pixels' in text
+    assert 'b_digits, single pass: AP 0.125.' in text
+    assert 'a_digits was trained' not in text

@@ -1,4 +1,4 @@
-"""Times of the heat-map families: focal loss, targets, whole heads beside MMDetection's."""
+"""Times of the heatmap families: focal loss, targets, whole heads beside MMDetection's."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ground_truth(setting: Setting, seed: int = 0) -> list[InstanceData]:
 
 
 def logits_like(setting: Setting) -> Tensor:
-    """What a network in training says about the heat map: nearly everywhere nothing."""
+    """What a network in training says about the heatmap: nearly everywhere nothing."""
     generator = torch.Generator().manual_seed(1)
     shape = (setting.images, setting.classes, setting.side, setting.side)
     return torch.randn(shape, generator=generator) - 2.19

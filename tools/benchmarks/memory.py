@@ -1,4 +1,4 @@
-"""Memory of the heat-map focal loss, in maps of its logits."""
+"""Memory of the heatmap focal loss, in maps of its logits."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from tools.parity.rows import Row
 
 TARGET = {'atol': 1e-6}
 LOSS = {'rtol': 1e-5}
-# Gradients beyond 1 occur where nothing divides a saturated heat map; float32 has seven digits.
+# Gradients beyond 1 occur where nothing divides a saturated heatmap; float32 has seven digits.
 GRADIENT = {'atol': 1e-6, 'rtol': 1e-6}
 DECODED = {'atol': 1e-4}
 L1 = {'type': 'MaskedL1Loss'}

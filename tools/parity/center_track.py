@@ -1,4 +1,4 @@
-"""Golden checks of CenterTrack: targets, criterion, decoding, tracker, previous heat map."""
+"""Golden checks of CenterTrack: targets, criterion, decoding, tracker, previous heatmap."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _frames(golden: GoldenFile, prefix: str, count: str) -> list[InstanceData]:
 
 
 def check_targets(path: Path) -> list[Row]:
-    """Every target, the previous heat map and what can be linked."""
+    """Every target, the previous heatmap and what can be linked."""
     golden = GoldenFile(path)
     img_size, size = input_size(golden), feature_size(golden)
     slots = golden.number('max_objs')
@@ -257,7 +257,7 @@ def _detections(golden: GoldenFile, frame: int, number: int) -> InstanceData:
 
 
 def check_previous(path: Path) -> list[Row]:
-    """The heat map of live tracks."""
+    """The heatmap of live tracks."""
     golden = GoldenFile(path)
     img_size, size = input_size(golden), feature_size(golden)
     image_width, image_height = golden.array('image_wh').tolist()

@@ -1,7 +1,7 @@
 """What the networks of the centre family say, and what they should have said.
 
 B images, C classes, M object slots, (H, W) size of the output map; sizes, offsets and
-displacements are in cells of that map. Heat maps are logits.
+displacements are in cells of that map. Heatmaps are logits.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class DenseSize(NamedTuple):
     size: Tensor
     """(B, 2, H, W)."""
     weight: Tensor
-    """(B, 2, H, W) in [0, 1]: the heat map's maximum over classes."""
+    """(B, 2, H, W) in [0, 1]: the heatmap's maximum over classes."""
 
 
 class CenterNetPointsTargets(NamedTuple):

@@ -32,11 +32,11 @@ class CenterTrack(SingleStageDetector):
     """A single-stage detector that is also shown the previous picture, and tracks online.
 
     Training takes pairs (``PackPairInputs`` and ``PairDataPreprocessor``): the previous ground
-    truth is rendered into a heat map, with the encoder's disturbances, and objects learn the way
+    truth is rendered into a heatmap, with the encoder's disturbances, and objects learn the way
     back by their identity.
 
     A test takes the frames of a video in order, one after the other however they are batched. The
-    previous heat map shows the live tracks, the previous picture is the last one; a first frame is
+    previous heatmap shows the live tracks, the previous picture is the last one; a first frame is
     its own previous picture. A frame whose ``video_id`` differs from the last one's, whose
     ``frame_id`` is not greater, or which has no ``frame_id``, begins a new video, with identities
     from 1 on. What is remembered is no part of the state dict.
@@ -50,7 +50,7 @@ class CenterTrack(SingleStageDetector):
     Args:
         tracker: config of the tracker (default ``CenterTrackTracker``).
         **kwargs: of ``SingleStageDetector``; the backbone takes (picture, previous picture,
-            previous heat map), as ``DLANet`` and ``PreviousFrameBackbone`` do; the head's encoder
+            previous heatmap), as ``DLANet`` and ``PreviousFrameBackbone`` do; the head's encoder
             is ``CenterTrackTargetEncoder``.
 
     Raises:
@@ -71,7 +71,7 @@ class CenterTrack(SingleStageDetector):
     ) -> dict | list[DetDataSample] | tuple:
         """MMDetection's ``forward``, with the previous pictures (B, 3, h, w) of a training batch.
 
-        Mode 'tensor' is the network alone, on ``inputs`` without a previous heat map.
+        Mode 'tensor' is the network alone, on ``inputs`` without a previous heatmap.
         """
         if mode == 'loss':
             return self.loss(inputs, data_samples, previous)
@@ -82,7 +82,7 @@ class CenterTrack(SingleStageDetector):
     def extract_feat(
         self, batch_inputs: Tensor, previous: Tensor | None = None, heatmap: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Pictures (B, 3, h, w), previous ones, previous heat maps (B, 1, h, w) to feature maps."""
+        """Pictures (B, 3, h, w), previous ones, previous heatmaps (B, 1, h, w) to feature maps."""
         feats = self.backbone(batch_inputs, previous, heatmap)
         return self.neck(feats) if self.with_neck else feats
 

@@ -37,12 +37,12 @@ def _values_of(divide_by: str) -> int:
 
 @MODELS.register_module()
 class CenterNetPointsLoss(DetectorLoss[CenterNetPointsOutputs, CenterNetPointsTargets]):
-    r"""Focal heat map + 0.1 L1 size + L1 offset, each the mean over the network's stacks.
+    r"""Focal heatmap + 0.1 L1 size + L1 offset, each the mean over the network's stacks.
 
     Zhou, Wang and Krähenbühl, *Objects as Points*, eq. 1 to 4.
 
     Convention:
-        The heat-map term divides by the positive cells of the batch. Size and offset are summed
+        The heatmap term divides by the positive cells of the batch. Size and offset are summed
         over the batch and divided by the number of regressed values + 1e-4 (two an object), so
         the term is a mean over coordinates; the official smooth-L1 variant divides by the number
         of objects + 1e-4 (``divide_by='objects'``). Targets with a dense size call
@@ -210,12 +210,12 @@ class CenterNetPoseLoss(DetectorLoss[CenterNetPoseOutputs, CenterNetPoseTargets]
 
 @MODELS.register_module(name=['CenterTrackLoss', 'GenericLoss'])
 class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
-    r"""Focal heat map, L1 at the objects for each branch that the network has.
+    r"""Focal heatmap, L1 at the objects for each branch that the network has.
 
     Zhou, Koltun and Krähenbühl, *Tracking Objects as Points*, section 3.
 
     Convention:
-        The heat map counts positives by object. Every L1 term divides by the number of its values
+        The heatmap counts positives by object. Every L1 term divides by the number of its values
         + 1e-4: two an object, four for the edges, and for the displacement two an object that was
         there in the previous picture.
 

@@ -157,7 +157,7 @@ class CenterNetPointsTargetEncoder(TargetEncoder[CenterNetPointsOutputs, CenterN
         ]
 
     def ideal_outputs(self, targets: CenterNetPointsTargets) -> CenterNetPointsOutputs:
-        """Logits of the target heat map, sizes and offsets at the centres."""
+        """Logits of the target heatmap, sizes and offsets at the centres."""
         feat_size = targets.heatmap.shape[-2:]
         size = targets.size
         if self.size_target == 'class':

@@ -54,7 +54,7 @@ class CenterNetPoseTargetEncoder(TargetEncoder[CenterNetPoseOutputs, CenterNetPo
         (n, K), where anything above 0 counts as labelled. Boxes are treated as by
         :class:`~mmdet_losses.detectors.center.points_encoder.CenterNetPointsTargetEncoder`
         ('official'). A keypoint off the map has no target; its Gaussian has its person's radius.
-        A person without labelled keypoints is a positive of the heat map, as in the official
+        A person without labelled keypoints is a positive of the heatmap, as in the official
         code, but regresses nothing.
 
     Args:
@@ -66,7 +66,7 @@ class CenterNetPoseTargetEncoder(TargetEncoder[CenterNetPoseOutputs, CenterNetPo
         keypoint_target: 'dense' also gives every cell near a person its way to the keypoints.
         topk: detections an image, and candidates of each keypoint.
         peak_kernel: odd window in which a peak must be the maximum.
-        keypoint_activation: 'none' reads the keypoint heat map as scores (the MSE variant).
+        keypoint_activation: 'none' reads the keypoint heatmap as scores (the MSE variant).
         min_keypoint_score: lowest score of a candidate, exclusive.
         snap_reach: greatest distance of a candidate from the regressed keypoint, as a part of the
             longer side of the box.
@@ -210,8 +210,8 @@ class CenterNetPoseTargetEncoder(TargetEncoder[CenterNetPoseOutputs, CenterNetPo
 
         Convention:
             A keypoint is the one regressed from the centre's cell, unless a peak of the keypoint
-            heat map takes its place, see :mod:`~mmdet_losses.detectors.center.snap`.
-            ``keypoint_scores`` (K,), which the official code lacks, are that heat map's scores in
+            heatmap takes its place, see :mod:`~mmdet_losses.detectors.center.snap`.
+            ``keypoint_scores`` (K,), which the official code lacks, are that heatmap's scores in
             the cells of the keypoints, 0 off the map; without that branch the person's score.
         """
         heatmap = promote(outputs.heatmap).sigmoid()
@@ -237,7 +237,7 @@ class CenterNetPoseTargetEncoder(TargetEncoder[CenterNetPoseOutputs, CenterNetPo
         return [InstanceData(**dict(zip(names, rows, strict=True))) for rows in images]
 
     def _candidates(self, outputs: CenterNetPoseOutputs) -> tuple[Tensor, Tensor]:
-        """Peaks of the keypoint heat map: positions (B, K, N, 2) in cells, scores (B, K, N)."""
+        """Peaks of the keypoint heatmap: positions (B, K, N, 2) in cells, scores (B, K, N)."""
         heatmap = self._keypoint_heat(outputs)
         height, width = heatmap.shape[-2:]
         scores, index = (
@@ -249,12 +249,12 @@ class CenterNetPoseTargetEncoder(TargetEncoder[CenterNetPoseOutputs, CenterNetPo
         return positions.unflatten(1, index.shape[1:]), scores
 
     def _keypoint_heat(self, outputs: CenterNetPoseOutputs) -> Tensor:
-        """The keypoint heat map as scores, (B, K, H, W)."""
+        """The keypoint heatmap as scores, (B, K, H, W)."""
         heatmap = promote(outputs.keypoint_heatmap)
         return heatmap.sigmoid() if self.keypoint_activation == 'sigmoid' else heatmap
 
     def ideal_outputs(self, targets: CenterNetPoseTargets) -> CenterNetPoseOutputs:
-        """Logits of the target heat maps, everything else at the cells where it is read."""
+        """Logits of the target heatmaps, everything else at the cells where it is read."""
         feat_size = targets.heatmap.shape[-2:]
         found = targets.mask | (targets.size > 0).all(-1)
         joints = targets.keypoint_mask.flatten(1)

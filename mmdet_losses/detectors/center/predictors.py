@@ -91,7 +91,7 @@ class _PointPredictor(BaseModule):
 
 @MODELS.register_module()
 class CenterNetPointsPredictor(_PointPredictor):
-    """Heat map, size and offset branches, one set for every stack of the network.
+    """Heatmap, size and offset branches, one set for every stack of the network.
 
     Args:
         in_channels: channels of the feature maps.
@@ -101,7 +101,7 @@ class CenterNetPointsPredictor(_PointPredictor):
         num_stacks: feature maps that get a set of branches each; the last speaks at test time.
         class_specific_size: two size channels a class instead of two.
         with_offset: have the offset branch.
-        prior: mean score of a fresh heat map (the official bias of -2.19 is 0.1).
+        prior: mean score of a fresh heatmap (the official bias of -2.19 is 0.1).
         weight_std: standard deviation of the fresh weights of the other branches (official: 0.001
             for ResNet-DCN); ``None`` has them as PyTorch makes them (official: DLA, hourglass).
 
@@ -189,7 +189,7 @@ class CenterTrackPredictor(_PointPredictor):
     Args:
         with_offset, with_tracking, with_ltrb_amodal, with_ltrb: have these branches; the MOT
             models have ``ltrb_amodal``, the edges of the unclipped box.
-        prior: mean score of a fresh heat map (the official bias of -4.6 is 0.01).
+        prior: mean score of a fresh heatmap (the official bias of -4.6 is 0.01).
 
     The other arguments, Shape and Raises are those of :class:`CenterNetPointsPredictor`, the
     outputs :class:`~mmdet_losses.detectors.center.contracts.CenterTrackOutputs`.

@@ -1,4 +1,4 @@
-"""Keypoints of the heat map take the places that a person's centre only estimates."""
+"""Keypoints of the heatmap take the places that a person's centre only estimates."""
 
 from __future__ import annotations
 

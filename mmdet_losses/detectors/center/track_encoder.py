@@ -71,8 +71,8 @@ class CenterTrackTargetEncoder(TargetEncoder[CenterTrackOutputs, CenterTrackTarg
         radius: ``dict(mode='fixed' | 'legacy', min_overlap=...)``.
         sigma: draw every Gaussian of the target with this standard deviation instead.
         ignore_regions: false leaves them out (their cells are negatives), which spares a mask of
-            the heat map's size.
-        min_track_score: tracks below do not enter the previous heat map.
+            the heatmap's size.
+        min_track_score: tracks below do not enter the previous heatmap.
         center_noise: standard deviation of a previous centre, in parts of the box (official MOT17
             recipe: 0.05).
         lost_rate: probability that a previous object is not drawn (0.4).
@@ -263,7 +263,7 @@ class CenterTrackTargetEncoder(TargetEncoder[CenterTrackOutputs, CenterTrackTarg
         ]
 
     def ideal_outputs(self, targets: CenterTrackTargets) -> CenterTrackOutputs:
-        """Logits of the target heat map, everything else at the centres."""
+        """Logits of the target heatmap, everything else at the centres."""
         feat_size = targets.heatmap.shape[-2:]
 
         def at_centers(values: Tensor) -> Tensor:

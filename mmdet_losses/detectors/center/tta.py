@@ -28,7 +28,7 @@ class CenterNetTTAModel(OutputsTTAModel):
     MMDetection's ``DetTTAModel`` puts detections of mirrored pictures together instead.
 
     Convention:
-        Heat maps (as scores), sizes and the ways to the keypoints are averaged with those of the
+        Heatmaps (as scores), sizes and the ways to the keypoints are averaged with those of the
         mirrored view, put back in their places; sub-cell offsets are those of the upright view.
         A cell x is mirrored to W - 1 - x, and so are keypoints. With one scale nothing is
         suppressed unless ``tta_cfg`` says so; over several, 'official_soft_nms' is the official one
@@ -115,7 +115,7 @@ def average_mirrored(
     Args:
         upright, mirrored: outputs of both, of equal sizes.
         flip_pairs: pairs of joints that change places.
-        raw_keypoints: the keypoint heat map holds scores, not logits.
+        raw_keypoints: the keypoint heatmap holds scores, not logits.
     """
     averaged = {
         'heatmap': _mean_score(upright.heatmap, mirrored.heatmap.flip(-1)),

@@ -1,6 +1,6 @@
 """What the networks of the corner family say, and what they should have said.
 
-B images, C classes, M object slots, (H, W) size of the output map. Heat maps are logits, offsets
+B images, C classes, M object slots, (H, W) size of the output map. Heatmaps are logits, offsets
 are in cells of the map, x before y.
 """
 
@@ -83,7 +83,7 @@ class CornerNetTargets(NamedTuple):
 
 
 class CornerNetSaccadeTargets(NamedTuple):
-    """First fields as in ``CornerNetTargets``; ``mask`` and heat maps hold valid objects only."""
+    """First fields as in ``CornerNetTargets``; ``mask`` and heatmaps hold valid objects only."""
 
     tl_heatmap: Splats
     br_heatmap: Splats

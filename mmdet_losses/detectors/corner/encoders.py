@@ -162,7 +162,7 @@ class CornerNetTargetEncoder(TargetEncoder[CornerNetOutputs, CornerNetTargets]):
     def _point(
         self, name: str, xy: Tensor, objects: Objects, mask: Tensor, spread: float = 6.0
     ) -> dict[str, Splats | Tensor]:
-        """Heat map, cell index and offset of one point (B, M, 2) in pixels of each object.
+        """Heatmap, cell index and offset of one point (B, M, 2) in pixels of each object.
 
         ``spread``: windows a standard deviation.
         """
@@ -208,7 +208,7 @@ class CornerNetTargetEncoder(TargetEncoder[CornerNetOutputs, CornerNetTargets]):
         return pairs._replace(boxes=view.to_image(pairs.boxes, outputs.tl_heatmap.shape[-2:]))
 
     def ideal_outputs(self, targets: CornerNetTargets) -> CornerNetOutputs:
-        """Logits of the heat maps, offsets at the corners, and tags one apart or more."""
+        """Logits of the heatmaps, offsets at the corners, and tags one apart or more."""
         return CornerNetOutputs(**self._ideal(targets))
 
     def _ideal(self, targets: CornerNetTargets, points: Sequence[str] = ('tl', 'br')) -> dict:

@@ -19,13 +19,13 @@ from mmdet_losses.registry import MODELS
 
 @MODELS.register_module(name=['CornerNetLoss', 'CornerNet_Loss'])
 class CornerNetLoss(DetectorLoss[CornerNetOutputs, CornerNetTargets]):
-    r"""Focal heat maps + 0.1 pull + 0.1 push + smooth L1 offsets, of CornerNet and its Squeeze.
+    r"""Focal heatmaps + 0.1 pull + 0.1 push + smooth L1 offsets, of CornerNet and its Squeeze.
 
     Law and Deng, *CornerNet: Detecting Objects as Paired Keypoints*, eq. 6.
 
     Convention:
         Both corners are added, not averaged; every term is the mean over the network's stacks.
-        A heat map divides by its positive cells in the batch. An offset term sums both
+        A heatmap divides by its positive cells in the batch. An offset term sums both
         coordinates and divides by the objects of the batch + 1e-4. Pull and push are divided per
         image and then summed over images, so their share grows with the images of a process.
 
@@ -38,7 +38,7 @@ class CornerNetLoss(DetectorLoss[CornerNetOutputs, CornerNetTargets]):
     """
 
     points: tuple[str, ...] = ('tl', 'br')
-    """Keypoints with a heat map and an offset: the beginning of the fields' names."""
+    """Keypoints with a heatmap and an offset: the beginning of the fields' names."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class CornerNetSaccadeLoss(CornerNetLoss):
     Law et al., *CornerNet-Lite: Efficient Keypoint Based Object Detection*, section 3.
 
     Convention:
-        The windows of invalid objects do not count in the heat maps, but positives inside them
+        The windows of invalid objects do not count in the heatmaps, but positives inside them
         still count in the divisor. Each attention map divides by its own positives. The attention
         term is the mean over the S stacks divided by S once more: that is what was trained, and
         weighs it 1/9 instead of 1/3 with the official three stacks.

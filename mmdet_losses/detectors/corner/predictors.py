@@ -1,7 +1,7 @@
 """From feature maps to corners: CornerNet, CornerNet-Saccade, CenterNet triplets.
 
 Each stack of the network has its own branches. A keypoint (top left, bottom right, centre) has one
-pooling module, which its heat map, embedding and offset branches share.
+pooling module, which its heatmap, embedding and offset branches share.
 """
 
 from __future__ import annotations
@@ -102,12 +102,12 @@ class CornerNetPredictor(BaseModule):
 
     Args:
         in_channels: channels of the feature maps.
-        num_classes: classes, one heat map each.
+        num_classes: classes, one heatmap each.
         num_stacks: feature maps that come in, one set of branches each.
         channels: width inside a branch.
         branch_kernel: size of a branch's first convolution; 1 in CornerNet-Squeeze.
         pool_channels: width of the pooled branches in a corner module.
-        prior: mean score of a fresh heat map (the official bias of -2.19 is 0.1).
+        prior: mean score of a fresh heatmap (the official bias of -2.19 is 0.1).
         every_stack: at test time also run the branches of the earlier stacks, which only
             training needs; their outputs are in ``earlier``.
     """

@@ -35,7 +35,7 @@ class CornerNetSaccadeTargetEncoder(CornerNetTargetEncoder):
     Convention:
         An object is valid with a visibility above 0.5 and a longest side, between integer corner
         pixels, of ``min_side`` or more. Invalid objects get no target; the square windows of
-        their corners, in the maps of their own class, do not count in the heat-map loss.
+        their corners, in the maps of their own class, do not count in the heatmap loss.
         Attention is a single one per object, valid or not, at the integer part of centre /
         stride in every map whose range of longest sides, both ends included, holds its own.
 
@@ -76,7 +76,7 @@ class CornerNetSaccadeTargetEncoder(CornerNetTargetEncoder):
         self.min_visibility, self.min_side = min_visibility, min_side
 
     def feat_sizes(self, outputs: CornerNetSaccadeOutputs) -> list[Size]:
-        """(H, W) of the heat maps, then of every attention map."""
+        """(H, W) of the heatmaps, then of every attention map."""
         maps = (outputs.tl_heatmap, *outputs.attentions)
         return [(int(each.shape[-2]), int(each.shape[-1])) for each in maps]
 
@@ -85,7 +85,7 @@ class CornerNetSaccadeTargetEncoder(CornerNetTargetEncoder):
     ) -> CornerNetSaccadeTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified.
 
-        ``feat_sizes`` holds the heat maps' size, then one size per attention map.
+        ``feat_sizes`` holds the heatmaps' size, then one size per attention map.
 
         Raises:
             ValueError: the number of sizes does not match the attention scales.
@@ -93,7 +93,7 @@ class CornerNetSaccadeTargetEncoder(CornerNetTargetEncoder):
         if len(feat_sizes) != 1 + len(self.scales):
             raise ValueError(
                 f'CornerNetSaccadeTargetEncoder got {len(feat_sizes)} map sizes and needs '
-                f"{1 + len(self.scales)}: the heat maps' and one for each of its "
+                f"{1 + len(self.scales)}: the heatmaps' and one for each of its "
                 'attention_strides; make them agree with the predictor.'
             )
         objects = self._objects(gt_instances, feat_sizes[0], img_size)

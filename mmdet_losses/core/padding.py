@@ -1,0 +1,90 @@
+"""The ground truth of a batch as one padded block of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.logging import print_log
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+
+class PaddedInstances(NamedTuple):
+    """The ground truth of a batch as one block: slot m of image b is its m-th annotation."""
+
+    boxes: Tensor
+    """(B, M, 4) float32 xyxy in input pixels, zero where ``real`` is false."""
+    labels: Tensor
+    """(B, M) int64, zero where ``real`` is false."""
+    real: Tensor
+    """(B, M) bool; false in the padding."""
+    left_out: int
+    """Annotations of the batch beyond ``max_objects`` of their image."""
+
+
+def pad_instances(
+    gt_instances: Sequence[InstanceData], max_objects: int | None = None
+) -> PaddedInstances:
+    """Stack the instances of a batch, keeping the first ``max_objects`` of each image.
+
+    Args:
+        gt_instances: one ``InstanceData`` an image, with ``bboxes`` (n, 4) and ``labels`` (n,).
+        max_objects: slots of an image; the rest is left out, in the order of the annotations,
+            and said once. ``None`` keeps all.
+
+    Returns:
+        A block with M = the largest number of instances in the batch (at least one slot).
+    """
+    boxes = [get_box_tensor(instances.bboxes) for instances in gt_instances]
+    labels = [instances.labels for instances in gt_instances]
+    counts = [len(each) for each in boxes]
+    most = max([0, *counts])
+    if max_objects is not None and most > max_objects:
+        _say_once(most, max_objects)
+        boxes = [each[:max_objects] for each in boxes]
+        labels = [each[:max_objects] for each in labels]
+        most = max_objects
+    slots = max(most, 1)
+    return PaddedInstances(
+        boxes=pad_rows([each.float() for each in boxes], slots),
+        labels=pad_rows([each.long() for each in labels], slots),
+        real=pad_rows([torch.ones_like(each, dtype=torch.bool) for each in labels], slots),
+        left_out=sum(counts) - sum(len(each) for each in boxes),
+    )
+
+
+def pad_rows(rows: Sequence[Tensor], slots: int) -> Tensor:
+    """The first ``slots`` rows (n, ...) of each image as one block (B, slots, ...), then zeros."""
+    block = rows[0].new_zeros((len(rows), slots, *rows[0].shape[1:]))
+    for image, each in enumerate(rows):
+        block[image, : len(each)] = each[:slots]
+    return block
+
+
+def keep_first(mask: Tensor, max_objects: int) -> Tensor:
+    """The first ``max_objects`` chosen slots of each image, said once where there may be more.
+
+    Shape:
+        mask: (B, M) bool; returns the same shape.
+    """
+    if mask.shape[1] <= max_objects:
+        return mask
+    _say_once(mask.shape[1], max_objects)
+    return mask & (mask.cumsum(1) <= max_objects)
+
+
+_said: set[int] = set()
+
+
+def _say_once(found: int, kept: int) -> None:
+    if kept not in _said:
+        _said.add(kept)
+        print_log(
+            f'An image has {found} objects; its encoder keeps the first {kept} in the order of '
+            'the annotations. Raise max_objects to use them all (said once).',
+            logger='current',
+            level=30,
+        )

@@ -1,0 +1,35 @@
+"""Runner helpers, hooks, optimizer wrappers, and checks before training."""
+
+from mmdet_losses.engine.check import CheckDataHook
+from mmdet_losses.engine.cpu import ChannelsLastHook, CPUAutocastOptimWrapper
+from mmdet_losses.engine.head_time import HeadTimeHook
+from mmdet_losses.engine.hooks import EpochSeedHook, NumPositivesHook
+from mmdet_losses.engine.runner import (
+    UsageError,
+    add_common_arguments,
+    add_default_hooks,
+    build_runner,
+    load_config,
+    merge_options,
+    run_tool,
+    settle_start,
+    start_processes,
+)
+
+__all__ = [
+    'CPUAutocastOptimWrapper',
+    'ChannelsLastHook',
+    'CheckDataHook',
+    'EpochSeedHook',
+    'HeadTimeHook',
+    'NumPositivesHook',
+    'UsageError',
+    'add_common_arguments',
+    'add_default_hooks',
+    'build_runner',
+    'load_config',
+    'merge_options',
+    'run_tool',
+    'settle_start',
+    'start_processes',
+]

@@ -1,0 +1,19 @@
+"""The share of a picture that was processed."""
+
+import pytest
+
+from mmdet_losses.metrics import SeenPixels
+
+
+def test_means_and_their_ratio():
+    metric = SeenPixels()
+    metric.process(None, [dict(seen_pixels=100, image_pixels=400)])
+    metric.process(None, [dict(seen_pixels=300, image_pixels=400)])
+    assert metric.evaluate(2) == {
+        'pixels/seen': 200.0, 'pixels/image': 400.0, 'pixels/seen_share': 0.5,
+    }  # fmt: skip
+
+
+def test_other_detectors_are_refused():
+    with pytest.raises(KeyError, match='needs a detector that counts them'):
+        SeenPixels().process(None, [dict(img_id=1)])
