@@ -110,6 +110,7 @@ def test_torch_testing_is_not_ours() -> None:
         ('mmdet_losses.data.digits', 'from tests import cases'),
         ('mmdet_losses.data.digits', 'from mmdet_losses.engine import UsageError'),
         ('mmdet_losses.engine.check', 'from mmdet_losses.detectors.yolo import contracts'),
+        ('mmdet_losses.visualization.sheets', 'from mmdet_losses.detectors.yolo import contracts'),
     ],
 )
 def test_wrong_arrows_are_seen(module: str, source: str) -> None:

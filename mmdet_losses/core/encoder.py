@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic
 
+import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -41,6 +42,15 @@ class TargetEncoder(ABC, Generic[OutputsT, TargetsT]):
     @abstractmethod
     def ideal_outputs(self, targets: TargetsT) -> OutputsT:
         """What a perfect network would have said: outputs that decode to the encoded boxes."""
+
+    def positive_boxes(
+        self, targets: TargetsT, feat_sizes: Sequence[Size], img_size: Size
+    ) -> Tensor:
+        """Anchors or cells that stand for objects in the first image: (n, 4) xyxy pixels.
+
+        For drawing. A detector without anchors returns no boxes, which is the default.
+        """
+        return torch.zeros(0, 4)
 
     def feat_sizes(self, outputs: OutputsT) -> list[Size]:
         """(H, W) of the maps in ``outputs`` that :meth:`encode` must match.

@@ -25,7 +25,6 @@ from mmdet_losses.visualization.sheets import (
     as_picture,
     corner_pairs,
     heat_maps,
-    positives,
     target_sheet,
 )
 
@@ -133,7 +132,7 @@ class PicturesHook(Hook):
             truth.cpu(),
             lost(truth, encoded.said[0]).cpu().numpy(),
             dict(heat_maps(encoded.targets)),
-            positives(encoded.targets, encoder, encoded.feat_sizes, size).numpy(),
+            encoder.positive_boxes(encoded.targets, encoded.feat_sizes, size).cpu().numpy(),
             said[said.scores > self.score_thr].cpu(),
             classes,
             last_title='predicted',

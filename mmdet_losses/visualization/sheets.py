@@ -14,8 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from mmengine.structures import InstanceData
 
-from mmdet_losses.core import Size, TargetEncoder
-from mmdet_losses.detectors.yolo.contracts import GridLevel, ScaledLevel, YOLOV1Targets
+from mmdet_losses.core import Size
 from mmdet_losses.ops import Splats
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
@@ -172,41 +171,6 @@ def heat_maps(targets: tuple) -> Iterator[tuple[str, np.ndarray]]:
             if isinstance(each, Splats):
                 label = name if len(levels) == 1 else f'{name} {number}'
                 yield label.replace('_', ' '), each.dense()[0].cpu().numpy()
-
-
-def positives(
-    targets: tuple, encoder: TargetEncoder, feat_sizes: list[Size], img_size: Size
-) -> torch.Tensor:
-    """(n, 4) xyxy pixels of the anchors or cells that stand for objects in the first picture."""
-    extent = torch.tensor([img_size[1], img_size[0]] * 2)
-    if hasattr(encoder, 'priors'):
-        levels = encoder.priors(feat_sizes, img_size)
-        boxes = torch.cat([level.cxcywh() for level in levels])[targets.mask[0].cpu()] * extent
-    elif callable(getattr(encoder, 'anchors', None)):
-        levels = encoder.anchors(feat_sizes)
-        boxes = torch.cat([level.cxcywh() for level in levels])[targets.mask[0].cpu()]
-    elif isinstance(targets, YOLOV1Targets):
-        y, x = targets.mask[0].cpu().nonzero().T
-        cells = torch.stack((x + 0.5, y + 0.5, torch.ones_like(x), torch.ones_like(x)), -1)
-        boxes = cells * extent / targets.mask.shape[-1]
-    elif hasattr(targets, 'levels'):
-        boxes = torch.cat([grid_positives(level) for level in targets.levels]) * extent
-    else:
-        boxes = torch.zeros(0, 4)
-    return torch.cat((boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2), -1)
-
-
-def grid_positives(level: GridLevel | ScaledLevel) -> torch.Tensor:
-    """(n, 4) cxcywh fractions of the picture of one map's positive anchors, first picture."""
-    grid = torch.tensor(level.size[::-1])
-    if isinstance(level, GridLevel):
-        anchor, slot = level.positive[0].cpu().nonzero().T
-        cell, sizes = level.index[0].cpu()[slot], level.anchors.cpu()[anchor]
-    else:
-        anchor, slot = level.mask[0].cpu().nonzero().T
-        cell, sizes = level.index[0].cpu()[anchor, slot], level.anchors.cpu()[anchor] / grid
-    xy = torch.stack((cell % grid[0], cell // grid[0]), -1) + 0.5
-    return torch.cat((xy / grid, sizes), -1)
 
 
 def as_picture(tensor: torch.Tensor, preprocessor: torch.nn.Module) -> np.ndarray:

@@ -12,7 +12,6 @@ from mmdet_losses.visualization.sheets import (
     as_picture,
     corner_pairs,
     heat_maps,
-    positives,
     target_sheet,
 )
 
@@ -41,15 +40,16 @@ def draw_targets(
     said = said[said.scores > 0.3]
     gone = lost(truth, said)
     picture = as_picture(encoded.inputs[0], perfect.model.data_preprocessor)
-    boxes = positives(encoded.targets, perfect.encoder, encoded.feat_sizes, picture.shape[:2])
+    size = picture.shape[:2]
+    boxes = perfect.encoder.positive_boxes(encoded.targets, encoded.feat_sizes, size)
     sheet = target_sheet(
         picture,
         truth,
         gone.numpy(),
         dict(heat_maps(encoded.targets)),
-        boxes.numpy(),
+        boxes.cpu().numpy(),
         said,
         classes,
-        pairs=corner_pairs(encoded.targets, picture.shape[:2]),
+        pairs=corner_pairs(encoded.targets, size),
     )
     return sheet, gone

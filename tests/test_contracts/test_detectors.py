@@ -198,3 +198,16 @@ def test_any_number_of_detections(case, generator, topk):
     encoder = TASK_UTILS.build({**case.encoder, 'topk': topk})
     decoded = encoder.decode(outputs, IMG_SIZE)[0]
     assert len(decoded.bboxes) == len(decoded.scores) == len(decoded.labels)
+
+
+def test_positive_boxes_belong_to_objects_of_the_first_image(case, generator):
+    both = [instances(case, 2, generator), instances(case, 3, generator)]
+    empty = [instances(case, 0, generator), instances(case, 3, generator)]
+    _, outputs, encoder = predict(case, generator, 2)
+    sizes = encoder.feat_sizes(outputs)
+    found = encoder.positive_boxes(encoder.encode(both, sizes, IMG_SIZE), sizes, IMG_SIZE)
+    none = encoder.positive_boxes(encoder.encode(empty, sizes, IMG_SIZE), sizes, IMG_SIZE)
+    assert none.shape == (0, 4) and found.shape[1:] == (4,)
+    if len(found):
+        overlap = bbox_overlaps(found, both[0].bboxes)
+        assert overlap.amax(1).min() > 0 and overlap.amax(0).min() > 0

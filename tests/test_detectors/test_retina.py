@@ -135,3 +135,13 @@ def test_maps_for_other_anchors_are_said_before_training():
         ValueError, match=r'Map 0 of the classes has 9 channels, .* not 9 anchors x 3'
     ):
         RetinaNetTargetEncoder(3, strides=(8,)).feat_sizes(outputs)
+
+
+def test_positive_boxes_are_the_positive_anchors():
+    encoder = RetinaNetTargetEncoder(4, STRIDES)
+    found = InstanceData(bboxes=torch.tensor([[20.0, 20.0, 60.0, 61.0]]), labels=torch.tensor([2]))
+    targets = encoder.encode([found], FEATS, SIZE)
+    boxes = encoder.positive_boxes(targets, FEATS, SIZE)
+    anchors = torch.cat([level.xyxy() for level in encoder.anchors(FEATS)])
+    assert len(boxes) == targets.num_pos > 1
+    torch.testing.assert_close(boxes, anchors[targets.labels[0] < 4])

@@ -182,3 +182,13 @@ def test_endless_sizes_stay_numbers():
     box = tuple(torch.full((1, 4 * count, 2, 2), 500.0) for count in counts)
     boxes, _ = encoder.decode_all(SSDOutputs(cls, box), (300, 300))
     assert boxes.isfinite().all()
+
+
+def test_positive_boxes_are_the_positive_priors():
+    found = truth([20.0, 20.0, 60.0, 61.0], [70.0, 10.0, 150.0, 90.0])
+    targets = encoder().encode([found], FEATS, SIZE)
+    boxes = encoder().positive_boxes(targets, FEATS, SIZE)
+    priors = torch.cat([level.xyxy() for level in encoder().priors(FEATS, SIZE)])
+    scale = torch.tensor([160.0, 96.0, 160.0, 96.0])
+    assert len(boxes) == targets.num_pos > 2
+    torch.testing.assert_close(boxes, (priors * scale)[targets.labels[0] < 3])

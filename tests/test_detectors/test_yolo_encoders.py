@@ -87,3 +87,34 @@ def test_softmax_scores_are_those_that_the_loss_trains():
     assert loss['loss_cls'] < 1e-6
     scores = encoder.decode(ideal._replace(cls=15 * ideal.cls), SIZE)[0].scores
     assert scores.max() == 1
+
+
+@pytest.mark.parametrize('stem', ['YOLOV2', 'YOLOV3', 'YOLOV4', 'ScaledYOLOV4'])
+def test_positive_boxes_are_the_anchors_in_their_cells(stem):
+    encoder = TASK_UTILS.build(dict(ENCODERS[stem], num_classes=3))
+    feats = GRID[: len(ENCODERS[stem]['anchors'])]
+    found = InstanceData(
+        bboxes=torch.tensor([[10.0, 8, 40, 52], [70, 20, 150, 90]]), labels=torch.tensor([1, 0])
+    )
+    targets = encoder.encode([found], feats, SIZE)
+    want = []
+    for (height, width), anchors, level in zip(feats, encoder.anchors, targets.levels, strict=True):
+        positive = level.mask if stem == 'ScaledYOLOV4' else level.positive
+        for number, (w, h) in enumerate(anchors):
+            for slot in range(positive.shape[2]):
+                if positive[0, number, slot]:
+                    index = level.index[0, number] if stem == 'ScaledYOLOV4' else level.index[0]
+                    row, column = divmod(int(index[slot]), width)
+                    x, y = (column + 0.5) * SIZE[1] / width, (row + 0.5) * SIZE[0] / height
+                    want.append([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+    boxes = encoder.positive_boxes(targets, feats, SIZE)
+    assert len(want) == targets.num_pos >= 2
+    torch.testing.assert_close(boxes, torch.tensor(want))
+
+
+def test_positive_boxes_of_yolov1_are_cells():
+    encoder = TASK_UTILS.build(dict(type='YOLOV1TargetEncoder', num_classes=3))
+    found = InstanceData(bboxes=torch.tensor([[10.0, 8, 40, 52]]), labels=torch.tensor([1]))
+    targets = encoder.encode([found], [(6, 8)], SIZE)  # cells of 20 x 16 pixels
+    boxes = encoder.positive_boxes(targets, [(6, 8)], SIZE)
+    assert boxes.tolist() == [[20.0, 16.0, 40.0, 32.0]]

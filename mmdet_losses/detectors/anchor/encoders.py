@@ -202,6 +202,14 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
             box=unflatten_levels(targets.box, targets.shapes),
         )
 
+    def positive_boxes(
+        self, targets: SSDTargets, feat_sizes: Sequence[Size], img_size: Size
+    ) -> Tensor:
+        """The positive priors of the first image: (n, 4) xyxy pixels."""
+        levels = self.priors(feat_sizes, img_size, targets.mask.device)
+        priors = torch.cat([level.xyxy() for level in levels])[targets.mask[0]]
+        return scale_boxes(priors, img_size[1], img_size[0])
+
 
 @TASK_UTILS.register_module()
 class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
@@ -362,6 +370,13 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
             cls=unflatten_levels(sure - IDEAL_LOGIT, targets.shapes),
             box=unflatten_levels(targets.box, targets.shapes),
         )
+
+    def positive_boxes(
+        self, targets: RetinaNetTargets, feat_sizes: Sequence[Size], img_size: Size
+    ) -> Tensor:
+        """The positive anchors of the first image: (n, 4) xyxy pixels."""
+        levels = self.anchors(feat_sizes, targets.mask.device)
+        return torch.cat([level.xyxy() for level in levels])[targets.mask[0]]
 
 
 def positive(name: str, values: Sequence[float]) -> None:

@@ -26,6 +26,7 @@ from mmdet_losses.detectors.yolo.maps import (
     check_levels,
     join_level,
     last_in_cell,
+    positive_anchors,
     put_cells,
     split_level,
 )
@@ -243,6 +244,18 @@ class DarknetTargetEncoder(TargetEncoder[YOLOV3Outputs, GridTargets]):
         return join_level(
             RawLevel(put(code[..., :2]), wh, obj, put(sure, -IDEAL_LOGIT)), level.size
         )
+
+    def positive_boxes(
+        self, targets: GridTargets, feat_sizes: Sequence[Size], img_size: Size
+    ) -> Tensor:
+        """The claimed anchors of the first image: (n, 4) xyxy pixels."""
+        levels = []
+        for level in targets.levels:
+            index = level.index[:, None].expand_as(level.positive)
+            levels.append(
+                positive_anchors(index, level.positive, level.anchors, level.size, img_size)
+            )
+        return torch.cat(levels)
 
 
 def grid_boxes(

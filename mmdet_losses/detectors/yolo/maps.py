@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core import PaddedInstances, Size
-from mmdet_losses.ops import constant, is_proper, promote
+from mmdet_losses.ops import boxes_around, constant, is_proper, promote
 
 
 class RawLevel(NamedTuple):
@@ -88,6 +88,23 @@ def cell_corners(size: Size, like: Tensor) -> Tensor:
     x = torch.arange(width, device=like.device, dtype=like.dtype).expand(height, width)
     y = torch.arange(height, device=like.device, dtype=like.dtype)[:, None].expand(height, width)
     return torch.stack((x, y)).flatten(1)
+
+
+def positive_anchors(
+    index: Tensor, mask: Tensor, anchors: Tensor, size: Size, img_size: Size
+) -> Tensor:
+    """Anchors of the first image's positive slots, centred in their cells: (n, 4) xyxy pixels.
+
+    Shape:
+        index, mask: (B, A, K) cell and whether the slot is positive. anchors: (A, 2) width and
+        height as fractions of the image. size: (H, W) of the map.
+    """
+    anchor, slot = mask[0].nonzero(as_tuple=True)
+    cell = index[0][anchor, slot]
+    pixels = constant([img_size[1], img_size[0]], anchors)
+    grid = constant([size[1], size[0]], anchors)
+    center = (torch.stack((cell % size[1], cell // size[1]), -1) + 0.5) / grid
+    return boxes_around(center * pixels, anchors[anchor] * pixels)
 
 
 def usable_boxes(

@@ -23,6 +23,7 @@ from mmdet_losses.detectors.yolo.maps import (
     check_levels,
     join_level,
     last_in_cell,
+    positive_anchors,
     put_cells,
     split_level,
     usable_boxes,
@@ -209,3 +210,13 @@ class ScaledYOLOV4TargetEncoder(TargetEncoder[ScaledYOLOV4Outputs, ScaledYOLOV4T
 
         obj = put(last * IDEAL_LOGIT, -IDEAL_LOGIT)
         return join_level(RawLevel(put(xy), put(wh), obj, put(sure, -IDEAL_LOGIT)), level.size)
+
+    def positive_boxes(
+        self, targets: ScaledYOLOV4Targets, feat_sizes: Sequence[Size], img_size: Size
+    ) -> Tensor:
+        """The positive anchors of the first image: (n, 4) xyxy pixels."""
+        levels = []
+        for level in targets.levels:
+            anchors = level.anchors / constant([level.size[1], level.size[0]], level.anchors)
+            levels.append(positive_anchors(level.index, level.mask, anchors, level.size, img_size))
+        return torch.cat(levels)

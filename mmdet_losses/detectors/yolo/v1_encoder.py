@@ -12,7 +12,7 @@ from mmdet_losses.core import Size, TargetEncoder, pad_instances
 from mmdet_losses.detectors.yolo.contracts import YOLOV1Outputs, YOLOV1Targets
 from mmdet_losses.detectors.yolo.darknet_encoder import darknet_truth
 from mmdet_losses.detectors.yolo.maps import best_pairs, cell_corners, put_cells
-from mmdet_losses.ops import boxes_around, constant, promote
+from mmdet_losses.ops import boxes_around, constant, promote, scale_boxes
 from mmdet_losses.registry import TASK_UTILS
 
 SMALLEST = 0.001
@@ -124,4 +124,17 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
             cls=cls.to(box) * (30 if self.softmax else 1),
             conf=targets.mask[:, None].to(box).expand(-1, boxes, -1, -1),
             box=box[:, None].expand(-1, boxes, -1, -1, -1),
+        )
+
+    def positive_boxes(
+        self, targets: YOLOV1Targets, feat_sizes: Sequence[Size], img_size: Size
+    ) -> Tensor:
+        """The cells of the first image that hold an object: (n, 4) xyxy pixels."""
+        height, width = targets.mask.shape[-2:]
+        y, x = targets.mask[0].nonzero(as_tuple=True)
+        corner = torch.stack((x, y), -1)
+        return scale_boxes(
+            torch.cat((corner, corner + 1), -1).float(),
+            img_size[1] / width,
+            img_size[0] / height,
         )
