@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData
 
+from mmdet_losses.ops import check_choice
+
 Method = Literal['gaussian', 'linear', 'naive']
 METHODS = ('gaussian', 'linear', 'naive')
 
@@ -56,8 +58,7 @@ def soft_nms(
     Raises:
         ValueError: an unknown method.
     """
-    if method not in METHODS:
-        raise ValueError(f'method={method!r} is unknown; choose one of {METHODS}.')
+    check_choice('method', method, METHODS)
     rows = np.array(rows, dtype=np.float32)
     moving = 5 if frozen_extras else rows.shape[1]
     live = len(rows)

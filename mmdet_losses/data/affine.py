@@ -13,7 +13,13 @@ from mmcv.transforms.utils import cache_randomness
 from mmdet.structures.bbox import BaseBoxes
 
 from mmdet_losses.data.keypoints import settle_keypoints, swap_sides
-from mmdet_losses.ops import apply_affine, center_affine, compose_affine, mirror_affine
+from mmdet_losses.ops import (
+    apply_affine,
+    center_affine,
+    check_choice,
+    compose_affine,
+    mirror_affine,
+)
 from mmdet_losses.registry import TRANSFORMS
 
 Mode = Literal['fix', 'keep']
@@ -74,8 +80,7 @@ class CenterAffine(BaseTransform):
         flip_pairs: Sequence[tuple[int, int]] | None = None,
         scale: float = 1.0,
     ) -> None:
-        if mode not in ('fix', 'keep'):
-            raise ValueError(f"mode={mode!r} is unknown; choose 'fix' or 'keep'.")
+        check_choice('mode', mode, ('fix', 'keep'))
         if mode == 'keep' and scale_range is not None:
             raise ValueError("scale_range needs a canvas of fixed size; choose mode='fix'.")
         self.size, self.mode, self.pad, self.whole_pixels = tuple(size), mode, pad, whole_pixels

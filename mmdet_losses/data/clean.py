@@ -13,6 +13,7 @@ from mmdet.structures.bbox import BaseBoxes
 from mmengine.logging import print_log
 from numpy.typing import NDArray
 
+from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import TRANSFORMS
 
 REASONS = ('not finite', 'inverted', 'of zero size', 'outside the picture', 'of unknown label')
@@ -70,8 +71,7 @@ class CheckAnnotations(BaseTransform):
         num_classes: int | None = None,
         wrong_labels: Literal['raise', 'drop'] = 'raise',
     ) -> None:
-        if wrong_labels not in ('raise', 'drop'):
-            raise ValueError(f"wrong_labels={wrong_labels!r} is unknown; choose 'raise' or 'drop'.")
+        check_choice('wrong_labels', wrong_labels, ('raise', 'drop'))
         self.num_classes, self.wrong_labels = num_classes, wrong_labels
         self._counts = torch.zeros(len(REASONS), dtype=torch.long).share_memory_()
 

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 
 from mmdet_losses.data.clean import DataError
 from mmdet_losses.data.keypoints import check_traced
+from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import DATASETS
 
 NAMES = (
@@ -67,10 +68,7 @@ class CocoKeypointDataset(CocoDataset):
     def __init__(
         self, *args: Any, wrong_keypoints: Literal['raise', 'drop'] = 'raise', **kwargs: Any
     ) -> None:
-        if wrong_keypoints not in ('raise', 'drop'):
-            raise ValueError(
-                f"wrong_keypoints={wrong_keypoints!r} is unknown; choose 'raise' or 'drop'."
-            )
+        check_choice('wrong_keypoints', wrong_keypoints, ('raise', 'drop'))
         self.wrong_keypoints = wrong_keypoints
         self.num_dropped_keypoints = 0
         super().__init__(*args, **kwargs)

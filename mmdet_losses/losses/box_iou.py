@@ -5,11 +5,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mmdet_losses.ops import (
+    IOU_MODES,
+    REDUCTIONS,
     IoUMode,
     Reduction,
     box_similarity,
-    check_iou_mode,
-    check_reduction,
+    check_choice,
     reduce_loss,
 )
 from mmdet_losses.registry import MODELS
@@ -70,8 +71,8 @@ class BoxIoULoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        check_iou_mode(mode)
-        check_reduction(reduction)
+        check_choice('mode', mode, IOU_MODES)
+        check_choice('reduction', reduction, REDUCTIONS)
         self.mode, self.aspect_factor = mode, aspect_factor
         self.reduction, self.loss_weight = reduction, loss_weight
 

@@ -20,7 +20,7 @@ from mmdet_losses.losses.penalty_reduced_focal import (
     logit_bounds,
     penalty_reduced_focal_loss,
 )
-from mmdet_losses.ops import Reduction, Splats, at_least_one, check_reduction, promote
+from mmdet_losses.ops import REDUCTIONS, Reduction, Splats, at_least_one, check_choice, promote
 from mmdet_losses.registry import MODELS
 
 _BELOW_ONE = 1 - 2**-24
@@ -67,7 +67,7 @@ def center_track_focal_loss(
         >>> center_track_focal_loss(pred, torch.ones(1, 1, 1, 1), zero, zero, true)
         tensor(0.5899)
     """
-    check_reduction(reduction)
+    check_choice('reduction', reduction, REDUCTIONS)
     if reduction == 'none':
         raise ValueError("reduction='none' has no single shape here; choose 'mean' or 'sum'.")
     if isinstance(target, Splats):
@@ -104,7 +104,7 @@ class CenterTrackFocalLoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        check_reduction(reduction)
+        check_choice('reduction', reduction, REDUCTIONS)
         self.alpha, self.beta, self.clamp = alpha, beta, clamp
         self.reduction, self.loss_weight = reduction, loss_weight
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mmdet_losses.ops import Reduction, check_reduction, promote
+from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice, promote
 from mmdet_losses.registry import MODELS
 
 Convention = Literal['official', 'notes', 'mmdet']
@@ -44,8 +44,7 @@ def mine_hard_negatives(
     Raises:
         ValueError: an unknown convention.
     """
-    if convention not in _CONVENTIONS:
-        raise ValueError(f'convention={convention!r} is unknown; choose one of {_CONVENTIONS}.')
+    check_choice('convention', convention, _CONVENTIONS)
     priors = cost.shape[1]
     wanted = (positive.sum(1, keepdim=True) * ratio).clamp(min=min_neg)
     if convention == 'mmdet':
@@ -100,7 +99,7 @@ def hard_negative_cross_entropy_loss(
     Source:
         Liu et al., *SSD: Single Shot MultiBox Detector*, section 2.2.
     """
-    check_reduction(reduction)
+    check_choice('reduction', reduction, REDUCTIONS)
     maps = [pred] if isinstance(pred, Tensor) else list(pred)
     depth = pred.shape[-1] if isinstance(pred, Tensor) else _depth(maps, labels)
     if isinstance(pred, Tensor):
@@ -188,9 +187,8 @@ class HardNegativeCrossEntropyLoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        check_reduction(reduction)
-        if convention not in _CONVENTIONS:
-            raise ValueError(f'convention={convention!r} is unknown; choose one of {_CONVENTIONS}.')
+        check_choice('reduction', reduction, REDUCTIONS)
+        check_choice('convention', convention, _CONVENTIONS)
         self.ratio, self.min_neg, self.convention = ratio, min_neg, convention
         self.reduction, self.loss_weight = reduction, loss_weight
 

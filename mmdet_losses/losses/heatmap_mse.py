@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mmdet_losses.ops import Reduction, Splats, check_reduction, promote, reduce_loss, unlisted
+from mmdet_losses.ops import (
+    REDUCTIONS,
+    Reduction,
+    Splats,
+    check_choice,
+    promote,
+    reduce_loss,
+    unlisted,
+)
 from mmdet_losses.registry import MODELS
 
 
@@ -42,7 +50,7 @@ def heatmap_mse_loss(
         >>> heatmap_mse_loss(torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 0.0]]]]))
         tensor(0.5000)
     """
-    check_reduction(reduction)
+    check_choice('reduction', reduction, REDUCTIONS)
     if tuple(pred.shape) != tuple(target.shape):
         raise ValueError(
             f'The heatmap has shape {tuple(pred.shape)} but its target {tuple(target.shape)}; '
@@ -72,7 +80,7 @@ class HeatmapMSELoss(nn.Module):
         self, activated: bool = True, reduction: Reduction = 'mean', loss_weight: float = 1.0
     ) -> None:
         super().__init__()
-        check_reduction(reduction)
+        check_choice('reduction', reduction, REDUCTIONS)
         self.activated, self.reduction, self.loss_weight = activated, reduction, loss_weight
 
     def forward(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmdet_losses.ops import Reduction, at_least_one, check_reduction, promote
+from mmdet_losses.ops import REDUCTIONS, Reduction, at_least_one, check_choice, promote
 from mmdet_losses.registry import MODELS
 
 
@@ -16,7 +16,7 @@ def reduce_masked(
 
     'mean' without ``avg_factor`` divides by the number of masked elements (at least 1).
     """
-    check_reduction(reduction)
+    check_choice('reduction', reduction, REDUCTIONS)
     mask = mask.expand_as(loss)
     loss = torch.where(mask, loss, loss.new_zeros(()))
     if reduction == 'none':
@@ -71,7 +71,7 @@ class MaskedL1Loss(nn.Module):
 
     def __init__(self, reduction: Reduction = 'mean', loss_weight: float = 1.0) -> None:
         super().__init__()
-        check_reduction(reduction)
+        check_choice('reduction', reduction, REDUCTIONS)
         self.reduction, self.loss_weight = reduction, loss_weight
 
     def forward(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmdet_losses.losses.masked_l1 import reduce_masked, slot_mask
-from mmdet_losses.ops import Reduction, check_reduction, promote
+from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice, promote
 from mmdet_losses.registry import MODELS
 
 
@@ -59,7 +59,7 @@ class MaskedSmoothL1Loss(nn.Module):
         self, beta: float = 1.0, reduction: Reduction = 'mean', loss_weight: float = 1.0
     ) -> None:
         super().__init__()
-        check_reduction(reduction)
+        check_choice('reduction', reduction, REDUCTIONS)
         self.beta, self.reduction, self.loss_weight = beta, reduction, loss_weight
 
     def forward(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmdet_losses.ops import Reduction, check_reduction, promote
+from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice, promote
 from mmdet_losses.registry import MODELS
 
 
@@ -36,7 +36,7 @@ def masked_weighted_l1_loss(
 
     Zhou, Wang and Krähenbühl, *Objects as Points*, section 4.2 (joints of a person).
     """
-    check_reduction(reduction)
+    check_choice('reduction', reduction, REDUCTIONS)
     distance = (promote(pred) - promote(target)).abs()
     weight = weight.to(distance.dtype).expand_as(distance)
     loss = torch.where(weight > 0, distance * weight, distance.new_zeros(()))
@@ -56,7 +56,7 @@ class MaskedWeightedL1Loss(nn.Module):
 
     def __init__(self, reduction: Reduction = 'mean', loss_weight: float = 1.0) -> None:
         super().__init__()
-        check_reduction(reduction)
+        check_choice('reduction', reduction, REDUCTIONS)
         self.reduction, self.loss_weight = reduction, loss_weight
 
     def forward(

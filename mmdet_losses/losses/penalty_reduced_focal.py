@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mmdet_losses.ops import (
+    REDUCTIONS,
     Reduction,
     Splats,
     at_least_one,
-    check_reduction,
+    check_choice,
     mean_over_ranks,
     promote,
     unlisted,
@@ -81,9 +82,8 @@ def penalty_reduced_focal_loss(
         >>> penalty_reduced_focal_loss(logits, target)
         tensor(0.1841)
     """
-    check_reduction(reduction)
-    if normalizer not in NORMALIZERS:
-        raise ValueError(f'normalizer={normalizer!r} is unknown; choose one of {NORMALIZERS}.')
+    check_choice('reduction', reduction, REDUCTIONS)
+    check_choice('normalizer', normalizer, NORMALIZERS)
     if tuple(pred.shape) != tuple(target.shape):
         raise ValueError(
             f'The heatmap has shape {tuple(pred.shape)} but its target {tuple(target.shape)}; '
@@ -365,7 +365,7 @@ class PenaltyReducedFocalLoss(nn.Module):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        check_reduction(reduction)
+        check_choice('reduction', reduction, REDUCTIONS)
         self.alpha, self.beta = alpha, beta
         self.activated, self.clamp = activated, clamp
         self.normalizer, self.reduction = normalizer, reduction

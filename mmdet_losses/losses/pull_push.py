@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmdet_losses.ops import Reduction, check_reduction, promote
+from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice, promote
 from mmdet_losses.registry import MODELS
 
 
@@ -56,7 +56,7 @@ def pull_push_loss(
         >>> pull_push_loss(tags, tags, mask, eps=0)
         (tensor(0.), tensor(0.5000))
     """
-    check_reduction(reduction)
+    check_choice('reduction', reduction, REDUCTIONS)
     tl, br = (_flat_tags(tags, mask) for tags in (tl, br))
     mask = mask.bool()
     zero = tl.new_zeros(())
@@ -100,7 +100,7 @@ class PullPushLoss(nn.Module):
         reduction: Reduction = 'sum',
     ) -> None:
         super().__init__()
-        check_reduction(reduction)
+        check_choice('reduction', reduction, REDUCTIONS)
         self.pull_weight, self.push_weight = pull_weight, push_weight
         self.margin, self.eps, self.reduction = margin, eps, reduction
 

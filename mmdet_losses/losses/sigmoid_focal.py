@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mmdet_losses.ops import Reduction, check_reduction, promote
+from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice, promote
 from mmdet_losses.registry import MODELS
 
 
@@ -49,7 +49,7 @@ def sigmoid_focal_loss(
         >>> sigmoid_focal_loss(torch.zeros(1, 2), torch.tensor([0]))
         tensor(0.1733)
     """
-    check_reduction(reduction)
+    check_choice('reduction', reduction, REDUCTIONS)
     pred = promote(pred)
     counted = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
     if reduction == 'none' or torch.compiler.is_compiling():
@@ -146,7 +146,7 @@ class SigmoidFocalLoss(nn.Module):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        check_reduction(reduction)
+        check_choice('reduction', reduction, REDUCTIONS)
         self.alpha, self.gamma = alpha, gamma
         self.reduction, self.loss_weight = reduction, loss_weight
 

@@ -16,6 +16,7 @@ from mmdet_losses.networks.darknet_layers import (
     conv_module,
     scale_channels,
 )
+from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import MODELS
 
 
@@ -121,8 +122,7 @@ class DarknetCSP(BaseModule):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if arch not in _ARCHS:
-            raise ValueError(f'`arch` is {arch!r}; choose one of {sorted(_ARCHS)}.')
+        check_choice('arch', arch, _ARCHS)
         blocks, channels, first = _ARCHS[arch]
         if not set(out_indices) <= set(range(len(channels))):
             raise ValueError(

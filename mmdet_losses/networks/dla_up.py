@@ -13,6 +13,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_losses.compat import has_mmcv_ops
+from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import MODELS
 
 _NORM = {'type': 'BN', 'requires_grad': True}
@@ -101,8 +102,7 @@ class DLAUpNeck(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if conv not in _CONVS:
-            raise ValueError(f'conv is {conv!r}; use one of {sorted(_CONVS)}.')
+        check_choice('conv', conv, _CONVS)
         if conv == 'dcn' and not has_mmcv_ops():
             raise RuntimeError(
                 "DLAUpNeck(conv='dcn') needs the compiled operators of MMCV, which are not "

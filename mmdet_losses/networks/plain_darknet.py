@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_losses.networks.darknet_layers import BATCH_NORM, LEAKY, conv_module, scale_channels
+from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import MODELS
 
 # A stage is a row of (kernel size, channels[, stride]); a 2x2 max pool stands between two stages.
@@ -69,9 +70,10 @@ class PlainDarknet(BaseModule):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if isinstance(arch, str) and arch not in _ARCHS:
-            raise ValueError(f'`arch` is {arch!r}; choose one of {sorted(_ARCHS)} or pass stages.')
-        stages = _ARCHS[arch] if isinstance(arch, str) else arch
+        if isinstance(arch, str):
+            check_choice('arch', arch, _ARCHS)
+            arch = _ARCHS[arch]
+        stages = arch
         if not set(out_indices) <= set(range(len(stages))):
             raise ValueError(
                 f'`out_indices` is {tuple(out_indices)}; the network has stages 0 to '

@@ -10,6 +10,7 @@ from mmdet_losses.ops.boxes import (
     is_proper,
     scale_boxes,
 )
+from mmdet_losses.ops.choices import check_choice
 from mmdet_losses.ops.constant import constant
 from mmdet_losses.ops.crops import CropWindow, crop_boxes, crop_window, mirror_boxes
 from mmdet_losses.ops.darknet_iou import darknet_iou, darknet_iou_direction
@@ -34,13 +35,13 @@ from mmdet_losses.ops.grid import (
 from mmdet_losses.ops.iou import best_overlap, exact_ratio, pairwise_iou, shape_iou
 from mmdet_losses.ops.matching import Match, match_forced_best, match_max_iou
 from mmdet_losses.ops.nms import NmsKind, greedy_nms
-from mmdet_losses.ops.paired_iou import IoUMode, box_similarity, check_iou_mode
+from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode, box_similarity
 from mmdet_losses.ops.peaks import Peaks, suppress_non_peaks, top_peaks
 from mmdet_losses.ops.precision import promote
 from mmdet_losses.ops.reduce import (
+    REDUCTIONS,
     Reduction,
     at_least_one,
-    check_reduction,
     masked_sum,
     mean_over_ranks,
     process_count,
@@ -48,6 +49,8 @@ from mmdet_losses.ops.reduce import (
 )
 
 __all__ = [
+    'IOU_MODES',
+    'REDUCTIONS',
     'CropWindow',
     'Extents',
     'GridAnchors',
@@ -68,8 +71,7 @@ __all__ = [
     'cell_major_rank',
     'cell_xy',
     'center_affine',
-    'check_iou_mode',
-    'check_reduction',
+    'check_choice',
     'clip_boxes',
     'compose_affine',
     'constant',

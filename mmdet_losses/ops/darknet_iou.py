@@ -13,8 +13,9 @@ import math
 import torch
 from torch import Tensor
 
+from mmdet_losses.ops.choices import check_choice
 from mmdet_losses.ops.constant import constant
-from mmdet_losses.ops.paired_iou import IoUMode, check_iou_mode
+from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode
 
 _DISTANCE_POWER = 0.6
 
@@ -29,7 +30,7 @@ def darknet_iou(first: Tensor, second: Tensor, mode: IoUMode = 'iou') -> Tensor:
     Raises:
         ValueError: an unknown mode.
     """
-    check_iou_mode(mode)
+    check_choice('mode', mode, IOU_MODES)
     low = torch.maximum(_low(first), _low(second))
     inner = torch.minimum(_high(first), _high(second)) - low
     inter = torch.where((inner < 0).any(-1), 0, inner.prod(-1))
@@ -60,7 +61,7 @@ def darknet_iou_direction(pred: Tensor, target: Tensor, mode: IoUMode = 'ciou') 
     Raises:
         ValueError: an unknown mode.
     """
-    check_iou_mode(mode)
+    check_choice('mode', mode, IOU_MODES)
     width_height = pred[..., 2:]
     low_p, high_p = _ordered(pred)
     low_t, high_t = _ordered(target)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mmdet_losses.ops.choices import check_choice
+
 RadiusMode = Literal['fixed', 'legacy']
-RADIUS_MODES = ('fixed', 'legacy')
+RADIUS_MODES: tuple[str, ...] = get_args(RadiusMode)
 
 _ONE = 0x3F800000  # the bits of float32 1.0; for values in [0, 1] bits and values sort alike
 
@@ -70,8 +72,7 @@ def gaussian_radius(
     Raises:
         ValueError: an unknown ``mode``.
     """
-    if mode not in RADIUS_MODES:
-        raise ValueError(f"Gaussian radius mode {mode!r} is unknown; choose 'fixed' or 'legacy'.")
+    check_choice('mode', mode, RADIUS_MODES)
     height, width = height.double(), width.double()
     total, area, o = height + width, height * width, min_overlap
     root1 = _sqrt(total**2 - 4 * area * (1 - o) / (1 + o))

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mmdet_losses.ops.choices import check_choice
 from mmdet_losses.ops.iou import pairwise_iou
 
 NmsKind = Literal['iou', 'diou']
@@ -36,8 +37,7 @@ def greedy_nms(
     Raises:
         ValueError: an unknown kind.
     """
-    if kind not in ('iou', 'diou'):
-        raise ValueError(f"NMS kind {kind!r} is unknown; choose 'iou' or 'diou'.")
+    check_choice('kind', kind, ('iou', 'diou'))
 
     def drops(one: Tensor, other: Tensor) -> Tensor:
         """(i, j) bool: whether a kept box i drops box j."""

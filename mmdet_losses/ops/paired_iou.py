@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mmdet_losses.ops.choices import check_choice
 from mmdet_losses.ops.precision import promote
 
 IoUMode = Literal['iou', 'giou', 'diou', 'ciou']
-IOU_MODES = ('iou', 'giou', 'diou', 'ciou')
+IOU_MODES: tuple[str, ...] = get_args(IoUMode)
 TINY = torch.finfo(torch.float32).tiny
 """Least divisor; whatever is divided by less is zero itself."""
 POINT = 1e-18
 """A box below this share of its hull has no angle: its squares would vanish in float32."""
 ASPECT = 4 / math.pi**2
-
-
-def check_iou_mode(mode: str) -> None:
-    """Raise ``ValueError`` unless ``mode`` is one of ``IOU_MODES``."""
-    if mode not in IOU_MODES:
-        raise ValueError(f'IoU mode {mode!r} is unknown; choose one of {IOU_MODES}.')
 
 
 def box_similarity(
@@ -60,7 +55,7 @@ def box_similarity(
     Source:
         Rezatofighi et al. 2019 (GIoU); Zheng et al. 2020 (DIoU, CIoU).
     """
-    check_iou_mode(mode)
+    check_choice('mode', mode, IOU_MODES)
     pred, target = promote(pred), promote(target)
     if pred.shape != target.shape:
         pred, target = torch.broadcast_tensors(pred, target)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mmdet_losses.ops.choices import check_choice
+
 Reduction = Literal['none', 'mean', 'sum']
-REDUCTIONS = ('none', 'mean', 'sum')
-
-
-def check_reduction(reduction: str) -> None:
-    """Raise ``ValueError`` unless ``reduction`` is 'none', 'mean' or 'sum'."""
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction={reduction!r} is unknown; choose 'none', 'mean' or 'sum'.")
+REDUCTIONS: tuple[str, ...] = get_args(Reduction)
 
 
 def reduce_loss(
@@ -32,7 +28,7 @@ def reduce_loss(
     Raises:
         ValueError: an unknown reduction, or ``avg_factor`` together with 'sum'.
     """
-    check_reduction(reduction)
+    check_choice('reduction', reduction, REDUCTIONS)
     if reduction == 'none':
         return loss
     if reduction == 'sum':

@@ -212,7 +212,7 @@ class Picky(Dataset):
 @pytest.mark.parametrize('workers', [0, 1])
 def test_what_this_package_raises_is_its_own_sentence(workers):
     passed_on = raised(lambda: list(DataLoader(Picky(), num_workers=workers)))
-    assert explain(passed_on) == "NMS kind 'foo' is unknown; choose 'iou' or 'diou'."
+    assert explain(passed_on) == "kind='foo' is unknown; choose 'iou' or 'diou'."
 
 
 def test_a_slip_inside_this_package_shows_its_traceback():

@@ -189,12 +189,12 @@ def test_mmdetections_darknet_has_the_same_layers() -> None:
 @pytest.mark.parametrize(
     ('build', 'words'),
     [
-        (lambda: DarknetCSP('v5'), r"`arch` is 'v5'; choose one of"),
+        (lambda: DarknetCSP('v5'), r"arch='v5' is unknown; choose"),
         (lambda: DarknetCSP('v4', out_indices=(3, 6)), r'`out_indices` is \(3, 6\)'),
-        (lambda: PlainDarknet('darknet53'), r"`arch` is 'darknet53'; choose one of"),
+        (lambda: PlainDarknet('darknet53'), r"arch='darknet53' is unknown; choose"),
         (lambda: PlainDarknet(out_indices=(6,)), r'`out_indices` is \(6,\)'),
         (lambda: YOLOV4Neck((8, 16), (8, 16, 32)), r'`in_channels` has 2 maps'),
-        (lambda: YOLOV1Predictor(hidden='dense'), r"`hidden` is 'dense'"),
+        (lambda: YOLOV1Predictor(hidden='dense'), "hidden='dense' is unknown"),
         (lambda: YOLOV4Predictor(strides=(8, 16)), r'`strides` has 2 entries for 3 maps'),
     ],
 )

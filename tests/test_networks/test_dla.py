@@ -47,7 +47,7 @@ def test_sizes_and_inputs_that_do_not_fit_are_named():
         network(torch.randn(1, 3, 40, 32))
     with pytest.raises(ValueError, match='previous_image=True'):
         network(torch.randn(1, 3, 32, 32), torch.randn(1, 3, 32, 32))
-    with pytest.raises(ValueError, match="conv is 'deform'"):
+    with pytest.raises(ValueError, match="conv='deform' is unknown"):
         DLAUpNeck(conv='deform')
 
 

@@ -13,7 +13,7 @@ from mmdet_losses.detectors.anchor.contracts import (
     SSDOutputs,
     SSDTargets,
 )
-from mmdet_losses.ops import flatten_levels, mean_over_ranks
+from mmdet_losses.ops import check_choice, flatten_levels, mean_over_ranks
 from mmdet_losses.registry import MODELS
 
 Normalizer = Literal['batch', 'images', 'ranks']
@@ -49,7 +49,7 @@ class SSDLoss(DetectorLoss[SSDOutputs, SSDTargets]):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        _check(normalizer)
+        check_choice('normalizer', normalizer, _NORMALIZERS)
         self.loss_cls = build_term(loss_cls or {'type': 'HardNegativeCrossEntropyLoss'})
         self.loss_box = build_term(loss_box or {'type': 'MaskedSmoothL1Loss'})
         self.normalizer: Normalizer = normalizer
@@ -96,7 +96,7 @@ class RetinaNetLoss(DetectorLoss[RetinaNetOutputs, RetinaNetTargets]):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        _check(normalizer)
+        check_choice('normalizer', normalizer, _NORMALIZERS)
         self.loss_cls = build_term(loss_cls or {'type': 'SigmoidFocalLoss'})
         self.loss_box = build_term(loss_box or {'type': 'MaskedL1Loss'})
         self.normalizer: Normalizer = normalizer
@@ -118,11 +118,6 @@ def positives(mask: Tensor, normalizer: Normalizer) -> Tensor:
         return mask.sum(1).clamp(min=1).sum()
     count = mask.sum().float()
     return (mean_over_ranks(count) if normalizer == 'ranks' else count).clamp(min=1)
-
-
-def _check(normalizer: str) -> None:
-    if normalizer not in _NORMALIZERS:
-        raise ValueError(f'normalizer={normalizer!r} is unknown; choose one of {_NORMALIZERS}.')
 
 
 def _depth(maps: tuple[Tensor, ...], shapes: tuple[tuple[int, int, int], ...]) -> int:

@@ -16,7 +16,7 @@ from mmdet_losses.detectors.center.contracts import (
     CenterTrackOutputs,
     CenterTrackTargets,
 )
-from mmdet_losses.ops import gather_cells
+from mmdet_losses.ops import check_choice, gather_cells
 from mmdet_losses.registry import MODELS
 
 DivideBy = Literal['values', 'objects']
@@ -30,8 +30,7 @@ def at_cells(
 
 
 def _values_of(divide_by: str) -> int:
-    if divide_by not in ('values', 'objects'):
-        raise ValueError(f"divide_by={divide_by!r} is unknown; choose 'values' or 'objects'.")
+    check_choice('divide_by', divide_by, ('values', 'objects'))
     return 2 if divide_by == 'values' else 1
 
 

@@ -26,6 +26,7 @@ from mmdet_losses.detectors.center.contracts import (
 from mmdet_losses.ops import (
     Splats,
     boxes_around,
+    check_choice,
     clip_boxes,
     gather_cells,
     is_proper,
@@ -87,12 +88,8 @@ class CenterNetPointsTargetEncoder(TargetEncoder[CenterNetPointsOutputs, CenterN
         topk: int = 100,
         peak_kernel: int = 3,
     ) -> None:
-        if convention not in _RADIUS:
-            raise ValueError(f"convention={convention!r} is unknown; choose 'official' or 'mmdet'.")
-        if size_target not in ('object', 'class', 'dense'):
-            raise ValueError(
-                f"size_target={size_target!r} is unknown; choose 'object', 'class' or 'dense'."
-            )
+        check_choice('convention', convention, _RADIUS)
+        check_choice('size_target', size_target, ('object', 'class', 'dense'))
         self.num_classes, self.max_objects = num_classes, max_objects
         self.clip, self.size_target = convention == 'official', size_target
         self.pen = Pen({**_RADIUS[convention], **(radius or {})}, self.clip, sigma)

@@ -28,6 +28,7 @@ from mmdet_losses.ops import (
     Splats,
     boxes_around,
     cell_xy,
+    check_choice,
     clip_boxes,
     gather_cells,
     is_proper,
@@ -92,15 +93,8 @@ class CenterNetPoseTargetEncoder(TargetEncoder[CenterNetPoseOutputs, CenterNetPo
         min_keypoint_score: float = 0.1,
         snap_reach: float = 0.3,
     ) -> None:
-        if keypoint_target not in ('object', 'dense'):
-            raise ValueError(
-                f"keypoint_target={keypoint_target!r} is unknown; choose 'object' or 'dense'."
-            )
-        if keypoint_activation not in ('sigmoid', 'none'):
-            raise ValueError(
-                f"keypoint_activation={keypoint_activation!r} is unknown; choose 'sigmoid' or "
-                "'none'."
-            )
+        check_choice('keypoint_target', keypoint_target, ('object', 'dense'))
+        check_choice('keypoint_activation', keypoint_activation, ('sigmoid', 'none'))
         self.num_keypoints, self.num_classes = num_keypoints, num_classes
         self.max_objects, self.keypoint_target = max_objects, keypoint_target
         self.pen = Pen({'mode': 'legacy', 'min_overlap': 0.7, **(radius or {})}, sigma=sigma)

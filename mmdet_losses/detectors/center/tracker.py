@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from mmdet_losses.ops import box_size
+from mmdet_losses.ops import box_size, check_choice
 from mmdet_losses.registry import MODELS
 
 Match = Literal['greedy', 'hungarian']
@@ -53,8 +53,7 @@ class CenterTrackTracker:
         match: Match = 'greedy',
         displacement: bool = True,
     ) -> None:
-        if match not in ('greedy', 'hungarian'):
-            raise ValueError(f"match={match!r} is unknown; choose 'greedy' or 'hungarian'.")
+        check_choice('match', match, ('greedy', 'hungarian'))
         self.new_score, self.max_age, self.match = new_score, max_age, match
         self.displacement = displacement
         self.reset()

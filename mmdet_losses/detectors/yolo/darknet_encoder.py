@@ -30,7 +30,7 @@ from mmdet_losses.detectors.yolo.maps import (
     put_cells,
     split_level,
 )
-from mmdet_losses.ops import boxes_around, constant, shape_iou
+from mmdet_losses.ops import boxes_around, check_choice, constant, shape_iou
 from mmdet_losses.registry import TASK_UTILS
 
 Convention = Literal['darknet', 'notes']
@@ -129,8 +129,7 @@ class DarknetTargetEncoder(TargetEncoder[YOLOV3Outputs, GridTargets]):
         topk: int | None = 30_000,
     ) -> None:
         check_anchors(anchors)
-        if convention not in ('darknet', 'notes'):
-            raise ValueError(f"convention={convention!r} is unknown; choose 'darknet' or 'notes'.")
+        check_choice('convention', convention, ('darknet', 'notes'))
         scales = [scale_xy] * len(anchors) if isinstance(scale_xy, int | float) else list(scale_xy)
         if len(scales) != len(anchors):
             raise ValueError(

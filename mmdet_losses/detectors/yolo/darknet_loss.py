@@ -23,11 +23,13 @@ from mmdet_losses.detectors.yolo.maps import (
 )
 from mmdet_losses.detectors.yolo.notes import grid_notes_loss
 from mmdet_losses.ops import (
+    IOU_MODES,
     at_least_one,
     best_overlap,
     box_similarity,
     boxes_around,
     cell_xy,
+    check_choice,
     constant,
     darknet_iou,
     darknet_iou_direction,
@@ -116,15 +118,10 @@ class DarknetLoss(DetectorLoss[YOLOV3Outputs, GridTargets]):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        choices = {
-            'box': (box, ('mse', 'iou', 'giou', 'diou', 'ciou')),
-            'gradient': (gradient, ('darknet', 'autograd')),
-            'convention': (convention, ('darknet', 'notes')),
-            'divide_by': (divide_by, ('nothing', 'images')),
-        }
-        for name, (value, allowed) in choices.items():
-            if value not in allowed:
-                raise ValueError(f'{name}={value!r} is unknown; choose one of {allowed}.')
+        check_choice('box', box, ('mse', *IOU_MODES))
+        check_choice('gradient', gradient, ('darknet', 'autograd'))
+        check_choice('convention', convention, ('darknet', 'notes'))
+        check_choice('divide_by', divide_by, ('nothing', 'images'))
         if convention == 'notes' and box not in ('mse', 'ciou'):
             raise ValueError(f"convention='notes' knows box='mse' and box='ciou', not {box!r}.")
         self.box, self.gradient, self.convention, self.divide_by = (

@@ -18,6 +18,7 @@ from mmdet_losses.detectors.yolo.contracts import (
     YOLOV4Outputs,
 )
 from mmdet_losses.networks.darknet_layers import BATCH_NORM, LEAKY, MISH, conv_module
+from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import MODELS
 
 
@@ -67,6 +68,7 @@ class YOLOV1Predictor(BaseModule):
         super().__init__(init_cfg)
         self.num_classes, self.side, self.num_boxes = num_classes, side, num_boxes
         cells = feat_size[0] * feat_size[1]
+        check_choice('hidden', hidden, ('local', 'connected', 'shared'))
         if hidden == 'local':
             layer = MODELS.build(
                 dict(
@@ -80,7 +82,7 @@ class YOLOV1Predictor(BaseModule):
         elif hidden == 'connected':
             linear = nn.Linear(in_channels * cells, hidden_channels)
             self.hidden, width = nn.Sequential(nn.Flatten(), linear), hidden_channels
-        elif hidden == 'shared':
+        else:
             if tuple(feat_size) != (side, side):
                 raise ValueError(
                     f"feat_size={tuple(feat_size)} with hidden='shared' has no cell of its own for "
@@ -88,8 +90,6 @@ class YOLOV1Predictor(BaseModule):
                 )
             layer = conv_module(in_channels, hidden_channels, 3, norm_cfg=BATCH_NORM, act_cfg=None)
             self.hidden = nn.Sequential(layer)
-        else:
-            raise ValueError(f"`hidden` is {hidden!r}; choose 'local', 'connected' or 'shared'.")
         self.act = nn.LeakyReLU(LEAKY['negative_slope'])
         self.dropout = nn.Dropout(dropout)
         values = num_classes + 5 * num_boxes

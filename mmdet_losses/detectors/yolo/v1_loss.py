@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmdet_losses.core import DetectorLoss
 from mmdet_losses.detectors.yolo.contracts import YOLOV1Outputs, YOLOV1Targets
-from mmdet_losses.ops import constant, darknet_iou, masked_sum, promote
+from mmdet_losses.ops import check_choice, constant, darknet_iou, masked_sum, promote
 from mmdet_losses.registry import MODELS
 
 
@@ -54,10 +54,8 @@ class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if convention not in ('darknet', 'notes'):
-            raise ValueError(f"convention={convention!r} is unknown; choose 'darknet' or 'notes'.")
-        if divide_by not in ('nothing', 'images'):
-            raise ValueError(f"divide_by={divide_by!r} is unknown; choose 'nothing' or 'images'.")
+        check_choice('convention', convention, ('darknet', 'notes'))
+        check_choice('divide_by', divide_by, ('nothing', 'images'))
         self.coord_scale, self.class_scale = coord_scale, class_scale
         self.object_scale, self.no_object_scale = object_scale, no_object_scale
         self.rescore = rescore and convention == 'darknet'

@@ -22,6 +22,7 @@ from mmdet_losses.detectors.yolo.notes import grid_notes_loss
 from mmdet_losses.ops import (
     best_overlap,
     cell_xy,
+    check_choice,
     constant,
     darknet_iou,
     masked_sum,
@@ -81,10 +82,8 @@ class YOLOV2Loss(DetectorLoss[YOLOV2Outputs, GridTargets]):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        if convention not in ('darknet', 'notes'):
-            raise ValueError(f"convention={convention!r} is unknown; choose 'darknet' or 'notes'.")
-        if divide_by not in ('nothing', 'images'):
-            raise ValueError(f"divide_by={divide_by!r} is unknown; choose 'nothing' or 'images'.")
+        check_choice('convention', convention, ('darknet', 'notes'))
+        check_choice('divide_by', divide_by, ('nothing', 'images'))
         self.object_scale, self.no_object_scale = object_scale, no_object_scale
         self.class_scale, self.coord_scale = class_scale, coord_scale
         self.rescore, self.ignore_threshold = rescore, ignore_threshold
