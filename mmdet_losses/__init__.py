@@ -5,13 +5,9 @@ from mmdet_losses import compat
 __version__ = '0.1.0'
 
 compat.require_stack()
-compat.provide_missing_mmcv_ops()
-compat.let_mmengine_find_configs()
-compat.trust_engine_checkpoints()
-compat.let_mmdet_ssd_predict()
-compat.let_one_process_write_metrics()
+compat.apply_patches()
 
-# Importing the package registers every component (STYLE: one explicit line per folder).
+# Importing the package registers every component.
 from mmdet_losses import (  # noqa: E402
     core,
     data,

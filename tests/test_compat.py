@@ -1,4 +1,4 @@
-"""MMCV without its compiled operators: what still works, and what is said about the rest."""
+"""Patches of the installed stack, and MMDetection on MMCV without compiled operators."""
 
 import json
 import os
@@ -25,22 +25,28 @@ StandIn = compat.mmcv_ops._ExtensionStandIn
 
 
 def run_hidden(code: str) -> list[str]:
-    """Run code in a fresh process where ``mmcv._ext`` does not exist; the lines it prints."""
+    """Lines that code prints in a fresh process where ``mmcv._ext`` does not exist."""
+    return run_fresh(HIDDEN + code)
+
+
+def run_fresh(code: str) -> list[str]:
+    """Lines that code prints after 'imported' in a fresh process."""
     env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     done = subprocess.run(
-        [sys.executable, '-c', HIDDEN + code],
+        [sys.executable, '-c', code],
         env=env,
         text=True,
+        cwd=ROOT,
         capture_output=True,
         check=False,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.partition('imported\n')[2].splitlines()  # the forks greet on import
+    return done.stdout.partition('imported\n')[2].splitlines()  # the forks print on import
 
 
 def crowds() -> Iterator[tuple[Tensor, Tensor]]:
-    """Random boxes that overlap much, with their scores; none, one and many."""
+    """Random boxes with high overlap, and their scores: none, one and many."""
     generator = torch.Generator().manual_seed(3)
     for number in (0, 1, 2, 7, 40, 90):
         low = torch.rand(number, 2, generator=generator) * 20
@@ -84,7 +90,7 @@ def test_softnms_equals_the_compiled_one(
         assert torch.equal(scores, given[1])
 
 
-def test_mmdet_imports_and_suppresses_without_the_extension() -> None:
+def test_mmdet_imports_and_computes_nms_without_the_extension() -> None:
     code = """
 import torch
 from mmcv.ops import batched_nms, soft_nms
@@ -118,7 +124,7 @@ print([len(level) for level in maps], maps[0][0].shape[1])
     assert run_hidden(code) == ['[1, 1, 1] 80']
 
 
-def test_deformable_convolution_is_refused_in_one_sentence() -> None:
+def test_deformable_convolution_raises_an_error_with_the_install_command() -> None:
     code = """
 import torch
 from mmcv.ops import DeformConv2d
@@ -127,9 +133,9 @@ try:
 except RuntimeError as error:
     print(error)
 """
-    (said,) = run_hidden(code)
-    assert said.startswith('MMCV was installed without its compiled operators, so `deform_conv')
-    assert '`make env`' in said
+    (message,) = run_hidden(code)
+    assert message.startswith('MMCV was installed without its compiled operators, so `deform_conv')
+    assert '`make env`' in message
 
 
 def test_mmdetections_ssd_head_predicts():
@@ -152,7 +158,7 @@ def test_mmdetections_ssd_head_predicts():
 
 
 @pytest.mark.parametrize('first', [True, False])
-def test_the_first_process_alone_writes_the_metrics(tmp_path, monkeypatch, first):
+def test_only_the_main_process_writes_the_metrics(tmp_path, monkeypatch, first):
     from mmengine.hooks import LoggerHook
 
     monkeypatch.setattr('mmengine.dist.utils.is_main_process', lambda group=None: first)
@@ -163,3 +169,33 @@ def test_the_first_process_alone_writes_the_metrics(tmp_path, monkeypatch, first
     hook.after_test_epoch(runner)
     written = {path.name: json.loads(path.read_text()) for path in tmp_path.iterdir()}
     assert written == ({'now.json': {'bbox_mAP': 0.5}} if first else {})
+
+
+def test_importing_the_package_does_not_load_matplotlib() -> None:
+    code = """
+import sys
+import mmdet_losses
+loaded = [name for name in ('matplotlib', 'seaborn') if name in sys.modules]
+print('imported')
+print(loaded)
+from mmdet.utils import mot_error_visualize
+axes = mot_error_visualize.plt.figure().gca()  # the deferred module is the real one now
+axes.add_patch(mot_error_visualize.Rectangle((0, 0), 1, 1))
+print(type(axes.patches[0]).__module__, mot_error_visualize.plt.rcParams['figure.dpi'] > 0)
+"""
+    assert run_fresh(code) == ['[]', 'matplotlib.patches True']
+
+
+@pytest.mark.parametrize('patch', compat.PATCHES, ids=lambda patch: patch.__name__)
+def test_every_patch_states_its_reason_and_versions(patch) -> None:
+    assert 'Reason: ' in patch.__doc__ and 'Versions: ' in patch.__doc__
+    assert f'| `{patch.__name__}` |' in (ROOT / 'docs/compat.md').read_text(encoding='utf-8')
+
+
+def test_patches_apply_twice_without_a_change() -> None:
+    from mmdet.models.dense_heads import SSDHead
+    from mmengine.hooks import LoggerHook
+
+    before = SSDHead.__init__, LoggerHook.after_test_epoch
+    compat.apply_patches()
+    assert (SSDHead.__init__, LoggerHook.after_test_epoch) == before

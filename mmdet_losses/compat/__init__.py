@@ -1,7 +1,8 @@
-"""Patches of the installed stack, each with its reason and the versions that need it."""
+"""Patches of the installed stack; each docstring states the reason and the versions."""
 
 from mmdet_losses.compat.mmcv_ops import has_mmcv_ops, provide_missing_mmcv_ops
 from mmdet_losses.compat.patches import (
+    defer_matplotlib,
     let_mmdet_ssd_predict,
     let_mmengine_find_configs,
     let_one_process_write_metrics,
@@ -9,12 +10,20 @@ from mmdet_losses.compat.patches import (
     trust_engine_checkpoints,
 )
 
-__all__ = [
-    'has_mmcv_ops',
-    'let_mmdet_ssd_predict',
-    'let_mmengine_find_configs',
-    'let_one_process_write_metrics',
-    'provide_missing_mmcv_ops',
-    'require_stack',
-    'trust_engine_checkpoints',
-]
+__all__ = ['PATCHES', 'apply_patches', 'has_mmcv_ops', 'require_stack']
+
+PATCHES = (
+    provide_missing_mmcv_ops,
+    defer_matplotlib,
+    let_mmengine_find_configs,
+    trust_engine_checkpoints,
+    let_mmdet_ssd_predict,
+    let_one_process_write_metrics,
+)
+"""In the order of application; ``docs/compat.md`` describes each."""
+
+
+def apply_patches() -> None:
+    """Apply every patch of :data:`PATCHES`; a second call changes nothing."""
+    for patch in PATCHES:
+        patch()

@@ -1,4 +1,4 @@
-"""Stand-in for MMCV's compiled operators, where MMCV was installed without them."""
+"""Stand-in for MMCV's compiled operators in an installation without them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmdet_losses.ops import greedy_nms
+
 
 def provide_missing_mmcv_ops() -> bool:
-    """Let MMDetection import where MMCV was installed without its compiled operators.
+    """Replace ``mmcv._ext`` by a stand-in if MMCV was installed without it.
 
-    ``mmdet.models`` imports ``mmcv.ops`` unconditionally, and that needs ``mmcv._ext``. Where the
-    extension is missing, a stand-in takes its place: ``nms`` and ``softnms`` are computed in plain
-    torch, every other operator raises one sentence when it is called.
+    Reason: ``mmdet.models`` imports ``mmcv.ops``, which needs ``mmcv._ext``. The stand-in computes
+    ``nms`` and ``softnms`` in PyTorch; every other operator raises an error when it is called.
+    Versions: MMCV 2.x (and onedl-mmcv) without compiled operators.
 
     Returns:
         Whether the stand-in was installed.
@@ -30,12 +32,12 @@ def provide_missing_mmcv_ops() -> bool:
 
 
 def has_mmcv_ops() -> bool:
-    """Whether MMCV's compiled operators (deformable convolution among them) are here."""
+    """Whether MMCV's compiled operators, such as deformable convolution, are installed."""
     return not isinstance(sys.modules.get('mmcv._ext'), _ExtensionStandIn)
 
 
 class _ExtensionStandIn(ModuleType):
-    """Looks like ``mmcv._ext``; only non-maximum suppression computes anything."""
+    """Replacement of ``mmcv._ext`` that implements ``nms`` and ``softnms`` only."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith('__'):
@@ -44,22 +46,18 @@ class _ExtensionStandIn(ModuleType):
         def missing(*_: Any, **__: Any) -> None:
             raise RuntimeError(
                 f'MMCV was installed without its compiled operators, so `{name}` is not '
-                'available; build them with `make env`, or choose a network without '
-                'deformable convolution.'
+                'available; build them with `make env`, or use a network without deformable '
+                'convolution.'
             )
 
         return missing
 
     @staticmethod
     def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-        """Indices of the boxes that survive greedy suppression, by descending score."""
-        order = scores.argsort(descending=True)
-        iou = _pairwise_iou(boxes[order], offset)
-        alive = torch.ones_like(order, dtype=torch.bool)
-        for i in range(len(order)):
-            if alive[i]:
-                alive[i + 1 :] &= iou[i, i + 1 :] <= iou_threshold
-        return order[alive]
+        """MMCV's NMS: indices of the kept boxes, by descending score."""
+        boxes = boxes + boxes.new_tensor([0, 0, offset, offset])  # MMCV measures x2 - x1 + offset
+        labels = torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
+        return greedy_nms(boxes, scores, labels, iou_threshold)
 
     @staticmethod
     def softnms(
@@ -72,7 +70,10 @@ class _ExtensionStandIn(ModuleType):
         method: int,
         offset: int,
     ) -> Tensor:
-        """MMCV's soft-NMS (method 0 hard, 1 linear, 2 Gaussian): fills ``dets``, gives indices."""
+        """MMCV's soft-NMS: fills ``dets`` and returns indices of the kept boxes.
+
+        ``method`` is 0 (plain NMS), 1 (linear) or 2 (Gaussian).
+        """
         left, iou, decayed = list(range(len(scores))), _pairwise_iou(boxes, offset), scores.clone()
         kept: list[int] = []
         while left:
@@ -88,7 +89,7 @@ class _ExtensionStandIn(ModuleType):
             else:
                 factor = torch.exp(-iou[best].square() / sigma)
             decayed = decayed * factor
-            place = 0  # the last box takes a dropped one's place, which settles ties as MMCV does
+            place = 0  # move the last box into each free place: ties then resolve as in MMCV
             while place < len(left):
                 if decayed[left[place]] < min_score:
                     left[place] = left[-1]

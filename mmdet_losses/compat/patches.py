@@ -1,10 +1,13 @@
-"""What the package needs from its surroundings, checked with one sentence and one cure each."""
+"""Patches of MMEngine, MMDetection and PyTorch; docs/compat.md lists them."""
 
 from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,25 +24,68 @@ def require_stack() -> None:
     """Check that MMEngine, MMCV and MMDetection import.
 
     Raises:
-        ImportError: one sentence that names the module, what Python said, and the cure.
+        ImportError: a module does not import; the message has Python's reason and the install
+            command.
     """
     for name, cure in _CURES.items():
         try:
             importlib.import_module(name)
         except Exception as error:  # a broken or mismatched install raises many kinds of errors
-            said = ' '.join(str(error).split()) or type(error).__name__
+            reason = ' '.join(str(error).split()) or type(error).__name__
             raise ImportError(
-                f'mmdet_losses needs `{name}`, which does not import here ({said}); '
-                f'install a matching set with `make env`, or: {cure}.'
+                f'mmdet_losses needs `{name}`, which cannot be imported ({reason}); '
+                f'install matching versions with `make env`, or run: {cure}.'
             ) from error
 
 
-def trust_engine_checkpoints() -> None:
-    """Let ``torch.load`` read MMEngine's training checkpoints with ``weights_only=True``.
+def defer_matplotlib() -> None:
+    """Import MMDetection without loading matplotlib.
 
-    They hold the log as ``HistoryBuffer`` objects over NumPy arrays. torch 2.6 and newer refuse
-    both by default, and MMEngine up to 0.10.7 then cannot resume or load them. Naming the few
-    harmless types, under their names of NumPy 1 and 2, keeps torch's protection for all others.
+    Reason: ``mmdet.utils`` and ``mmdet.visualization`` import matplotlib and seaborn for functions
+    that draw tracking errors. That is a tenth of the time of ``import mmdet_losses``. Both are
+    loaded at the first use instead.
+    Versions: every MMDetection 3.
+    """
+    if 'mmdet.utils' in sys.modules or 'matplotlib' in sys.modules:
+        return
+    names = ['matplotlib', 'matplotlib.pyplot', 'matplotlib.patches']
+    if importlib.util.find_spec('seaborn'):
+        names.append('seaborn')
+    deferred = {name: _DeferredModule(name) for name in names}
+    for part in ('pyplot', 'patches'):
+        setattr(deferred['matplotlib'], part, deferred[f'matplotlib.{part}'])
+    sys.modules.update(deferred)
+    try:
+        importlib.import_module('mmdet.utils')
+        importlib.import_module('mmdet.visualization')
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
+class _DeferredModule(ModuleType):
+    """Stand-in in ``sys.modules`` during an import; later it loads the module of its name."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith('__'):
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:  # `from module import name`
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                return getattr(self, name)(*args, **kwargs)
+
+            return call
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+def trust_engine_checkpoints() -> None:
+    """Allow ``torch.load(weights_only=True)`` to read MMEngine's training checkpoints.
+
+    Reason: the checkpoints contain ``HistoryBuffer`` objects and NumPy arrays. PyTorch rejects both
+    unless they are registered as safe. Only these types are registered, under their NumPy 1 and
+    NumPy 2 names, so every other type is still rejected.
+    Versions: PyTorch 2.6 and newer, where ``weights_only=True`` is the default, with MMEngine up to
+    0.10.7.
     """
     if not hasattr(torch.serialization, 'add_safe_globals'):
         return
@@ -47,7 +93,7 @@ def trust_engine_checkpoints() -> None:
 
     def statistic(owner: type, name: str) -> Callable:
         if owner is not history or name not in ('min', 'max', 'mean', 'current'):
-            raise ValueError(f'a checkpoint may not read `{name}` of {owner}.')
+            raise ValueError(f'the checkpoint reads `{name}` of {owner}, which is not allowed.')
         return getattr(history, name)
 
     dtypes = {type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u1', 'bool')}
@@ -59,7 +105,7 @@ def trust_engine_checkpoints() -> None:
 
 
 def _under_name(function: Callable, module: str, name: str) -> Callable:
-    """``function`` as the one that pickles know as ``module.name``."""
+    """A copy of ``function`` that pickle finds as ``module.name``."""
 
     def stand_in(*args: Any) -> Any:
         return function(*args)
@@ -69,21 +115,23 @@ def _under_name(function: Callable, module: str, name: str) -> Callable:
 
 
 def let_mmengine_find_configs() -> None:
-    """Make ``mmdet_losses::<folder>/<config>.py`` a config that MMEngine can inherit from.
+    """Register the package's configs, so that ``mmdet_losses::<folder>/<config>.py`` resolves.
 
-    MMEngine looks in a table of known packages and takes ``.mim/configs`` below the package's
-    folder. The table's entry names a module of ours, not the distribution, because then MMEngine
-    asks the import system for the folder, which also knows editable installs.
+    Reason: MMEngine resolves the part before ``::`` with a fixed table of packages and then reads
+    ``.mim/configs`` in the package folder. The entry added here is a module instead of a
+    distribution, because only a module is also found in an editable install.
+    Versions: every MMEngine 0.10.
     """
     table = importlib.import_module('mmengine.config.utils').MODULE2PACKAGE
     table['mmdet_losses'] = 'mmdet_losses.registry'
 
 
 def let_mmdet_ssd_predict() -> None:
-    """Give MMDetection's ``SSDHead`` the attribute that its own prediction reads.
+    """Add the missing attribute ``loss_cls`` to MMDetection's ``SSDHead``.
 
-    From 3.3.0 on the base class asks every head for ``loss_cls``, which this one never makes: it
-    trains, then fails at the first validation (open-mmlab/mmdetection, issue 11780).
+    Reason: the base class reads ``loss_cls`` in every prediction, but ``SSDHead`` does not define
+    it. SSD trains and then fails at the first validation (open-mmlab/mmdetection, issue 11780).
+    Versions: MMDetection 3.3.0 and newer.
     """
     head = importlib.import_module('mmdet.models.dense_heads.ssd_head').SSDHead
     init = head.__init__
@@ -101,11 +149,13 @@ def let_mmdet_ssd_predict() -> None:
 
 
 def let_one_process_write_metrics() -> None:
-    """Leave the metrics file of a test to the first of several processes.
+    """Write the metrics file of a test in the main process only.
 
-    MMEngine's ``LoggerHook`` lets every process write the same file at once, each its own seconds;
-    what the shorter text leaves of the longer one makes it no JSON.
+    Reason: in MMEngine's ``LoggerHook`` all processes write the same file at once. A shorter write
+    leaves trailing text of a longer one, so the JSON is invalid.
+    Versions: every MMEngine 0.10.
     """
     hook = importlib.import_module('mmengine.hooks').LoggerHook
-    master_only = importlib.import_module('mmengine.dist').master_only
-    hook.after_test_epoch = master_only(hook.after_test_epoch)
+    if not hasattr(hook.after_test_epoch, '__wrapped__'):
+        master_only = importlib.import_module('mmengine.dist').master_only
+        hook.after_test_epoch = master_only(hook.after_test_epoch)
