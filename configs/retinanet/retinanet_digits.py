@@ -32,7 +32,7 @@ model = dict(
             type='RetinaNetLoss',
             loss_cls=dict(type='SigmoidFocalLoss', alpha=0.25, gamma=2.0),
             loss_box=dict(type='MaskedL1Loss'),
-            normalizer='images',
+            normalizer='positives_and_empty_images',
         ),
     ),
     test_cfg=dict(

@@ -29,7 +29,7 @@ model = dict(
             num_boxes=2,
             topk=1000,  # quick before anything is learned
         ),
-        criterion=dict(type='YOLOV1Loss', divide_by='images'),
+        criterion=dict(type='YOLOV1Loss', normalizer='images'),
     ),
     test_cfg=dict(
         nms=dict(type='nms', iou_threshold=0.4), score_thr=0.005, max_per_img=100, clip=True

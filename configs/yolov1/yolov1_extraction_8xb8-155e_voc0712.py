@@ -38,7 +38,7 @@ model = dict(
             object_scale=1.0,
             no_object_scale=0.5,
             class_scale=1.0,
-            divide_by='images',
+            normalizer='images',
         ),
     ),
     test_cfg=dict(

@@ -26,7 +26,7 @@ model = dict(
             anchors=[[(22, 34), (36, 55)]],
             topk=1000,  # as MMDetection's nms_pre: quick before anything is learned
         ),
-        criterion=dict(type='YOLOV2Loss', warmup_images=800, divide_by='images'),
+        criterion=dict(type='YOLOV2Loss', warmup_images=800, normalizer='images'),
     ),
     test_cfg=dict(
         nms=dict(type='nms', iou_threshold=0.45), score_thr=0.005, max_per_img=100, clip=True

@@ -26,7 +26,7 @@ model = dict(
             iou_threshold=0.5,  # beside the best, as MMDetection: more positives to learn from
             topk=1000,  # as MMDetection's nms_pre: quick before anything is learned
         ),
-        criterion=dict(type='YOLOV3Loss', box='mse', iou_normalizer=2.0, divide_by='images'),
+        criterion=dict(type='YOLOV3Loss', box='mse', iou_normalizer=2.0, normalizer='images'),
     ),
     test_cfg=dict(
         nms=dict(type='nms', iou_threshold=0.45), score_thr=0.005, max_per_img=100, clip=True

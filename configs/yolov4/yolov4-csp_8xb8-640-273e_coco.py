@@ -54,7 +54,7 @@ model = dict(
             objectness_smooth=(False, True, True),
             ignore_threshold=0.7,
             max_delta=(5.0, 5.0, 2.0),
-            divide_by='images',
+            normalizer='images',
         ),
     ),
     test_cfg=dict(  # darknet's `diounms`

@@ -47,7 +47,7 @@ model = dict(
             iou_normalizer=0.07,
             ignore_threshold=0.7,
             max_delta=5.0,
-            divide_by='images',
+            normalizer='images',
         ),
     ),
     test_cfg=dict(  # darknet's `greedynms`, which is DIoU-NMS whatever its name

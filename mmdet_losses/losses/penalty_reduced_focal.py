@@ -13,7 +13,7 @@ Law and Deng, *CornerNet: Detecting Objects as Paired Keypoints*, eq. 1.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -26,14 +26,14 @@ from mmdet_losses.ops import (
     Splats,
     at_least_one,
     check_choice,
-    mean_over_ranks,
+    positives_divisor,
     promote,
     unlisted,
 )
 from mmdet_losses.registry import MODELS
 
-Normalizer = Literal['batch', 'image', 'ranks']
-NORMALIZERS = ('batch', 'image', 'ranks')
+Normalizer = Literal['positives', 'positives_per_image', 'positives_all_ranks']
+NORMALIZERS: tuple[str, ...] = get_args(Normalizer)
 
 
 def penalty_reduced_focal_loss(
@@ -45,7 +45,7 @@ def penalty_reduced_focal_loss(
     beta: float = 4.0,
     activated: bool = False,
     clamp: float | None = None,
-    normalizer: Normalizer = 'batch',
+    normalizer: Normalizer = 'positives',
     reduction: Reduction = 'mean',
     avg_factor: Tensor | float | None = None,
 ) -> Tensor:
@@ -70,8 +70,9 @@ def penalty_reduced_focal_loss(
         activated: ``pred`` holds scores; they are clamped, by 1e-4 unless ``clamp`` says else.
         clamp: smallest distance of a score from 0 and 1 (its upper bound rounded to float32, as
             in the official codes); ``None`` does not clamp.
-        normalizer: what 'mean' divides by: positives of the whole 'batch' (official), of each
-            'image' (then the mean over images), or of the batch averaged over all 'ranks'.
+        normalizer: what 'mean' divides by: 'positives' of the batch (official);
+            'positives_per_image': each image by its own, then the mean over images;
+            'positives_all_ranks': positives averaged over all training processes.
         avg_factor: divides the sum instead.
 
     Raises:
@@ -111,12 +112,10 @@ def penalty_reduced_focal_loss(
         return per_image.sum()
     if avg_factor is not None:
         return per_image.sum() / avg_factor
-    if normalizer == 'image':
-        return (per_image / at_least_one(count_positives(target, weight))).mean()
-    count = count_positives(target, weight).sum().to(per_image.dtype)
-    if normalizer == 'ranks':
-        count = mean_over_ranks(count)
-    return per_image.sum() / at_least_one(count)
+    counts = count_positives(target, weight)
+    if normalizer == 'positives_per_image':
+        return (per_image / at_least_one(counts)).mean()
+    return per_image.sum() / positives_divisor(counts, normalizer)
 
 
 def count_positives(target: Tensor | Splats, weight: Tensor | None = None) -> Tensor:
@@ -359,13 +358,14 @@ class PenaltyReducedFocalLoss(nn.Module):
         beta: float = 4.0,
         activated: bool = False,
         clamp: float | None = None,
-        normalizer: Normalizer = 'batch',
+        normalizer: Normalizer = 'positives',
         reduction: Reduction = 'mean',
         loss_weight: float = 1.0,
         compile: bool = False,
     ) -> None:
         super().__init__()
         check_choice('reduction', reduction, REDUCTIONS)
+        check_choice('normalizer', normalizer, NORMALIZERS)
         self.alpha, self.beta = alpha, beta
         self.activated, self.clamp = activated, clamp
         self.normalizer, self.reduction = normalizer, reduction

@@ -44,6 +44,7 @@ from mmdet_losses.ops.reduce import (
     at_least_one,
     masked_sum,
     mean_over_ranks,
+    positives_divisor,
     process_count,
     reduce_loss,
 )
@@ -97,6 +98,7 @@ __all__ = [
     'mirror_affine',
     'mirror_boxes',
     'pairwise_iou',
+    'positives_divisor',
     'process_count',
     'promote',
     'reduce_loss',

@@ -47,6 +47,24 @@ def at_least_one(count: Tensor) -> Tensor:
     return count.clamp(min=1)
 
 
+def positives_divisor(counts: Tensor, normalizer: str) -> Tensor:
+    """Divisor of a sum over the batch, from the number of positives per image.
+
+    Shape:
+        counts: (B,) integers.
+        Returns a scalar, at least 1.
+
+    Args:
+        normalizer: 'positives' (their number in the batch), 'positives_all_ranks' (averaged over
+            all training processes) or 'positives_and_empty_images' (an image without positives
+            counts as one).
+    """
+    if normalizer == 'positives_and_empty_images':
+        return at_least_one(counts).sum()
+    count = counts.sum().float()
+    return at_least_one(mean_over_ranks(count) if normalizer == 'positives_all_ranks' else count)
+
+
 def process_count() -> int:
     """How many processes train together; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

@@ -273,5 +273,5 @@ def test_bad_arguments_are_said(options, message):
 
 
 def test_an_unknown_divisor_is_said():
-    with pytest.raises(ValueError, match="divide_by='images' is unknown"):
-        MODELS.build({'type': 'CenterNetPointsLoss', 'divide_by': 'images'})
+    with pytest.raises(ValueError, match="normalizer='images' is unknown"):
+        MODELS.build({'type': 'CenterNetPointsLoss', 'normalizer': 'images'})

@@ -68,15 +68,17 @@ def test_saccade_divides_by_the_positives_of_all_ranks(monkeypatch):
     criterion, [outputs], targets = example('CornerNetSaccade')
     ranks, *_ = example(
         'CornerNetSaccade',
-        loss_heatmap={'type': 'PenaltyReducedFocalLoss', 'normalizer': 'ranks'},
+        loss_heatmap={'type': 'PenaltyReducedFocalLoss', 'normalizer': 'positives_all_ranks'},
     )
-    monkeypatch.setattr('mmdet_losses.detectors.corner.losses.mean_over_ranks', lambda n: n * 2)
+    monkeypatch.setattr('mmdet_losses.ops.reduce.mean_over_ranks', lambda n: n * 2)
     want, have = criterion(outputs, targets), ranks(outputs, targets)
     torch.testing.assert_close(have['loss_tl_heatmap'], want['loss_tl_heatmap'] / 2)
-    with pytest.raises(ValueError, match=r"normalizer='image' .* choose 'batch' or 'ranks'"):
+    with pytest.raises(
+        ValueError, match=r"normalizer='positives_per_image' .* choose 'positives' or"
+    ):
         example(
             'CornerNetSaccade',
-            loss_heatmap={'type': 'PenaltyReducedFocalLoss', 'normalizer': 'image'},
+            loss_heatmap={'type': 'PenaltyReducedFocalLoss', 'normalizer': 'positives_per_image'},
         )
 
 

@@ -115,7 +115,7 @@ def test_loss_equals_mmdetections_head_on_its_outputs():
     )
     criterion = MultiBoxLoss(
         loss_cls=dict(type='HardNegativeCrossEntropyLoss', convention='mmdet'),
-        normalizer='images',
+        normalizer='positives_and_empty_images',
     )
     ours = criterion(outputs, own.encode(found, [(12, 12), (6, 6)], size))
     torch.testing.assert_close(

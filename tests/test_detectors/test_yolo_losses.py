@@ -243,7 +243,7 @@ def test_divide_by_images(truth):
     x = raw_map(4)
     targets = YOLOV3TargetEncoder(3, ANCHORS).encode(truth, [(H, W)], SIZE)
     plain = YOLOV3Loss()(YOLOV3Outputs((x,)), targets)
-    mean = YOLOV3Loss(divide_by='images')(YOLOV3Outputs((x,)), targets)
+    mean = YOLOV3Loss(normalizer='images')(YOLOV3Outputs((x,)), targets)
     for name, value in plain.items():
         torch.testing.assert_close(mean[name], value / 3)
 

@@ -124,12 +124,13 @@ def flat_target(per_image: list[int]) -> torch.Tensor:
 @pytest.mark.parametrize(
     'counts, normalizer, divisors',
     [
-        ([2, 4], 'batch', [6, 6]),
-        ([0, 4], 'batch', [4, 4]),
-        ([0, 0], 'batch', [1, 1]),
-        ([2, 4], 'image', [4, 8]),  # each by its own positives, then the mean over two images
-        ([0, 4], 'image', [2, 8]),
-        ([2, 4], 'ranks', [6, 6]),  # a single process
+        ([2, 4], 'positives', [6, 6]),
+        ([0, 4], 'positives', [4, 4]),
+        ([0, 0], 'positives', [1, 1]),
+        # each image by its own positives, then the mean over two images
+        ([2, 4], 'positives_per_image', [4, 8]),
+        ([0, 4], 'positives_per_image', [2, 8]),
+        ([2, 4], 'positives_all_ranks', [6, 6]),  # a single process
     ],
 )
 def test_normalizers_by_hand(sparse, counts, normalizer, divisors):
@@ -148,7 +149,9 @@ def test_ranks_divide_by_their_common_mean(monkeypatch, own, other):
     monkeypatch.setattr(dist, 'get_world_size', lambda: 2)
     monkeypatch.setattr(dist, 'all_reduce', lambda value: value.add_(other / 2))
     target = flat_target([own])
-    loss = penalty_reduced_focal_loss(torch.zeros(target.shape), target, normalizer='ranks')
+    loss = penalty_reduced_focal_loss(
+        torch.zeros(target.shape), target, normalizer='positives_all_ranks'
+    )
     assert float(loss) == pytest.approx(8 * 0.25 * math.log(2) / ((own + other) / 2))
 
 
@@ -255,7 +258,7 @@ def test_a_drawn_map_is_the_listed_one():
     target, pred = splats(), torch.randn(SHAPE, requires_grad=True)
     drawn = Splats(None, target.dense(), SHAPE)
     assert drawn.drawn and not target.drawn and torch.equal(drawn.dense(), target.dense())
-    for normalizer in ('batch', 'image'):
+    for normalizer in ('positives', 'positives_per_image'):
         losses = [
             penalty_reduced_focal_loss(pred, each, normalizer=normalizer)
             for each in (target, drawn)

@@ -91,10 +91,10 @@ CRITERION = 'model.bbox_head.criterion.loss_heatmap'
             ['has 2 classes, but the head has num_classes=1', 'set num_classes=2'],
         ),
         (['model.bbox_head.encoder.convention=foo'], ["'foo' is unknown", 'choose']),
-        (['model.bbox_head.criterion.divide_by=foo'], ["'foo'", 'choose']),
+        (['model.bbox_head.criterion.normalizer=foo'], ["'foo'", 'choose']),
     ],
     ids=['loss', 'argument', 'classes', 'order', 'annotations', 'prefix', 'channels', 'head',
-         'convention', 'divide_by'],
+         'convention', 'normalizer'],
 )  # fmt: skip
 def test_a_wrong_config_ends_in_one_sentence(train, options, words):
     code, said, _ = train(*options)

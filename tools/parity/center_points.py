@@ -171,7 +171,7 @@ def _variants(golden: GoldenFile, targets: CenterNetPointsTargets) -> list[tuple
         ('catspec_', {}, targets),
         (
             'sl1_',
-            {'loss_size': smooth, 'loss_offset': smooth, 'divide_by': 'objects'},
+            {'loss_size': smooth, 'loss_offset': smooth, 'normalizer': 'objects'},
             targets,
         ),
     ]

@@ -116,7 +116,7 @@ def _variants(golden: GoldenFile) -> list[tuple[str, dict, CenterNetPoseTargets]
                 'loss_size': smooth,
                 'loss_offset': smooth,
                 'loss_keypoint_offset': smooth,
-                'divide_by': 'objects',
+                'normalizer': 'objects',
             },
             targets,
         ),
@@ -134,7 +134,9 @@ def _variants(golden: GoldenFile) -> list[tuple[str, dict, CenterNetPoseTargets]
     return [variant for variant in variants if f'{variant[0]}loss' in golden]
 
 
-def _criterion(weights: list[float], divide_by: str = 'values', **terms: dict) -> CenterNetPoseLoss:
+def _criterion(
+    weights: list[float], normalizer: str = 'values', **terms: dict
+) -> CenterNetPoseLoss:
     defaults = {name: FOCAL if name.endswith('heatmap') else L1 for name, _, _ in TERMS}
     defaults['loss_keypoints'] = {'type': 'MaskedWeightedL1Loss'}
     places = {name: place for name, _, place in TERMS}
@@ -142,7 +144,7 @@ def _criterion(weights: list[float], divide_by: str = 'values', **terms: dict) -
         name: {**term, 'loss_weight': weights[places[name]]}
         for name, term in {**defaults, **terms}.items()
     }
-    return CenterNetPoseLoss(**configs, divide_by=divide_by)
+    return CenterNetPoseLoss(**configs, normalizer=normalizer)
 
 
 def _targets_of(golden: GoldenFile) -> CenterNetPoseTargets:

@@ -51,7 +51,7 @@ model = dict(
             coord_scale=1.0,
             ignore_threshold=0.6,
             warmup_images=12800,
-            divide_by='images',
+            normalizer='images',
         ),
     ),
     test_cfg=dict(

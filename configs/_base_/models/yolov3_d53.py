@@ -48,7 +48,7 @@ model = dict(
         ),
         # the cfg leaves iou_normalizer at darknet's default, 0.75, which weighs squares too
         criterion=dict(
-            type='YOLOV3Loss', iou_normalizer=0.75, ignore_threshold=0.7, divide_by='images'
+            type='YOLOV3Loss', iou_normalizer=0.75, ignore_threshold=0.7, normalizer='images'
         ),
     ),
     test_cfg=dict(

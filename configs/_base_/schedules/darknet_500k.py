@@ -1,6 +1,6 @@
 # darknet's schedule for COCO: 64 images an iteration, 500,200 iterations (273 epochs), learning
 # rate / 10 at 400,000 and 450,000. The criterion divides by the images of the batch
-# (`divide_by='images'`), as darknet does through its learning rate.
+# (`normalizer='images'`), as darknet does through its learning rate.
 # darknet raises the rate with the fourth power of the iteration; here it rises linearly over as
 # many iterations. Gradients are clipped as in MMDetection's YOLOv3; darknet does not.
 _base_ = '../default_runtime.py'

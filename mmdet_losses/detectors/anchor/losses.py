@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -13,11 +13,11 @@ from mmdet_losses.detectors.anchor.contracts import (
     SSDOutputs,
     SSDTargets,
 )
-from mmdet_losses.ops import check_choice, flatten_levels, mean_over_ranks
+from mmdet_losses.ops import check_choice, flatten_levels, positives_divisor
 from mmdet_losses.registry import MODELS
 
-Normalizer = Literal['batch', 'images', 'ranks']
-_NORMALIZERS = ('batch', 'images', 'ranks')
+Normalizer = Literal['positives', 'positives_and_empty_images', 'positives_all_ranks']
+NORMALIZERS: tuple[str, ...] = get_args(Normalizer)
 
 
 @MODELS.register_module(name=['SSDLoss', 'MultiBoxLoss'])
@@ -28,14 +28,16 @@ class SSDLoss(DetectorLoss[SSDOutputs, SSDTargets]):
 
     Convention:
         Both sums are divided by the positives of the whole batch (at least 1), smooth L1 bends
-        at 1. ``normalizer='images'`` is MMDetection's: the sum over images of their positives,
-        each at least 1. The outputs of MMDetection's ``SSDHead`` fit: its two tuples are the two
-        fields of :class:`~mmdet_losses.detectors.anchor.contracts.SSDOutputs`.
+        at 1. MMDetection divides by the positives plus the number of images without one
+        (``normalizer='positives_and_empty_images'``). The outputs of MMDetection's ``SSDHead``
+        fit: its two tuples are the two fields of
+        :class:`~mmdet_losses.detectors.anchor.contracts.SSDOutputs`.
 
     Args:
         loss_cls: a term ``(maps, labels, avg_factor)``; default ``HardNegativeCrossEntropyLoss``.
         loss_box: a term ``(pred, target, mask, avg_factor)``; default ``MaskedSmoothL1Loss``.
-        normalizer: 'batch', 'images', or 'ranks' (positives averaged over training processes).
+        normalizer: what both sums are divided by; see
+            :func:`~mmdet_losses.ops.reduce.positives_divisor`.
 
     Raises:
         ValueError: an unknown normalizer.
@@ -45,18 +47,18 @@ class SSDLoss(DetectorLoss[SSDOutputs, SSDTargets]):
         self,
         loss_cls: dict | None = None,
         loss_box: dict | None = None,
-        normalizer: Normalizer = 'batch',
+        normalizer: Normalizer = 'positives',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        check_choice('normalizer', normalizer, _NORMALIZERS)
+        check_choice('normalizer', normalizer, NORMALIZERS)
         self.loss_cls = build_term(loss_cls or {'type': 'HardNegativeCrossEntropyLoss'})
         self.loss_box = build_term(loss_box or {'type': 'MaskedSmoothL1Loss'})
         self.normalizer: Normalizer = normalizer
 
     def forward(self, outputs: SSDOutputs, targets: SSDTargets) -> dict[str, Tensor]:
         """Returns ``loss_cls, loss_box``."""
-        divisor = positives(targets.mask, self.normalizer)
+        divisor = positives_divisor(targets.mask.sum(1), self.normalizer)
         _depth(outputs.cls, targets.shapes)
         box = flatten_levels(outputs.box, 4)
         return {
@@ -76,13 +78,14 @@ class RetinaNetLoss(DetectorLoss[RetinaNetOutputs, RetinaNetTargets]):
     RetinaHead.
 
     Convention:
-        Both sums are divided by the sum over images of their positive anchors, each at least 1
-        ('images', MMDetection's); 'batch' counts the whole batch first.
+        Both sums are divided by the number of positive anchors plus the number of images without
+        one, as in MMDetection.
 
     Args:
         loss_cls: a term ``(pred, labels, counted, avg_factor)``; default ``SigmoidFocalLoss``.
         loss_box: a term ``(pred, target, mask, avg_factor)``; default ``MaskedL1Loss``.
-        normalizer: 'images', 'batch', or 'ranks' (positives averaged over training processes).
+        normalizer: what both sums are divided by; see
+            :func:`~mmdet_losses.ops.reduce.positives_divisor`.
 
     Raises:
         ValueError: an unknown normalizer.
@@ -92,32 +95,24 @@ class RetinaNetLoss(DetectorLoss[RetinaNetOutputs, RetinaNetTargets]):
         self,
         loss_cls: dict | None = None,
         loss_box: dict | None = None,
-        normalizer: Normalizer = 'images',
+        normalizer: Normalizer = 'positives_and_empty_images',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        check_choice('normalizer', normalizer, _NORMALIZERS)
+        check_choice('normalizer', normalizer, NORMALIZERS)
         self.loss_cls = build_term(loss_cls or {'type': 'SigmoidFocalLoss'})
         self.loss_box = build_term(loss_box or {'type': 'MaskedL1Loss'})
         self.normalizer: Normalizer = normalizer
 
     def forward(self, outputs: RetinaNetOutputs, targets: RetinaNetTargets) -> dict[str, Tensor]:
         """Returns ``loss_cls, loss_box``."""
-        divisor = positives(targets.mask, self.normalizer)
+        divisor = positives_divisor(targets.mask.sum(1), self.normalizer)
         cls = flatten_levels(outputs.cls, _depth(outputs.cls, targets.shapes))
         box = flatten_levels(outputs.box, 4)
         return {
             'loss_cls': self.loss_cls(cls, targets.labels, targets.counted, avg_factor=divisor),
             'loss_box': self.loss_box(box, targets.box, targets.mask, avg_factor=divisor),
         }
-
-
-def positives(mask: Tensor, normalizer: Normalizer) -> Tensor:
-    """What a sum is divided by, from the (B, P) mask of positive anchors."""
-    if normalizer == 'images':
-        return mask.sum(1).clamp(min=1).sum()
-    count = mask.sum().float()
-    return (mean_over_ranks(count) if normalizer == 'ranks' else count).clamp(min=1)
 
 
 def _depth(maps: tuple[Tensor, ...], shapes: tuple[tuple[int, int, int], ...]) -> int:

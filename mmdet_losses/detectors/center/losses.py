@@ -19,7 +19,7 @@ from mmdet_losses.detectors.center.contracts import (
 from mmdet_losses.ops import check_choice, gather_cells
 from mmdet_losses.registry import MODELS
 
-DivideBy = Literal['values', 'objects']
+Normalizer = Literal['values', 'objects']
 
 
 def at_cells(
@@ -29,9 +29,9 @@ def at_cells(
     return term(gather_cells(pred, index), target, mask, avg_factor=divisor)
 
 
-def _values_of(divide_by: str) -> int:
-    check_choice('divide_by', divide_by, ('values', 'objects'))
-    return 2 if divide_by == 'values' else 1
+def _values_of(normalizer: str) -> int:
+    check_choice('normalizer', normalizer, ('values', 'objects'))
+    return 2 if normalizer == 'values' else 1
 
 
 @MODELS.register_module()
@@ -44,7 +44,7 @@ class CenterNetPointsLoss(DetectorLoss[CenterNetPointsOutputs, CenterNetPointsTa
         The heatmap term divides by the positive cells of the batch. Size and offset are summed
         over the batch and divided by the number of regressed values + 1e-4 (two an object), so
         the term is a mean over coordinates; the official smooth-L1 variant divides by the number
-        of objects + 1e-4 (``divide_by='objects'``). Targets with a dense size call
+        of objects + 1e-4 (``normalizer='objects'``). Targets with a dense size call
         ``loss_size`` as ``(pred, target, weight, avg_factor)`` over the whole map (MMDetection's
         ``L1Loss``), divided by the sum of its weights + 1e-4.
 
@@ -52,10 +52,10 @@ class CenterNetPointsLoss(DetectorLoss[CenterNetPointsOutputs, CenterNetPointsTa
         loss_heatmap: a term ``(pred, target)``; default ``PenaltyReducedFocalLoss``.
         loss_size: a term ``(pred, target, mask, avg_factor)``; default ``MaskedL1Loss`` x 0.1.
         loss_offset: the same; default ``MaskedL1Loss``; unused without an offset branch.
-        divide_by: 'values' or 'objects', see above.
+        normalizer: 'values' or 'objects', see above.
 
     Raises:
-        ValueError: an unknown ``divide_by``.
+        ValueError: an unknown ``normalizer``.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class CenterNetPointsLoss(DetectorLoss[CenterNetPointsOutputs, CenterNetPointsTa
         loss_heatmap: dict | None = None,
         loss_size: dict | None = None,
         loss_offset: dict | None = None,
-        divide_by: DivideBy = 'values',
+        normalizer: Normalizer = 'values',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.values = _values_of(divide_by)
+        self.values = _values_of(normalizer)
         self.loss_heatmap = build_term(loss_heatmap or {'type': 'PenaltyReducedFocalLoss'})
         self.loss_size = build_term(loss_size or {'type': 'MaskedL1Loss', 'loss_weight': 0.1})
         self.loss_offset = build_term(loss_offset or {'type': 'MaskedL1Loss'})
@@ -117,7 +117,7 @@ class CenterNetPoseLoss(DetectorLoss[CenterNetPoseOutputs, CenterNetPoseTargets]
     Convention:
         ``loss_keypoints`` (centre to keypoint) sums over visible keypoints and divides by the
         number of their coordinates + 1e-4 (two a keypoint). Size and both offsets divide by twice
-        the number of persons or keypoints + 1e-4, with ``divide_by='objects'`` (the official
+        the number of persons or keypoints + 1e-4, with ``normalizer='objects'`` (the official
         smooth-L1 variant) by their number + 1e-4. Targets with dense keypoints call
         ``loss_keypoints`` over the whole map, divided by the sum of its weights + 1e-4.
 
@@ -128,10 +128,10 @@ class CenterNetPoseLoss(DetectorLoss[CenterNetPoseOutputs, CenterNetPoseTargets]
         loss_offset, loss_keypoint_offset: the same; default ``MaskedL1Loss``.
         loss_keypoints: a term ``(pred, target, weight, avg_factor)``; default
             ``MaskedWeightedL1Loss``.
-        divide_by: 'values' or 'objects', see above.
+        normalizer: 'values' or 'objects', see above.
 
     Raises:
-        ValueError: an unknown ``divide_by``.
+        ValueError: an unknown ``normalizer``.
     """
 
     def __init__(
@@ -142,11 +142,11 @@ class CenterNetPoseLoss(DetectorLoss[CenterNetPoseOutputs, CenterNetPoseTargets]
         loss_keypoints: dict | None = None,
         loss_keypoint_heatmap: dict | None = None,
         loss_keypoint_offset: dict | None = None,
-        divide_by: DivideBy = 'values',
+        normalizer: Normalizer = 'values',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.values = _values_of(divide_by)
+        self.values = _values_of(normalizer)
         focal, l1 = {'type': 'PenaltyReducedFocalLoss'}, {'type': 'MaskedL1Loss'}
         self.loss_heatmap = build_term(loss_heatmap or focal)
         self.loss_size = build_term(loss_size or {**l1, 'loss_weight': 0.1})

@@ -13,7 +13,7 @@ from mmdet_losses.detectors.corner.contracts import (
     CornerNetSaccadeTargets,
     CornerNetTargets,
 )
-from mmdet_losses.ops import Splats, at_least_one, gather_cells, mean_over_ranks
+from mmdet_losses.ops import gather_cells, positives_divisor
 from mmdet_losses.registry import MODELS
 
 
@@ -116,7 +116,7 @@ class CornerNetSaccadeLoss(CornerNetLoss):
     The other arguments are its parent's; ``loss_heatmap`` also takes ``weight, avg_factor``.
 
     Raises:
-        ValueError: ``loss_heatmap`` with ``normalizer='image'``.
+        ValueError: ``loss_heatmap`` with ``normalizer='positives_per_image'``.
     """
 
     def __init__(
@@ -129,10 +129,12 @@ class CornerNetSaccadeLoss(CornerNetLoss):
     ) -> None:
         super().__init__(loss_heatmap, loss_embedding, loss_offset, init_cfg=init_cfg)
         self.loss_attention = build_term(loss_attention or {'type': 'PenaltyReducedFocalLoss'})
-        if getattr(self.loss_heatmap, 'normalizer', None) == 'image':
+        self.normalizer = getattr(self.loss_heatmap, 'normalizer', 'positives')
+        if self.normalizer == 'positives_per_image':
             raise ValueError(
-                "normalizer='image' of loss_heatmap does not exist in CornerNetSaccadeLoss, which "
-                "counts positives in masked windows too; choose 'batch' or 'ranks'."
+                "normalizer='positives_per_image' of loss_heatmap does not exist in "
+                'CornerNetSaccadeLoss, which counts positives in masked windows too; choose '
+                "'positives' or 'positives_all_ranks'."
             )
 
     def forward(
@@ -162,11 +164,5 @@ class CornerNetSaccadeLoss(CornerNetLoss):
             pred,
             target,
             weight=getattr(targets, f'{point}_valid'),
-            avg_factor=self._positives(target),
+            avg_factor=positives_divisor((target.value == 1).sum(), self.normalizer),
         )
-
-    def _positives(self, target: Splats) -> Tensor:
-        count = (target.value == 1).sum()
-        if getattr(self.loss_heatmap, 'normalizer', None) == 'ranks':
-            count = mean_over_ranks(count.float())
-        return at_least_one(count)

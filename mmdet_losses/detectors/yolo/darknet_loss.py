@@ -62,7 +62,7 @@ class DarknetLoss(DetectorLoss[YOLOV3Outputs, GridTargets]):
         exceeds ``ignore_threshold``, and one of whose class scores exceeds 0.25 (any class, not
         the object's), is no negative. Objects that claim one anchor of one cell add their box
         deltas and make it multi-label. Sums, not means: darknet divides by the batch through its
-        learning rate, ``divide_by='images'`` does it here. Box terms:
+        learning rate, ``normalizer='images'`` does it here. Box terms:
 
         * 'mse': centres cost a binary entropy, sizes half a squared difference, both weighted by
           ``iou_normalizer`` and 2 - w h. With a grid sensitivity above 1 darknet takes the
@@ -94,7 +94,7 @@ class DarknetLoss(DetectorLoss[YOLOV3Outputs, GridTargets]):
             most ``max_delta``.
         convention: 'darknet', or 'notes' for the formula of
             :func:`~mmdet_losses.detectors.yolo.notes.grid_notes_loss`.
-        divide_by: 'nothing' or 'images'.
+        normalizer: 'nothing' or 'images'.
 
     Raises:
         ValueError: an unknown choice, or maps that do not fit the targets.
@@ -114,21 +114,21 @@ class DarknetLoss(DetectorLoss[YOLOV3Outputs, GridTargets]):
         focal: bool = False,
         class_counters: Sequence[int] | None = None,
         convention: Literal['darknet', 'notes'] = 'darknet',
-        divide_by: Literal['nothing', 'images'] = 'nothing',
+        normalizer: Literal['nothing', 'images'] = 'nothing',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         check_choice('box', box, ('mse', *IOU_MODES))
         check_choice('gradient', gradient, ('darknet', 'autograd'))
         check_choice('convention', convention, ('darknet', 'notes'))
-        check_choice('divide_by', divide_by, ('nothing', 'images'))
+        check_choice('normalizer', normalizer, ('nothing', 'images'))
         if convention == 'notes' and box not in ('mse', 'ciou'):
             raise ValueError(f"convention='notes' knows box='mse' and box='ciou', not {box!r}.")
-        self.box, self.gradient, self.convention, self.divide_by = (
+        self.box, self.gradient, self.convention, self.normalizer = (
             box,
             gradient,
             convention,
-            divide_by,
+            normalizer,
         )
         self.iou_normalizer, self.obj_normalizer = iou_normalizer, obj_normalizer
         self.cls_normalizer, self.ignore_threshold = cls_normalizer, ignore_threshold
@@ -155,7 +155,7 @@ class DarknetLoss(DetectorLoss[YOLOV3Outputs, GridTargets]):
                 for i, (level, grid) in enumerate(zip(outputs.levels, targets.levels, strict=True))
             ]
             terms = {name: sum(term[name] for term in each) for name in each[0]}
-        divisor = len(outputs.levels[0]) if self.divide_by == 'images' else 1
+        divisor = len(outputs.levels[0]) if self.normalizer == 'images' else 1
         return {name: term / divisor for name, term in terms.items()}
 
     def _level(

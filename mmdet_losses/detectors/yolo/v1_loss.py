@@ -26,7 +26,7 @@ class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
         paper's sums have no half); the confidence of the responsible box is drawn to its current
         IoU (``rescore``), every other confidence to 0. 'notes': whole squared errors, confidence
         drawn to 1. Sums over the batch; darknet divides by the batch through its learning rate,
-        ``divide_by='images'`` does it here.
+        ``normalizer='images'`` does it here.
 
     Args:
         coord_scale, object_scale, no_object_scale, class_scale: weights.
@@ -34,7 +34,7 @@ class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
         square_root: sizes are compared as square roots, and the network says these.
         softmax: class scores pass a softmax first; darknet's delta is then its cross-entropy's.
         convention: see above.
-        divide_by: 'nothing' or 'images'.
+        normalizer: 'nothing' or 'images'.
 
     Raises:
         ValueError: an unknown choice.
@@ -50,18 +50,18 @@ class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
         square_root: bool = True,
         softmax: bool = False,
         convention: Literal['darknet', 'notes'] = 'darknet',
-        divide_by: Literal['nothing', 'images'] = 'nothing',
+        normalizer: Literal['nothing', 'images'] = 'nothing',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         check_choice('convention', convention, ('darknet', 'notes'))
-        check_choice('divide_by', divide_by, ('nothing', 'images'))
+        check_choice('normalizer', normalizer, ('nothing', 'images'))
         self.coord_scale, self.class_scale = coord_scale, class_scale
         self.object_scale, self.no_object_scale = object_scale, no_object_scale
         self.rescore = rescore and convention == 'darknet'
         self.square_root, self.softmax = square_root, softmax
         self.half = 0.5 if convention == 'darknet' else 1.0
-        self.divide_by = divide_by
+        self.normalizer = normalizer
 
     def forward(self, outputs: YOLOV1Outputs, targets: YOLOV1Targets) -> dict[str, Tensor]:
         """Returns ``loss_xy, loss_wh, loss_obj, loss_noobj, loss_cls``."""
@@ -74,7 +74,7 @@ class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
         off = torch.where(responsible[:, :, None], box - goal, 0).square()
         classes = torch.arange(cls.shape[1], device=cls.device)[:, None, None]
         own = (targets.labels[:, None] == classes).to(cls)
-        scale = self.half / (len(cls) if self.divide_by == 'images' else 1)
+        scale = self.half / (len(cls) if self.normalizer == 'images' else 1)
         return {
             'loss_xy': scale * self.coord_scale * off[:, :, :2].sum(),
             'loss_wh': scale * self.coord_scale * off[:, :, 2:].sum(),

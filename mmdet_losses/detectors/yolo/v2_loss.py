@@ -47,7 +47,7 @@ class YOLOV2Loss(DetectorLoss[YOLOV2Outputs, GridTargets]):
         with some object exceeds ``ignore_threshold``. Of several objects that claim one anchor of
         a cell the last has it. For the first ``warmup_images`` images every other anchor is drawn
         to the centre of its cell and its own size, with weight 0.01. Sums over the batch;
-        darknet divides by the batch through its learning rate, ``divide_by='images'`` does it
+        darknet divides by the batch through its learning rate, ``normalizer='images'`` does it
         here.
 
     Args:
@@ -61,7 +61,7 @@ class YOLOV2Loss(DetectorLoss[YOLOV2Outputs, GridTargets]):
             counting; a file without it (converted weights) loads strictly and leaves it as it is.
         convention: 'darknet', or 'notes' for
             :func:`~mmdet_losses.detectors.yolo.notes.grid_notes_loss`.
-        divide_by: 'nothing' or 'images'.
+        normalizer: 'nothing' or 'images'.
 
     Raises:
         ValueError: an unknown choice, or maps that do not fit the targets.
@@ -78,17 +78,17 @@ class YOLOV2Loss(DetectorLoss[YOLOV2Outputs, GridTargets]):
         match_shape: bool = True,
         warmup_images: int = 12800,
         convention: Literal['darknet', 'notes'] = 'darknet',
-        divide_by: Literal['nothing', 'images'] = 'nothing',
+        normalizer: Literal['nothing', 'images'] = 'nothing',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         check_choice('convention', convention, ('darknet', 'notes'))
-        check_choice('divide_by', divide_by, ('nothing', 'images'))
+        check_choice('normalizer', normalizer, ('nothing', 'images'))
         self.object_scale, self.no_object_scale = object_scale, no_object_scale
         self.class_scale, self.coord_scale = class_scale, coord_scale
         self.rescore, self.ignore_threshold = rescore, ignore_threshold
         self.match_shape, self.warmup_images = match_shape, warmup_images
-        self.convention, self.divide_by = convention, divide_by
+        self.convention, self.normalizer = convention, normalizer
         self.register_buffer('seen', torch.zeros((), dtype=torch.int64))
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -110,7 +110,7 @@ class YOLOV2Loss(DetectorLoss[YOLOV2Outputs, GridTargets]):
                 for level, grid in zip(outputs.levels, targets.levels, strict=True)
             ]
             terms = {name: sum(term[name] for term in each) for name in each[0]}
-        divisor = batch if self.divide_by == 'images' else 1
+        divisor = batch if self.normalizer == 'images' else 1
         return {name: term / divisor for name, term in terms.items()}
 
     def _level(self, raw: RawLevel, grid: GridLevel, targets: GridTargets) -> dict[str, Tensor]:
