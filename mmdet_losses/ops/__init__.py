@@ -36,7 +36,7 @@ from mmdet_losses.ops.iou import best_overlap, exact_ratio, pairwise_iou, shape_
 from mmdet_losses.ops.matching import Match, match_forced_best, match_max_iou
 from mmdet_losses.ops.nms import NmsKind, greedy_nms
 from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode, box_similarity
-from mmdet_losses.ops.peaks import Peaks, suppress_non_peaks, top_peaks
+from mmdet_losses.ops.peaks import Peaks, find_peaks, suppress_non_peaks, top_peaks
 from mmdet_losses.ops.precision import promote
 from mmdet_losses.ops.reduce import (
     REDUCTIONS,
@@ -84,6 +84,7 @@ __all__ = [
     'draw_gaussians',
     'encode_deltas',
     'exact_ratio',
+    'find_peaks',
     'flatten_levels',
     'gather_cells',
     'gaussian_radius',
