@@ -6,14 +6,22 @@ from mmdet_losses.core.criterion import (
     heatmap_term,
     mean_over_stacks,
 )
-from mmdet_losses.core.encoder import TargetEncoder
+from mmdet_losses.core.encoder import IDEAL_LOGIT, TargetEncoder
 from mmdet_losses.core.head import EncodedDenseHead
-from mmdet_losses.core.padding import PaddedInstances, keep_first, pad_instances, pad_rows
+from mmdet_losses.core.levels import check_channels, check_levels, check_positive
+from mmdet_losses.core.padding import (
+    PaddedInstances,
+    keep_first,
+    pad_instances,
+    pad_rows,
+    usable_boxes,
+)
 from mmdet_losses.core.postprocess import postprocess
 from mmdet_losses.core.tta import OutputsTTAModel, SuppressedTTAModel
 from mmdet_losses.core.types import Size, stacks
 
 __all__ = [
+    'IDEAL_LOGIT',
     'DetectorLoss',
     'EncodedDenseHead',
     'OutputsTTAModel',
@@ -22,6 +30,9 @@ __all__ = [
     'SuppressedTTAModel',
     'TargetEncoder',
     'build_term',
+    'check_channels',
+    'check_levels',
+    'check_positive',
     'heatmap_term',
     'keep_first',
     'mean_over_stacks',
@@ -29,4 +40,5 @@ __all__ = [
     'pad_rows',
     'postprocess',
     'stacks',
+    'usable_boxes',
 ]

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from mmdet_losses.core.types import OutputsT, Size, TargetsT
 
+IDEAL_LOGIT = 12.0
+"""Logit of a certain class or objectness in :meth:`TargetEncoder.ideal_outputs`."""
+
 
 class TargetEncoder(ABC, Generic[OutputsT, TargetsT]):
     """Writes ground truth as targets, and reads outputs back as boxes.

@@ -11,6 +11,9 @@ from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_losses.core.types import Size
+from mmdet_losses.ops import constant, is_proper
+
 
 class PaddedInstances(NamedTuple):
     """The ground truth of a batch as one block: slot m of image b is its m-th annotation."""
@@ -62,6 +65,26 @@ def pad_rows(rows: Sequence[Tensor], slots: int) -> Tensor:
     for image, each in enumerate(rows):
         block[image, : len(each)] = each[:slots]
     return block
+
+
+def usable_boxes(
+    padded: PaddedInstances, img_size: Size, num_classes: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The annotations of a batch that can be learned, without clipping.
+
+    Dropped: boxes that are not finite, empty, inverted or wholly outside the image, and labels
+    outside 0 ... C-1.
+
+    Returns:
+        boxes (B, M, 4) xyxy pixels, far outside the image where dropped; labels (B, M), 0 where
+        dropped; mask (B, M), false where dropped.
+    """
+    x1, y1, x2, y2 = padded.boxes.unbind(-1)
+    inside = (x2 > 0) & (y2 > 0) & (x1 < img_size[1]) & (y1 < img_size[0])
+    known = (padded.labels >= 0) & (padded.labels < num_classes)
+    mask = padded.real & is_proper(padded.boxes) & inside & known
+    far = constant([-3.0, -3.0, -2.0, -2.0], padded.boxes) * max(img_size)
+    return torch.where(mask[..., None], padded.boxes, far), padded.labels * mask, mask
 
 
 def keep_first(mask: Tensor, max_objects: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""One anchor: SSD and RetinaNet."""
+"""Detectors with anchors: SSD and RetinaNet."""
 
 from mmdet_losses.detectors.anchor.contracts import (
     RetinaNetOutputs,
@@ -6,9 +6,10 @@ from mmdet_losses.detectors.anchor.contracts import (
     SSDOutputs,
     SSDTargets,
 )
-from mmdet_losses.detectors.anchor.encoders import RetinaNetTargetEncoder, SSDTargetEncoder
 from mmdet_losses.detectors.anchor.losses import MultiBoxLoss, RetinaNetLoss, SSDLoss
 from mmdet_losses.detectors.anchor.predictors import RetinaNetPredictor, SSDPredictor
+from mmdet_losses.detectors.anchor.retinanet_encoder import RetinaNetTargetEncoder
+from mmdet_losses.detectors.anchor.ssd_encoder import SSDTargetEncoder
 
 __all__ = [
     'MultiBoxLoss',

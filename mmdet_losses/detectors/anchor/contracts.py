@@ -1,6 +1,6 @@
-"""What the networks of the anchor family say, and what they should have said.
+"""Output and target types of the anchor family.
 
-B images, C classes, A anchors a cell, (H, W) size of a map; maps fine to coarse.
+B images, C classes, A anchors per cell, (H, W) size of a map; maps fine to coarse.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class SSDOutputs(NamedTuple):
-    """Softmax logits with the background as last class C, and encoded boxes."""
+    """Softmax logits, background last (class C), and encoded boxes."""
 
     cls: tuple[Tensor, ...]
     """(B, A * (C + 1), H, W) each, anchor-major; A differs between levels."""
@@ -29,36 +29,36 @@ class RetinaNetOutputs(NamedTuple):
 
 
 class SSDTargets(NamedTuple):
-    """One entry a prior; P priors in the order level, anchor, row, column."""
+    """One entry per prior; P priors in the order level, anchor, row, column."""
 
     labels: Tensor
     """(B, P) int64 in 0 ... C; C is the background."""
     box: Tensor
-    """(B, P, 4) encoded against the best object, positive or not; zero without objects."""
+    """(B, P, 4) encoded against the object of highest IoU, for negatives too; zero without any."""
     mask: Tensor
-    """(B, P) bool, the positives."""
+    """(B, P) bool, true for positives."""
     shapes: tuple[tuple[int, int, int], ...]
     """(A, H, W) of each level."""
     num_pos: Tensor
     """Positive priors in the batch, float32 scalar."""
     num_dropped: Tensor
-    """Annotations left out (not finite, empty, outside, bad label), float32 scalar."""
+    """Annotations dropped (not finite, empty, outside, bad label), float32 scalar."""
 
 
 class RetinaNetTargets(NamedTuple):
-    """One entry an anchor; P anchors in the order level, anchor, row, column."""
+    """One entry per anchor; P anchors in the order level, anchor, row, column."""
 
     labels: Tensor
     """(B, P) int64 in 0 ... C; C is the background."""
     box: Tensor
     """(B, P, 4) encoded, zero where not positive."""
     mask: Tensor
-    """(B, P) bool, the positives."""
+    """(B, P) bool, true for positives."""
     counted: Tensor
-    """(B, P) bool, positives and negatives; the rest is ignored."""
+    """(B, P) bool, true for positives and negatives; other anchors are ignored."""
     shapes: tuple[tuple[int, int, int], ...]
     """(A, H, W) of each level."""
     num_pos: Tensor
     """Positive anchors in the batch, float32 scalar."""
     num_dropped: Tensor
-    """Annotations left out (not finite, empty, outside, bad label), float32 scalar."""
+    """Annotations dropped (not finite, empty, outside, bad label), float32 scalar."""

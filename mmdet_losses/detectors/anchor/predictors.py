@@ -1,4 +1,4 @@
-"""From feature maps to class logits and encoded boxes: SSD and RetinaNet."""
+"""Predictors of SSD and RetinaNet: feature maps to class logits and encoded boxes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmdet_losses.registry import MODELS
 
 @MODELS.register_module()
 class SSDPredictor(BaseModule):
-    """One 3x3 convolution per map for the classes, one for the boxes.
+    """SSD's predictor: per map one 3x3 convolution for classes and one for boxes.
 
     Shape:
         feats: (B, in_channels[i], H, W) each. Returns :class:`SSDOutputs`.
@@ -27,10 +27,10 @@ class SSDPredictor(BaseModule):
     Args:
         num_classes: classes without the background.
         in_channels: channels of each map.
-        num_anchors: priors a cell of each map.
+        num_anchors: priors per cell of each map.
 
-    Source:
-        Liu et al., "SSD: Single Shot MultiBox Detector", 2016.
+    Reference:
+        Liu et al., *SSD: Single Shot MultiBox Detector*, 2016.
     """
 
     def __init__(
@@ -61,7 +61,9 @@ class SSDPredictor(BaseModule):
 
 @MODELS.register_module()
 class RetinaNetPredictor(BaseModule):
-    """Two towers of 3x3 convolutions, shared by all maps; layers as in MMDetection's RetinaHead.
+    """RetinaNet's predictor: two towers of 3x3 convolutions, shared by all maps.
+
+    The layers are those of MMDetection's RetinaHead.
 
     Shape:
         feats: (B, in_channels, H, W) each. Returns :class:`RetinaNetOutputs`.
@@ -69,13 +71,13 @@ class RetinaNetPredictor(BaseModule):
     Args:
         num_classes: classes.
         in_channels: channels of every map.
-        num_anchors: anchors a cell.
-        feat_channels: channels inside the towers.
-        stacked_convs: convolutions of each tower.
-        prior: score of every class at the start, 0.01 in the paper.
+        num_anchors: anchors per cell.
+        feat_channels: channels of the towers.
+        stacked_convs: number of convolutions per tower.
+        prior: initial score of every class, 0.01 in the paper.
 
-    Source:
-        Lin et al., "Focal Loss for Dense Object Detection", 2017, Section 4.
+    Reference:
+        Lin et al., *Focal Loss for Dense Object Detection*, 2017, section 4.
     """
 
     def __init__(

@@ -23,11 +23,11 @@ from mmdet_losses.detectors.yolo.predictors import (
     YOLOV3Predictor,
     YOLOV4Predictor,
 )
-from mmdet_losses.detectors.yolo.scaled_encoder import ScaledYOLOV4TargetEncoder
-from mmdet_losses.detectors.yolo.scaled_loss import ScaledYOLOV4Loss
-from mmdet_losses.detectors.yolo.v1_encoder import YOLOV1TargetEncoder
-from mmdet_losses.detectors.yolo.v1_loss import YOLOV1Loss
-from mmdet_losses.detectors.yolo.v2_loss import YOLOV2Loss
+from mmdet_losses.detectors.yolo.scaled_yolov4_encoder import ScaledYOLOV4TargetEncoder
+from mmdet_losses.detectors.yolo.scaled_yolov4_loss import ScaledYOLOV4Loss
+from mmdet_losses.detectors.yolo.yolov1_encoder import YOLOV1TargetEncoder
+from mmdet_losses.detectors.yolo.yolov1_loss import YOLOV1Loss
+from mmdet_losses.detectors.yolo.yolov2_loss import YOLOV2Loss
 
 __all__ = [
     'GridTargets',

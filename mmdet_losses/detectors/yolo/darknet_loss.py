@@ -21,7 +21,7 @@ from mmdet_losses.detectors.yolo.maps import (
     split_level,
     take_cells,
 )
-from mmdet_losses.detectors.yolo.notes import grid_notes_loss
+from mmdet_losses.detectors.yolo.summary import grid_notes_loss
 from mmdet_losses.ops import (
     IOU_MODES,
     at_least_one,
@@ -93,7 +93,7 @@ class DarknetLoss(DetectorLoss[YOLOV3Outputs, GridTargets]):
         class_counters: images of each class; a class weighs the largest counter over its own, at
             most ``max_delta``.
         convention: 'darknet', or 'notes' for the formula of
-            :func:`~mmdet_losses.detectors.yolo.notes.grid_notes_loss`.
+            :func:`~mmdet_losses.detectors.yolo.summary.grid_notes_loss`.
         normalizer: 'nothing' or 'images'.
 
     Raises:

@@ -34,7 +34,7 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
         num_boxes: boxes a cell, for :meth:`ideal_outputs`.
         square_root: see above.
         softmax: class scores are the softmax of what the network says, as
-            :class:`~mmdet_losses.detectors.yolo.v1_loss.YOLOV1Loss` with ``softmax`` trains it.
+            :class:`~mmdet_losses.detectors.yolo.yolov1_loss.YOLOV1Loss` with ``softmax`` trains it.
         score_thr: scores that decode to a box exceed it.
         topk: best (box, class) pairs that leave :meth:`decode`; None keeps all, as darknet does,
             which is the same for any trained network.

@@ -18,7 +18,7 @@ from mmdet_losses.detectors.yolo.maps import (
     split_level,
     take_cells,
 )
-from mmdet_losses.detectors.yolo.notes import grid_notes_loss
+from mmdet_losses.detectors.yolo.summary import grid_notes_loss
 from mmdet_losses.ops import (
     best_overlap,
     cell_xy,
@@ -60,7 +60,7 @@ class YOLOV2Loss(DetectorLoss[YOLOV2Outputs, GridTargets]):
             training, the present batch included. It is saved, so that a resumed training goes on
             counting; a file without it (converted weights) loads strictly and leaves it as it is.
         convention: 'darknet', or 'notes' for
-            :func:`~mmdet_losses.detectors.yolo.notes.grid_notes_loss`.
+            :func:`~mmdet_losses.detectors.yolo.summary.grid_notes_loss`.
         normalizer: 'nothing' or 'images'.
 
     Raises:

@@ -1,0 +1,199 @@
+"""Target encoder of RetinaNet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_losses.core import (
+    Size,
+    TargetEncoder,
+    check_channels,
+    check_levels,
+    check_positive,
+    pad_instances,
+    usable_boxes,
+)
+from mmdet_losses.detectors.anchor.common import ideal_maps
+from mmdet_losses.detectors.anchor.contracts import RetinaNetOutputs, RetinaNetTargets
+from mmdet_losses.ops import (
+    Extents,
+    GridAnchors,
+    constant,
+    decode_deltas,
+    encode_deltas,
+    flatten_levels,
+    grid_iou,
+    match_max_iou,
+    promote,
+)
+from mmdet_losses.registry import TASK_UTILS
+
+
+@TASK_UTILS.register_module()
+class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
+    r"""RetinaNet's anchors, matched by IoU, with centre shifts and log sizes in anchor units.
+
+    Equal to MMDetection's RetinaHead (anchor centres at multiples of the stride).
+
+    Convention:
+        An anchor is positive if its IoU is at least ``positive_iou``, and negative below
+        ``negative_iou``. The anchors with the highest IoU of an object are positive too. Unlike
+        MMDetection, an object that overlaps no anchor gets none (MMDetection gives it every
+        anchor without overlap), and anchors in the padding of a smaller image of the batch count
+        as background.
+
+    Args:
+        num_classes: C.
+        strides: pixels, a number or (x, y) per level.
+        octave_base_scale: anchor size in strides.
+        scales_per_octave: number of anchor sizes per octave.
+        ratios: height over width.
+        positive_iou, negative_iou: thresholds.
+        score_thr: :meth:`decode` drops scores that are not above this.
+        topk: best (anchor, class) pairs per level that :meth:`decode` keeps; None keeps all.
+
+    Encoded:
+        :class:`~mmdet_losses.detectors.anchor.contracts.RetinaNetTargets`.
+
+    Raises:
+        ValueError: a wrong number of maps, or a negative threshold above the positive one.
+
+    Reference:
+        Lin et al., *Focal Loss for Dense Object Detection*, 2017, section 4.
+    """
+
+    outputs_type = RetinaNetOutputs
+
+    def __init__(
+        self,
+        num_classes: int,
+        strides: Sequence[float | tuple[float, float]] = (8, 16, 32, 64, 128),
+        octave_base_scale: float = 4,
+        scales_per_octave: int = 3,
+        ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        positive_iou: float = 0.5,
+        negative_iou: float = 0.4,
+        score_thr: float = 0.05,
+        topk: int | None = 1000,
+    ) -> None:
+        if negative_iou > positive_iou:
+            raise ValueError(
+                f'negative_iou={negative_iou} is above positive_iou={positive_iou}; an anchor '
+                'cannot be both. Give a lower negative_iou.'
+            )
+        check_positive('ratios', ratios)
+        check_positive('octave_base_scale', [octave_base_scale])
+        self.num_classes, self.strides = num_classes, tuple(strides)
+        self.scales = [
+            octave_base_scale * 2 ** (i / scales_per_octave) for i in range(scales_per_octave)
+        ]
+        self.ratios = tuple(ratios)
+        self.positive_iou, self.negative_iou = positive_iou, negative_iou
+        self.score_thr, self.topk = score_thr, topk
+
+    def anchors(
+        self, feat_sizes: Sequence[Size], device: torch.device | str = 'cpu'
+    ) -> list[GridAnchors]:
+        """Anchors of every level, float32 pixels."""
+        check_levels(len(feat_sizes), len(self.strides), 'strides')
+        return [
+            self._level(stride, size, device)
+            for stride, size in zip(self.strides, feat_sizes, strict=True)
+        ]
+
+    def _level(
+        self, stride: float | tuple[float, float], feat_size: Size, device: torch.device | str
+    ) -> GridAnchors:
+        pair = stride if isinstance(stride, tuple | list) else (stride, stride)
+        kind = torch.empty(0, dtype=torch.float32, device=device)
+        tall = constant(self.ratios, kind).sqrt()[:, None]
+        scales = constant(self.scales, kind)
+        base = min(pair)
+        axes = []
+        for factor, step, cells in zip((1 / tall, tall), pair, feat_size[::-1], strict=True):
+            half = 0.5 * (base * factor * scales).reshape(-1, 1)
+            shift = torch.arange(cells, device=device, dtype=torch.float32) * step
+            axes.append(Extents.between(shift - half, shift + half))
+        return GridAnchors(*axes)
+
+    def feat_sizes(self, outputs: RetinaNetOutputs) -> list[Size]:
+        """(H, W) of the maps, whose channels must fit anchors and classes."""
+        counts = [len(self.scales) * len(self.ratios)] * len(self.strides)
+        check_channels(outputs.cls, counts, self.num_classes, 'classes')
+        check_channels(outputs.box, counts, 4, 'boxes')
+        return super().feat_sizes(outputs)
+
+    def encode(
+        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+    ) -> RetinaNetTargets:
+        """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
+        padded = pad_instances(gt_instances)
+        boxes, labels, mask = usable_boxes(padded, img_size, self.num_classes)
+        levels = self.anchors(feat_sizes, boxes.device)
+        iou = torch.cat([grid_iou(boxes, level) for level in levels], -1)
+        match = match_max_iou(iou, mask, self.positive_iou, self.negative_iou)
+        code = encode_deltas(
+            boxes.gather(1, match.index[..., None].expand(-1, -1, 4)),
+            torch.cat([level.cxcywh() for level in levels]),
+        )
+        positive = match.positive
+        own = labels.gather(1, match.index)
+        return RetinaNetTargets(
+            labels=torch.where(positive, own, self.num_classes),
+            box=torch.where(positive[..., None], code, 0),
+            mask=positive,
+            counted=positive | match.negative,
+            shapes=tuple(level.shape for level in levels),
+            num_pos=positive.sum().float(),
+            num_dropped=(padded.real.sum() - mask.sum()).float(),
+        )
+
+    def decode_all(self, outputs: RetinaNetOutputs) -> tuple[Tensor, Tensor]:
+        """Boxes (B, P, 4) xyxy pixels, not clipped, and scores (B, P, C) of every anchor."""
+        scores = promote(flatten_levels(outputs.cls, self.num_classes)).sigmoid()
+        codes = promote(flatten_levels(outputs.box, 4))
+        levels = self.anchors(self.feat_sizes(outputs), codes.device)
+        anchors = torch.cat([level.cxcywh() for level in levels])
+        return decode_deltas(codes, anchors, max_log=abs(math.log(16 / 1000))), scores
+
+    def decode(self, outputs: RetinaNetOutputs, img_size: Size) -> list[InstanceData]:
+        """The ``topk`` best (anchor, class) pairs of each level, boxes clipped to the image."""
+        boxes, scores = self.decode_all(outputs)
+        boxes = torch.minimum(boxes.clamp(min=0), constant([*img_size[::-1]] * 2, boxes))
+        sizes = [each.shape[1] // self.num_classes * each.shape[2:].numel() for each in outputs.cls]
+        best, pairs, start = [], [], 0
+        for level in scores.split(sizes, 1):
+            flat = level.flatten(1)
+            count = flat.shape[1] if self.topk is None else min(self.topk, flat.shape[1])
+            score, pair = flat.topk(count)
+            best.append(score)
+            pairs.append(pair + start * self.num_classes)
+            start += level.shape[1]
+        results = []
+        for box, score, pair in zip(boxes, torch.cat(best, 1), torch.cat(pairs, 1), strict=True):
+            kept = score > self.score_thr
+            pair = pair[kept]
+            results.append(
+                InstanceData(
+                    bboxes=box[pair // self.num_classes],
+                    scores=score[kept],
+                    labels=pair % self.num_classes,
+                )
+            )
+        return results
+
+    def ideal_outputs(self, targets: RetinaNetTargets) -> RetinaNetOutputs:
+        """Certain class logits and the encoded boxes; ignored anchors are background."""
+        return RetinaNetOutputs(*ideal_maps(targets, self.num_classes))
+
+    def positive_boxes(
+        self, targets: RetinaNetTargets, feat_sizes: Sequence[Size], img_size: Size
+    ) -> Tensor:
+        """The positive anchors of the first image: (n, 4) xyxy pixels."""
+        levels = self.anchors(feat_sizes, targets.mask.device)
+        return torch.cat([level.xyxy() for level in levels])[targets.mask[0]]

@@ -1,0 +1,205 @@
+"""Target encoder of SSD."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_losses.core import (
+    Size,
+    TargetEncoder,
+    check_channels,
+    check_levels,
+    check_positive,
+    pad_instances,
+    usable_boxes,
+)
+from mmdet_losses.detectors.anchor.common import ideal_maps
+from mmdet_losses.detectors.anchor.contracts import SSDOutputs, SSDTargets
+from mmdet_losses.ops import (
+    Extents,
+    GridAnchors,
+    cell_major_rank,
+    constant,
+    decode_deltas,
+    encode_deltas,
+    flatten_levels,
+    grid_iou,
+    match_forced_best,
+    promote,
+    scale_boxes,
+)
+from mmdet_losses.registry import TASK_UTILS
+
+
+@TASK_UTILS.register_module()
+class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
+    r"""SSD's priors, matched by IoU, with centre shifts and log sizes divided by the variances.
+
+    Convention:
+        Boxes are fractions of the image. The priors of a cell are the square of ``min_sizes``, the
+        square of the geometric mean of ``min_sizes`` and ``max_sizes``, then for each aspect ratio
+        the wide and the tall box. ssd.pytorch clips priors as (cx, cy, w, h): centres move and
+        sizes shrink, but boxes may still reach beyond the image. MMDetection does not clip
+        (``clip=False``). An image without objects is background; ssd.pytorch raises an error.
+
+    Args:
+        num_classes: C, without the background.
+        min_sizes, max_sizes: pixels, one each per level; the defaults are SSD300's for VOC.
+        strides: cell size of each level in pixels, a number or (x, y); None divides the image by
+            the number of cells.
+        aspect_ratios: additional ratios of each level.
+        clip: clip priors as ssd.pytorch does.
+        variances: divisors of the shifts and of the logarithms.
+        positive_iou: a prior is positive if its IoU is at least this.
+        score_thr: :meth:`decode` drops scores that are not above this.
+        topk: highest scores per class that :meth:`decode` keeps; None keeps all.
+
+    Encoded:
+        :class:`~mmdet_losses.detectors.anchor.contracts.SSDTargets`.
+
+    Raises:
+        ValueError: tables of different lengths, an invalid size, or a wrong number of maps.
+
+    Reference:
+        Liu et al., *SSD: Single Shot MultiBox Detector*, 2016, section 2.2; ssd.pytorch.
+    """
+
+    outputs_type = SSDOutputs
+
+    def __init__(
+        self,
+        num_classes: int,
+        min_sizes: Sequence[float] = (30, 60, 111, 162, 213, 264),
+        max_sizes: Sequence[float] = (60, 111, 162, 213, 264, 315),
+        strides: Sequence[float | tuple[float, float]] | None = (8, 16, 32, 64, 100, 300),
+        aspect_ratios: Sequence[Sequence[float]] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+        clip: bool = True,
+        variances: tuple[float, float] = (0.1, 0.2),
+        positive_iou: float = 0.5,
+        score_thr: float = 0.01,
+        topk: int | None = 200,
+    ) -> None:
+        levels = len(min_sizes)
+        tables = dict(max_sizes=max_sizes, aspect_ratios=aspect_ratios, strides=strides)
+        for name, table in tables.items():
+            if table is not None and len(table) != levels:
+                raise ValueError(
+                    f'{name} has {len(table)} entries but min_sizes {levels}; give one per level.'
+                )
+        check_positive('min_sizes', min_sizes)
+        check_positive('max_sizes', max_sizes)
+        check_positive('aspect_ratios', [ratio for level in aspect_ratios for ratio in level])
+        self.num_classes, self.clip, self.variances = num_classes, clip, tuple(variances)
+        self.min_sizes, self.max_sizes = tuple(min_sizes), tuple(max_sizes)
+        self.strides, self.aspect_ratios = strides, tuple(aspect_ratios)
+        self.positive_iou, self.score_thr, self.topk = positive_iou, score_thr, topk
+
+    def priors(
+        self, feat_sizes: Sequence[Size], img_size: Size, device: torch.device | str = 'cpu'
+    ) -> list[GridAnchors]:
+        """Priors of every level, float32 fractions of the image."""
+        check_levels(len(feat_sizes), len(self.min_sizes), 'min_sizes')
+        return [
+            self._level(level, feat_size, img_size, device)
+            for level, feat_size in enumerate(feat_sizes)
+        ]
+
+    def _level(
+        self, level: int, feat_size: Size, img_size: Size, device: torch.device | str
+    ) -> GridAnchors:
+        small, large = self.min_sizes[level], self.max_sizes[level]
+        shapes = [(small, small), (math.sqrt(small * large),) * 2]
+        for ratio in self.aspect_ratios[level]:
+            root = math.sqrt(ratio)
+            shapes += [(small * root, small / root), (small / root, small * root)]
+        axes = []
+        for axis, (cells, length) in enumerate(zip(feat_size[::-1], img_size[::-1], strict=True)):
+            stride = length / cells
+            if self.strides is not None:
+                given = self.strides[level]
+                stride = given[axis] if isinstance(given, tuple | list) else given
+            kind = dict(dtype=torch.float64, device=device)
+            center = (torch.arange(cells, **kind) + 0.5) * stride / length
+            size = constant([shape[axis] / length for shape in shapes], center)
+            center = center.float().expand(len(shapes), -1)
+            size = size.float()[:, None].expand(-1, cells)
+            if self.clip:
+                center, size = center.clamp(0, 1), size.clamp(0, 1)
+            axes.append(Extents.around(center, size))
+        return GridAnchors(*axes)
+
+    def feat_sizes(self, outputs: SSDOutputs) -> list[Size]:
+        """(H, W) of the maps, whose channels must fit priors and classes."""
+        counts = [2 + 2 * len(ratios) for ratios in self.aspect_ratios]
+        check_channels(outputs.cls, counts, self.num_classes + 1, 'classes')
+        check_channels(outputs.box, counts, 4, 'boxes')
+        return super().feat_sizes(outputs)
+
+    def encode(
+        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+    ) -> SSDTargets:
+        """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
+        padded = pad_instances(gt_instances)
+        boxes, labels, mask = usable_boxes(padded, img_size, self.num_classes)
+        boxes = scale_boxes(boxes, 1 / img_size[1], 1 / img_size[0])
+        levels = self.priors(feat_sizes, img_size, boxes.device)
+        shapes = tuple(level.shape for level in levels)
+        iou = torch.cat([grid_iou(boxes, level) for level in levels], -1)
+        rank = cell_major_rank(shapes, boxes.device)
+        match = match_forced_best(iou, mask, rank, self.positive_iou)
+        any_object = mask.any(1)[:, None]
+        positive = match.positive & any_object
+        own = labels.gather(1, match.index)
+        code = encode_deltas(
+            boxes.gather(1, match.index[..., None].expand(-1, -1, 4)),
+            torch.cat([level.cxcywh() for level in levels]),
+            self.variances,
+        )
+        return SSDTargets(
+            labels=torch.where(positive, own, self.num_classes),
+            box=torch.where(any_object[..., None], code, 0),
+            mask=positive,
+            shapes=shapes,
+            num_pos=positive.sum().float(),
+            num_dropped=(padded.real.sum() - mask.sum()).float(),
+        )
+
+    def decode_all(self, outputs: SSDOutputs, img_size: Size) -> tuple[Tensor, Tensor]:
+        """Boxes (B, P, 4) xyxy pixels, not clipped, and scores (B, P, C) of every prior."""
+        sizes = self.feat_sizes(outputs)
+        scores = promote(flatten_levels(outputs.cls, self.num_classes + 1)).softmax(-1)
+        codes = promote(flatten_levels(outputs.box, 4))
+        priors = [level.cxcywh() for level in self.priors(sizes, img_size, codes.device)]
+        boxes = decode_deltas(codes, torch.cat(priors), self.variances, max_log=20)
+        return scale_boxes(boxes, img_size[1], img_size[0]), scores[..., :-1]
+
+    def decode(self, outputs: SSDOutputs, img_size: Size) -> list[InstanceData]:
+        """The ``topk`` highest scores of each class above ``score_thr``; boxes are not clipped."""
+        boxes, scores = self.decode_all(outputs, img_size)
+        topk = boxes.shape[1] if self.topk is None else min(self.topk, boxes.shape[1])
+        best, index = scores.transpose(1, 2).topk(topk)  # (B, C, K)
+        labels = torch.arange(self.num_classes, device=boxes.device)[:, None].expand(-1, topk)
+        results = []
+        for box, score, prior in zip(boxes, best, index, strict=True):
+            kept = score > self.score_thr
+            results.append(
+                InstanceData(bboxes=box[prior[kept]], scores=score[kept], labels=labels[kept])
+            )
+        return results
+
+    def ideal_outputs(self, targets: SSDTargets) -> SSDOutputs:
+        """Certain class logits and the encoded boxes."""
+        return SSDOutputs(*ideal_maps(targets, self.num_classes + 1))
+
+    def positive_boxes(
+        self, targets: SSDTargets, feat_sizes: Sequence[Size], img_size: Size
+    ) -> Tensor:
+        """The positive priors of the first image: (n, 4) xyxy pixels."""
+        levels = self.priors(feat_sizes, img_size, targets.mask.device)
+        priors = torch.cat([level.xyxy() for level in levels])[targets.mask[0]]
+        return scale_boxes(priors, img_size[1], img_size[0])
