@@ -6,10 +6,11 @@ from mmdet_losses.detectors.anchor.contracts import (
     SSDOutputs,
     SSDTargets,
 )
-from mmdet_losses.detectors.anchor.losses import MultiBoxLoss, RetinaNetLoss, SSDLoss
 from mmdet_losses.detectors.anchor.predictors import RetinaNetPredictor, SSDPredictor
 from mmdet_losses.detectors.anchor.retinanet_encoder import RetinaNetTargetEncoder
+from mmdet_losses.detectors.anchor.retinanet_loss import RetinaNetLoss
 from mmdet_losses.detectors.anchor.ssd_encoder import SSDTargetEncoder
+from mmdet_losses.detectors.anchor.ssd_loss import MultiBoxLoss, SSDLoss
 
 __all__ = [
     'MultiBoxLoss',

@@ -1,0 +1,56 @@
+"""Criterion of RetinaNet."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mmdet_losses.detectors.anchor.common import AnchorLoss, Normalizer, anchor_depth
+from mmdet_losses.detectors.anchor.contracts import RetinaNetOutputs, RetinaNetTargets
+from mmdet_losses.ops import flatten_levels, positives_divisor
+from mmdet_losses.registry import MODELS
+
+
+@MODELS.register_module()
+class RetinaNetLoss(AnchorLoss[RetinaNetOutputs, RetinaNetTargets]):
+    r"""Focal loss over positive and negative anchors, L1 over the positives.
+
+    Convention:
+        Both sums are divided by the number of positive anchors plus the number of images without
+        one. The result equals MMDetection's RetinaHead.
+
+    Args:
+        loss_cls: a term ``(pred, labels, counted, avg_factor)``; default ``SigmoidFocalLoss``.
+        loss_box: a term ``(pred, target, mask, avg_factor)``; default ``MaskedL1Loss``.
+        normalizer: divisor of both sums; see
+            :func:`~mmdet_losses.ops.reduce.positives_divisor`.
+
+    Raises:
+        ValueError: an unknown normalizer, or targets for other maps.
+
+    Reference:
+        Lin et al., *Focal Loss for Dense Object Detection*, 2017, section 4.
+    """
+
+    def __init__(
+        self,
+        loss_cls: dict | None = None,
+        loss_box: dict | None = None,
+        normalizer: Normalizer = 'positives_and_empty_images',
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            loss_cls or {'type': 'SigmoidFocalLoss'},
+            loss_box or {'type': 'MaskedL1Loss'},
+            normalizer,
+            init_cfg,
+        )
+
+    def forward(self, outputs: RetinaNetOutputs, targets: RetinaNetTargets) -> dict[str, Tensor]:
+        """Returns ``loss_cls, loss_box``."""
+        divisor = positives_divisor(targets.mask.sum(1), self.normalizer)
+        cls = flatten_levels(outputs.cls, anchor_depth(outputs.cls, targets.shapes))
+        box = flatten_levels(outputs.box, 4)
+        return {
+            'loss_cls': self.loss_cls(cls, targets.labels, targets.counted, avg_factor=divisor),
+            'loss_box': self.loss_box(box, targets.box, targets.mask, avg_factor=divisor),
+        }

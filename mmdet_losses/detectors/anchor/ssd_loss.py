@@ -1,0 +1,62 @@
+"""Criterion of SSD."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mmdet_losses.detectors.anchor.common import AnchorLoss, Normalizer, anchor_depth
+from mmdet_losses.detectors.anchor.contracts import SSDOutputs, SSDTargets
+from mmdet_losses.ops import flatten_levels, positives_divisor
+from mmdet_losses.registry import MODELS
+
+
+@MODELS.register_module(name=['SSDLoss', 'MultiBoxLoss'])
+class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
+    r"""MultiBox loss: cross-entropy with hard negative mining, smooth L1 over the positives.
+
+    Convention:
+        Both sums are divided by the number of positives in the batch (at least 1); smooth L1 has
+        beta 1. MMDetection divides by the positives plus the number of images without one
+        (``normalizer='positives_and_empty_images'``). The outputs of MMDetection's ``SSDHead``
+        fit: its two tuples are the two fields of
+        :class:`~mmdet_losses.detectors.anchor.contracts.SSDOutputs`.
+
+    Args:
+        loss_cls: a term ``(maps, labels, avg_factor)``; default ``HardNegativeCrossEntropyLoss``.
+        loss_box: a term ``(pred, target, mask, avg_factor)``; default ``MaskedSmoothL1Loss``.
+        normalizer: divisor of both sums; see
+            :func:`~mmdet_losses.ops.reduce.positives_divisor`.
+
+    Raises:
+        ValueError: an unknown normalizer, or targets for other maps.
+
+    Reference:
+        Liu et al., *SSD: Single Shot MultiBox Detector*, 2016, eq. 1 to 3.
+    """
+
+    def __init__(
+        self,
+        loss_cls: dict | None = None,
+        loss_box: dict | None = None,
+        normalizer: Normalizer = 'positives',
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            loss_cls or {'type': 'HardNegativeCrossEntropyLoss'},
+            loss_box or {'type': 'MaskedSmoothL1Loss'},
+            normalizer,
+            init_cfg,
+        )
+
+    def forward(self, outputs: SSDOutputs, targets: SSDTargets) -> dict[str, Tensor]:
+        """Returns ``loss_cls, loss_box``."""
+        divisor = positives_divisor(targets.mask.sum(1), self.normalizer)
+        anchor_depth(outputs.cls, targets.shapes)
+        box = flatten_levels(outputs.box, 4)
+        return {
+            'loss_cls': self.loss_cls(outputs.cls, targets.labels, avg_factor=divisor),
+            'loss_box': self.loss_box(box, targets.box, targets.mask, avg_factor=divisor),
+        }
+
+
+MultiBoxLoss = SSDLoss
