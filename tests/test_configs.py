@@ -232,7 +232,7 @@ def test_targets_of_tiny_config_are_drawn_and_lose_nothing(path, two_pictures, t
     assert not gone.any()
     found = [sample.pred_instances for sample in perfect.results(encoded, rescale=False)]
     assert sum(map(len, found)) > 0  # one crop of the two may show no whole object
-    assert all(len(a) >= len(b) for a, b in zip(encoded.said, found, strict=True))
+    assert all(len(a) >= len(b) for a, b in zip(encoded.decoded, found, strict=True))
 
     images = {}  # the same while training, beside what the network says
     runner = SimpleNamespace(
@@ -245,5 +245,5 @@ def test_targets_of_tiny_config_are_drawn_and_lose_nothing(path, two_pictures, t
     hook = PicturesHook(indices=(1,), score_thr=0.0)
     hook.before_train(runner)
     hook.after_train_epoch(runner)
-    assert images['picture_1'].std() > 10
+    assert images['image_1'].std() > 10
     assert perfect.model.training

@@ -54,7 +54,7 @@ def measure(cfg: Config) -> dict[str, float]:
     for number, batch in enumerate(loader, 1):
         encoded = perfect(batch)
         counts['dropped'] += int(perfect.encoder.statistics(encoded.targets).get('num_dropped', 0))
-        for sample, said in zip(encoded.samples, encoded.said, strict=True):
+        for sample, said in zip(encoded.samples, encoded.decoded, strict=True):
             counts['objects'] += len(sample.gt_instances)
             counts['lost'] += int(lost(sample.gt_instances, said).sum())
         evaluator.process(perfect.results(encoded), batch)

@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData
 matplotlib.use('agg')
 from matplotlib import pyplot as plt
 
-from mmdet_losses.visualization.sheets import FOUND, TRUTH, draw_boxes, overlay
+from mmdet_losses.visualization.sheets import GT_COLOR, MISSED_COLOR, draw_boxes, overlay
 
 
 def read_picture(path: str | Path) -> np.ndarray:
@@ -43,8 +43,8 @@ def results_grid(
         for axes, title in ((left, 'truth'), (right, f'found (score > {score_thr:g})')):
             axes.imshow(picture)
             axes.set_title(title, fontsize=9)
-        draw_boxes(left, truth, classes, TRUTH)
-        draw_boxes(right, found, classes, FOUND, score_thr)
+        draw_boxes(left, truth, classes, GT_COLOR)
+        draw_boxes(right, found, classes, MISSED_COLOR, score_thr)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -88,7 +88,7 @@ def heatmap_sheet(
         axes.set_axis_off()
         axes.set_title(title, fontsize=10)
     panels[0].imshow(picture)
-    draw_boxes(panels[0], truth, classes, TRUTH)
+    draw_boxes(panels[0], truth, classes, GT_COLOR)
     panels[1].imshow(picture)
     overlay(panels[1], best, picture.shape[:2])
     shown = panels[2].imshow(best, cmap='viridis', vmin=0, vmax=1)

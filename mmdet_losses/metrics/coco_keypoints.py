@@ -26,27 +26,26 @@ NAMES = (
 class CocoKeypointMetric(CocoMetric):
     r"""AP over object keypoint similarity (OKS), and MMDetection's box AP beside it.
 
-    A prediction resembles a person by the mean over the labelled joints of
-    :math:`\exp(-d^2 / (2 s^2 (2\sigma)^2))`, with the distance d in pixels, the root s of the
-    annotation's area and the joint's tolerance :math:`\sigma`; this takes the place of IoU. The
-    best 20 predictions of a picture count. Results are ``keypoints_mAP``, ``_mAP_50``,
-    ``_mAP_75``, ``_mAP_m``, ``_mAP_l`` (medium and large), and the same of AR; without any
-    prediction they are 0.
+    OKS replaces the IoU. It is the mean over the labelled keypoints of
+    :math:`\exp(-d^2 / (2 s^2 (2\sigma)^2))`, where d is the distance in pixels, s the square root
+    of the annotation's area and :math:`\sigma` the tolerance of the keypoint. The best 20
+    predictions of an image count. Results are ``keypoints_mAP``, ``_mAP_50``, ``_mAP_75``,
+    ``_mAP_m``, ``_mAP_l`` (medium and large), and the same for AR; without predictions they are 0.
 
-    Needs ``pred_instances`` with ``keypoints`` (n, J, 2) in pixels of the original picture beside
-    boxes, scores and labels; ``keypoint_scores`` (n, J), where present, are written to the result
-    file as the third number of a joint, which pycocotools does not read.
+    Needs ``pred_instances`` with boxes, scores, labels and ``keypoints`` (n, K, 2) in pixels of the
+    original image. Optional ``keypoint_scores`` (n, K) are written to the result file as the third
+    number of a keypoint, which pycocotools ignores.
 
     Args:
         ann_file: COCO keypoint file.
-        metric: 'keypoints', and beside it what ``CocoMetric`` knows.
-        sigmas: J tolerances; default: those of the data set's metainfo.
+        metric: 'keypoints' and any metric of ``CocoMetric``.
+        sigmas: K tolerances; default: those of the data set's metainfo.
         **kwargs: of ``CocoMetric``. With ``outfile_prefix`` the keypoints are also written to
             ``<prefix>.keypoints.json``.
 
     Raises:
         ValueError: no ``ann_file``, or no tolerances.
-        DataError: annotations or predictions of another number of joints than tolerances.
+        DataError: annotations or predictions have another number of keypoints than tolerances.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class CocoKeypointMetric(CocoMetric):
             result['keypoints'] = np.concatenate((points, scores[..., None]), -1)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Box metrics, then keypoints."""
+        """Box metrics and keypoint metrics."""
         measured = dict(super().compute_metrics(results))
         if not self.with_keypoints:
             return measured
@@ -94,15 +93,15 @@ class CocoKeypointMetric(CocoMetric):
         return {**measured, **named}
 
     def _rows(self, result: dict) -> list[dict]:
-        """COCO's records of the predictions of one picture."""
+        """COCO's records of the predictions of one image."""
         return [
             {
                 'image_id': result['img_id'],
                 'category_id': self.cat_ids[label],
-                'keypoints': joints.astype(float).ravel().tolist(),
+                'keypoints': keypoints.astype(float).ravel().tolist(),
                 'score': float(score),
             }
-            for label, score, joints in zip(
+            for label, score, keypoints in zip(
                 result['labels'], result['scores'], result['keypoints'], strict=True
             )
         ]
@@ -112,13 +111,13 @@ class CocoKeypointMetric(CocoMetric):
         sigmas = self.dataset_meta.get('sigmas') if self.sigmas is None else self.sigmas
         if sigmas is None:
             raise ValueError(
-                'CocoKeypointMetric finds no sigmas: give them, or metainfo of the data set.'
+                'CocoKeypointMetric has no sigmas: set sigmas, or metainfo of the data set.'
             )
         self._check(rows, len(sigmas))
         if not rows:
             return np.zeros(len(NAMES))
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
             evaluation = COCOeval(self._coco_api, self._coco_api.loadRes(rows), 'keypoints')
             evaluation.params.kpt_oks_sigmas = np.asarray(sigmas, np.float64)
             evaluation.params.catIds = self.cat_ids
@@ -126,23 +125,23 @@ class CocoKeypointMetric(CocoMetric):
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-        table = [line for line in said.getvalue().splitlines() if line.startswith(' Average')]
+        table = [line for line in printed.getvalue().splitlines() if line.startswith(' Average')]
         MMLogger.get_current_instance().info('Keypoints:\n' + '\n'.join(table))
         return evaluation.stats
 
-    def _check(self, rows: list[dict], joints: int) -> None:
-        for note in self._coco_api.anns.values():
-            given = note.get('keypoints')
-            if given is None or len(given) != 3 * joints:
+    def _check(self, rows: list[dict], num_keypoints: int) -> None:
+        for ann in self._coco_api.anns.values():
+            given = ann.get('keypoints')
+            if given is None or len(given) != 3 * num_keypoints:
                 length = 'no' if given is None else len(given)
                 raise DataError(
-                    f'annotation {note["id"]} in {self.ann_file} has {length} numbers as '
-                    f'keypoints instead of {3 * joints}: take the file with keypoints, or give '
-                    f'sigmas of as many joints ({joints} now).'
+                    f'annotation {ann["id"]} in {self.ann_file} has {length} keypoint numbers '
+                    f'instead of {3 * num_keypoints}: use the keypoint annotation file, or set '
+                    f'sigmas to one number per keypoint ({num_keypoints} now).'
                 )
-            note.setdefault('num_keypoints', sum(each > 0 for each in given[2::3]))
-        if rows and len(rows[0]['keypoints']) != 3 * joints:
+            ann.setdefault('num_keypoints', sum(each > 0 for each in given[2::3]))
+        if rows and len(rows[0]['keypoints']) != 3 * num_keypoints:
             raise DataError(
                 f'the model predicts {len(rows[0]["keypoints"]) // 3} keypoints, but there are '
-                f'{joints} sigmas: set num_keypoints of predictor and encoder, or sigmas.'
+                f'{num_keypoints} sigmas: set num_keypoints of predictor and encoder, or sigmas.'
             )

@@ -1,4 +1,4 @@
-"""What an encoding can say at best: ground truth through encoder and decoder, without a network."""
+"""Upper limit of an encoding: ground truth through encoder and decoder, without a network."""
 
 from __future__ import annotations
 
@@ -13,88 +13,91 @@ from torch import Tensor, nn
 from mmdet_losses.core import Size, postprocess
 from mmdet_losses.core.head import EncodedDenseHead, input_size
 
+MIN_SCORE = 0.3
+"""Decoded boxes with this score or less do not count."""
+
 
 class Encoded(NamedTuple):
-    """A batch as a detector's encoder sees it."""
+    """A batch with its targets and the boxes that they decode to."""
 
     inputs: Tensor
     """(B, 3, h, w) network input."""
     samples: list[DetDataSample]
     targets: NamedTuple
     feat_sizes: list[Size]
-    """(H, W) of the maps that the targets belong to."""
-    said: list[InstanceData]
-    """What a perfect network's outputs decode to, before suppression; input pixels."""
+    """(H, W) of the feature maps that the targets belong to."""
+    decoded: list[InstanceData]
+    """Decoded outputs of a perfect network, before NMS; input pixels."""
 
 
 class Perfect:
     """A detector whose network is replaced by its encoder's ``ideal_outputs``.
 
     Args:
-        model: a detector with an :class:`~mmdet_losses.core.head.EncodedDenseHead`; its network
-            runs once for every input size, to learn the sizes of its maps.
+        model: a detector with an :class:`~mmdet_losses.core.head.EncodedDenseHead`. Its network
+            runs once per input size, to get the sizes of its feature maps.
 
     Raises:
-        TypeError: the detector's head is another one.
+        TypeError: the detector has another head.
     """
 
     def __init__(self, model: nn.Module) -> None:
         head = getattr(model, 'bbox_head', None)
         if not isinstance(head, EncodedDenseHead):
             raise TypeError(
-                f'the head of this detector is {type(head).__name__}, which has no target encoder '
-                'to look at; name a config with an EncodedDenseHead.'
+                f'the head of this detector is {type(head).__name__}, which has no target encoder; '
+                'use a config with an EncodedDenseHead.'
             )
         self.model, self.encoder = model.eval(), head.encoder
         self._feat_sizes: dict[tuple[int, ...], list[Size]] = {}
 
     @property
     def test_cfg(self) -> dict:
-        """Of the detector."""
+        """Test settings of the detector's head."""
         return self.model.bbox_head.test_cfg
 
     @torch.no_grad()
     def __call__(self, batch: dict[str, Any]) -> Encoded:
-        """A batch of the data loader, its samples with ``gt_instances`` in input pixels."""
+        """Encode a batch of the data loader, with ``gt_instances`` in input pixels."""
         data = self.model.data_preprocessor(batch, False)
         inputs, samples = data['inputs'], data['data_samples']
-        shown = inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
+        images = inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
         size = input_size([sample.metainfo for sample in samples])
-        shape = tuple(shown.shape[-2:])
+        shape = tuple(images.shape[-2:])
         if shape not in self._feat_sizes:
             outputs = self.encoder.outputs_type(*self.model(**data, mode='tensor'))
             self._feat_sizes[shape] = self.encoder.feat_sizes(outputs)
         for sample in samples:
-            sample.gt_instances = plain(sample.gt_instances)
-        truth = [sample.gt_instances for sample in samples]
-        targets = self.encoder.encode(truth, self._feat_sizes[shape], size)
-        said = self.encoder.decode(self.encoder.ideal_outputs(targets), size)
-        return Encoded(shown, samples, targets, self._feat_sizes[shape], said)
+            sample.gt_instances = with_tensor_boxes(sample.gt_instances)
+        gt_instances = [sample.gt_instances for sample in samples]
+        targets = self.encoder.encode(gt_instances, self._feat_sizes[shape], size)
+        decoded = self.encoder.decode(self.encoder.ideal_outputs(targets), size)
+        return Encoded(images, samples, targets, self._feat_sizes[shape], decoded)
 
     def results(self, encoded: Encoded, rescale: bool = True) -> list[DetDataSample]:
         """Copies of the samples with ``pred_instances``, as ``model.test_step`` returns them.
 
-        With ``rescale`` all boxes are in pixels of the original picture, those of
-        ``gt_instances`` and ``ignored_instances`` too: there a test pipeline leaves them, and
-        there a metric that takes its truth from the sample reads them.
+        With ``rescale`` all boxes are in pixels of the original image. This includes
+        ``gt_instances`` and ``ignored_instances``, because test pipelines and metrics use original
+        pixels.
 
         Raises:
             KeyError: the samples lack ``scale_factor`` with ``rescale``.
         """
         results = [sample.clone() for sample in encoded.samples]
-        for sample, said in zip(results, encoded.said, strict=True):
+        for sample, decoded in zip(results, encoded.decoded, strict=True):
             meta = sample.metainfo
-            sample.pred_instances = postprocess(said, meta, self.test_cfg, rescale)
+            sample.pred_instances = postprocess(decoded, meta, self.test_cfg, rescale)
             for name in ('gt_instances', 'ignored_instances'):
                 if name in sample:
-                    truth = plain(sample.get(name))
-                    truth.bboxes = moved(truth.bboxes, meta, rescale)
-                    sample.set_field(truth, name, dtype=InstanceData)
+                    instances = with_tensor_boxes(sample.get(name))
+                    instances.bboxes = moved(instances.bboxes, meta, rescale)
+                    sample.set_field(instances, name, dtype=InstanceData)
         return results
 
 
-def plain(instances: InstanceData) -> InstanceData:
-    """The instances with ``bboxes`` as a tensor, whatever MMDetection wrapped them in."""
+def with_tensor_boxes(instances: InstanceData) -> InstanceData:
+    """The instances with ``bboxes`` as a tensor instead of MMDetection's box type."""
     boxes = instances.bboxes
     if not isinstance(boxes, Tensor):
         instances = instances[:]
@@ -103,28 +106,28 @@ def plain(instances: InstanceData) -> InstanceData:
 
 
 def moved(boxes: Tensor, img_meta: dict, rescale: bool) -> Tensor:
-    """Boxes (n, 4) of the network's input, in the pixels and order of a detector's results."""
+    """Boxes (n, 4) in input pixels, converted to the pixels and order of a detector's results."""
     scores = boxes.new_ones(len(boxes))
     instances = InstanceData(bboxes=boxes, scores=scores)
     return postprocess(instances, img_meta, {}, rescale).bboxes
 
 
-def lost(truth: InstanceData, said: InstanceData, min_iou: float = 0.5) -> Tensor:
-    """(n,) bool, the objects that no decoded box of their class stands for.
+def lost(gt: InstanceData, decoded: InstanceData, min_iou: float = 0.5) -> Tensor:
+    """(n,) bool, the objects that no decoded box of their class matches.
 
-    Every decoded box stands for one object at most: where two objects share a cell and one
-    target, one of them is lost.
+    A decoded box matches at most one object: if two objects share a cell and one target, one of
+    them is lost.
 
     Args:
-        truth: ``bboxes`` (n, 4), ``labels`` (n,).
-        said: ``bboxes`` (m, 4), ``labels`` (m,), ``scores`` (m,), in the same pixels; scores of
-            0.3 and less say nothing.
-        min_iou: least overlap of a box that stands for an object.
+        gt: ``bboxes`` (n, 4), ``labels`` (n,).
+        decoded: ``bboxes`` (m, 4), ``labels`` (m,), ``scores`` (m,), in the same pixels; boxes with
+            a score of :data:`MIN_SCORE` or less are ignored.
+        min_iou: lowest IoU of a match.
     """
-    said = said[said.scores > 0.3]
-    overlaps = bbox_overlaps(truth.bboxes.float(), said.bboxes.float())
-    overlaps = torch.where(truth.labels[:, None] == said.labels[None], overlaps, 0)
-    missing = torch.ones(len(truth), dtype=torch.bool)
+    decoded = decoded[decoded.scores > MIN_SCORE]
+    overlaps = bbox_overlaps(gt.bboxes.float(), decoded.bboxes.float())
+    overlaps = torch.where(gt.labels[:, None] == decoded.labels[None], overlaps, 0)
+    missing = torch.ones(len(gt), dtype=torch.bool)
     while overlaps.numel() and overlaps.max() >= min_iou:
         row, column = divmod(int(overlaps.argmax()), overlaps.shape[1])
         missing[row] = False

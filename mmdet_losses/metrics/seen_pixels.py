@@ -1,4 +1,4 @@
-"""How much of the pictures a detector processed."""
+"""Share of the image pixels that a detector processed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from mmdet_losses.registry import METRICS
 
 @METRICS.register_module()
 class SeenPixels(BaseMetric):
-    """Network input pixels over image pixels, from the metas that ``CornerNetSaccade`` leaves.
+    """Network input pixels divided by image pixels, from meta data that ``CornerNetSaccade`` adds.
 
-    Gives ``pixels/seen`` and ``pixels/image``, means a picture, and their ratio
-    ``pixels/seen_share``; below 1 the detector processed less than the full resolution.
+    Returns ``pixels/seen`` and ``pixels/image``, means per image, and their ratio
+    ``pixels/seen_share``. Below 1 the detector processed less than the full resolution.
 
     Raises:
-        KeyError: a sample without ``seen_pixels``, so the detector is another one.
+        KeyError: a sample has no ``seen_pixels``, because another detector made it.
     """
 
     default_prefix = 'pixels'
@@ -29,7 +29,7 @@ class SeenPixels(BaseMetric):
             if 'seen_pixels' not in sample:
                 raise KeyError(
                     'seen_pixels is missing from a data sample; SeenPixels needs a detector that '
-                    'counts them, such as CornerNetSaccade.'
+                    'counts pixels, such as CornerNetSaccade.'
                 )
             self.results.append((sample['seen_pixels'], sample['image_pixels']))
 

@@ -1,4 +1,4 @@
-"""How well tracks follow objects: CLEAR MOT and identity, computed by TrackEval."""
+"""Tracking metrics, CLEAR MOT and identity, computed by TrackEval."""
 
 from __future__ import annotations
 
@@ -28,52 +28,52 @@ NAMES = {
     'mostly_tracked': ('CLEAR', 'MT'),
     'mostly_lost': ('CLEAR', 'ML'),
 }
-"""Our name of a figure -> TrackEval's metric and field."""
+"""Our name of a value -> TrackEval's metric and field."""
 
 
 class Frame(NamedTuple):
-    """One frame of a video, truth and tracks; identities are those of the video."""
+    """Ground truth and tracks of one frame; identities are unique per video."""
 
     video: Hashable
     number: int
-    true_ids: NDArray[np.int64]
+    gt_ids: NDArray[np.int64]
     ids: NDArray[np.int64]
     similarity: NDArray[np.float64]
     """(objects, tracks) IoU, 0 between different classes."""
     rows: NDArray[np.float64]
     """(all tracks, 6) identity, xywh, score."""
     path: str
-    """Of the picture, as MOT Challenge lays them out."""
+    """Image file, in the folder layout of MOT Challenge."""
 
 
 @METRICS.register_module()
 class MOTMetric(BaseVideoMetric):
-    """CLEAR MOT and identity figures over all videos.
+    """CLEAR MOT and identity metrics over all videos.
 
-    Gives ``mot/mota``, ``mot/idf1``, ``mot/id_switches``, ``mot/motp`` (mean IoU of matches),
+    Returns ``mot/mota``, ``mot/idf1``, ``mot/id_switches``, ``mot/motp`` (mean IoU of matches),
     ``mot/false_positives``, ``mot/misses``, ``mot/fragmentations``, ``mot/mostly_tracked`` and
-    ``mot/mostly_lost`` (numbers of objects). Several classes are one pool in which a track matches
-    objects of its class only.
+    ``mot/mostly_lost`` (numbers of objects). Classes are not averaged: there is one value over all
+    classes, and a track matches only objects of its class.
 
     Reads ``gt_instances`` (``bboxes``, ``labels``, ``instances_ids``), ``ignored_instances`` and
     ``pred_track_instances`` of every frame, boxes in image pixels, with ``video_id`` and
-    ``frame_id`` in its metas. Of several processes each must see whole videos in order
-    (``TrackImgSampler``). As in MOT Challenge, tracks assigned to an ignored box are left out.
+    ``frame_id`` in its meta data. With several processes, each needs whole videos in order
+    (``TrackImgSampler``). As in MOT Challenge, tracks assigned to an ignored box are not counted.
 
     Args:
-        iou_thr: IoU from which a track is on an object.
-        tracker: config of a tracker that gives the ``pred_instances`` identities anew, in place of
-            ``pred_track_instances``: two ways of association compared over the same detections.
-        results_dir: also write ``<video>.txt`` there, in MOT Challenge's format for results; a
-            video is named by the folder above its ``img1``, a frame by its file.
-        format_only: write the files and measure nothing, for videos without truth.
+        iou_thr: lowest IoU of a match.
+        tracker: config of a tracker that assigns identities to ``pred_instances``, instead of
+            ``pred_track_instances``. This compares two trackers on the same detections.
+        results_dir: also write ``<video>.txt`` there, in MOT Challenge's result format; the video
+            name is the folder above ``img1``, the frame number is the file name.
+        format_only: write the files and compute nothing, for videos without ground truth.
         collect_device, prefix: of MMEngine's metrics.
 
     Raises:
         ImportError: TrackEval is not installed.
-        KeyError: a frame without one of these fields.
-        ValueError: ``format_only`` without ``results_dir``; two objects of one identity in a frame,
-            which CLEAR MOT does not define.
+        KeyError: a frame lacks one of these fields.
+        ValueError: ``format_only`` without ``results_dir``; two objects of a frame have the same
+            identity, which CLEAR MOT does not define.
     """
 
     default_prefix = 'mot'
@@ -89,9 +89,9 @@ class MOTMetric(BaseVideoMetric):
     ) -> None:
         super().__init__(collect_device=collect_device, prefix=prefix)
         if format_only and results_dir is None:
-            raise ValueError('MOTMetric: format_only=True writes nothing; give results_dir.')
+            raise ValueError('MOTMetric: format_only=True needs results_dir.')
         if not format_only:
-            trackeval_metrics(iou_thr)  # complain before the training, not after it
+            trackeval_metrics(iou_thr)  # raise before the training, not after it
         self.iou_thr, self.results_dir, self.format_only = iou_thr, results_dir, format_only
         self.tracker = None if tracker is None else MODELS.build(tracker)
         self._last: tuple[Hashable, int] | None = None
@@ -113,20 +113,20 @@ class MOTMetric(BaseVideoMetric):
     def _frame(self, sample: dict) -> Frame:
         video, number = sample['video_id'], int(sample['frame_id'])
         tracks = self._tracks(sample, video, number)
-        truth, ignored = sample['gt_instances'], sample.get('ignored_instances') or {}
-        boxes = corners(truth)
-        similarity = iou(boxes, corners(tracks), truth['labels'], tracks['labels'])
+        gt, ignored = sample['gt_instances'], sample.get('ignored_instances') or {}
+        boxes = corners(gt)
+        similarity = iou(boxes, corners(tracks), gt['labels'], tracks['labels'])
         kept = np.ones(len(tracks['labels']), bool)
         if len(ignored.get('labels', ())):
             blocked = iou(corners(ignored), corners(tracks))
             assigned = assign(np.concatenate((similarity, blocked)), self.iou_thr)
             kept = assigned < len(similarity)
-        true_ids = np.asarray(torch.as_tensor(truth['instances_ids']).cpu(), np.int64)
-        known, counts = np.unique(true_ids, return_counts=True)
+        gt_ids = np.asarray(torch.as_tensor(gt['instances_ids']).cpu(), np.int64)
+        known, counts = np.unique(gt_ids, return_counts=True)
         if (counts > 1).any():
             raise ValueError(
                 f'{counts.max()} objects in frame {number} of video {video} have the identity '
-                f'{known[counts.argmax()]}: give each object of a frame its own, or ignore it.'
+                f'{known[counts.argmax()]}: give each object its own identity, or ignore it.'
             )
         ids = np.asarray(tracks['instances_ids'].cpu(), np.int64)
         places = corners(tracks).numpy()
@@ -135,7 +135,7 @@ class MOTMetric(BaseVideoMetric):
         return Frame(
             video,
             number,
-            true_ids,
+            gt_ids,
             ids[kept],
             similarity[:, kept],
             rows,
@@ -147,7 +147,7 @@ class MOTMetric(BaseVideoMetric):
             if 'pred_track_instances' not in sample:
                 raise KeyError(
                     'pred_track_instances is missing from a data sample; MOTMetric needs a '
-                    'detector that tracks, such as CenterTrack, or a tracker of its own.'
+                    'detector that tracks, such as CenterTrack, or the argument tracker.'
                 )
             return sample['pred_track_instances']
         if self._last is None or video != self._last[0] or number <= self._last[1]:
@@ -157,7 +157,7 @@ class MOTMetric(BaseVideoMetric):
         return tracks[tracks.active > 0].to_dict()
 
     def compute_metrics(self, results: list[Frame]) -> dict[str, float]:
-        """The figures over all frames."""
+        """Metrics over all frames."""
         videos = defaultdict(list)
         for frame in results:
             videos[frame.video].append(frame)
@@ -179,15 +179,15 @@ class MOTMetric(BaseVideoMetric):
 
 
 def write_results(folder: Path, frames: Sequence[Frame]) -> None:
-    """``<video>.txt`` of MOT Challenge: frame, identity, xywh, score and three times -1."""
+    """Write ``<video>.txt`` of MOT Challenge: frame, identity, xywh, score and three -1."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for frame in sorted(frames, key=lambda frame: frame.number):
         stem = Path(frame.path).stem
         number = int(stem) if stem.isdigit() else frame.number + 1
         for identity, *values in frame.rows.tolist():
-            told = ','.join(f'{value:.2f}' for value in values)
-            lines.append(f'{number},{int(identity)},{told},-1,-1,-1\n')
+            numbers = ','.join(f'{value:.2f}' for value in values)
+            lines.append(f'{number},{int(identity)},{numbers},-1,-1,-1\n')
     parts = Path(frames[0].path).parts
     name = parts[-3] if len(parts) > 2 else str(frames[0].video)
     (folder / f'{name}.txt').write_text(''.join(lines))
@@ -203,15 +203,15 @@ def trackeval_metrics(iou_thr: float) -> dict[str, Any]:
         from trackeval import metrics
     except ImportError as error:
         raise ImportError(
-            f'MOTMetric needs TrackEval, which does not import here ({error}): pip install '
-            'trackeval, or run `make env`.'
+            f'MOTMetric needs TrackEval, which cannot be imported ({error}); run `pip install '
+            'trackeval`, or `make env`.'
         ) from error
     config = {'THRESHOLD': iou_thr, 'PRINT_CONFIG': False}
     return {name: getattr(metrics, name)(config) for name in ('CLEAR', 'Identity')}
 
 
 def corners(instances: dict) -> torch.Tensor:
-    """Boxes (n, 4) in float64 on the host, whatever holds them."""
+    """Boxes (n, 4) in float64 on the host, from a tensor, an array or MMDetection's box type."""
     boxes = instances['bboxes']
     return torch.as_tensor(getattr(boxes, 'tensor', boxes)).cpu().double().reshape(-1, 4)
 
@@ -219,7 +219,7 @@ def corners(instances: dict) -> torch.Tensor:
 def iou(
     one: torch.Tensor, two: torch.Tensor, labels: Any = None, others: Any = None
 ) -> NDArray[np.float64]:
-    """(n, m) IoU of boxes (n, 4) and (m, 4), with labels 0 where they differ."""
+    """(n, m) IoU of boxes (n, 4) and (m, 4); 0 where labels are given and differ."""
     overlap = bbox_overlaps(one, two).numpy()
     if labels is not None:
         one_class, other_class = (torch.as_tensor(each).cpu() for each in (labels, others))
@@ -228,7 +228,7 @@ def iou(
 
 
 def assign(similarity: NDArray[np.float64], threshold: float) -> NDArray[np.int64]:
-    """(m,) the row that each of m columns gets in the best assignment, -1 for none."""
+    """(m,) row assigned to each of m columns in the best assignment, -1 for none."""
     assigned = np.full(similarity.shape[1], -1)
     allowed = np.where(similarity >= threshold, similarity, 0)
     rows, columns = linear_sum_assignment(-allowed)
@@ -238,15 +238,15 @@ def assign(similarity: NDArray[np.float64], threshold: float) -> NDArray[np.int6
 
 
 def as_sequence(frames: Sequence[Frame]) -> dict[str, Any]:
-    """Frames of one video as TrackEval's metrics take them: identities counted from 0."""
-    true_ids, count = renumber([frame.true_ids for frame in frames])
+    """Frames of one video in TrackEval's format: identities are numbered from 0."""
+    gt_ids, count = renumber([frame.gt_ids for frame in frames])
     ids, found = renumber([frame.ids for frame in frames])
     return {
-        'gt_ids': true_ids,
+        'gt_ids': gt_ids,
         'tracker_ids': ids,
         'num_gt_ids': count,
         'num_tracker_ids': found,
-        'num_gt_dets': sum(map(len, true_ids)),
+        'num_gt_dets': sum(map(len, gt_ids)),
         'num_tracker_dets': sum(map(len, ids)),
         'num_timesteps': len(frames),
         'similarity_scores': [frame.similarity for frame in frames],
@@ -254,6 +254,6 @@ def as_sequence(frames: Sequence[Frame]) -> dict[str, Any]:
 
 
 def renumber(ids: Sequence[NDArray[np.int64]]) -> tuple[list[NDArray[np.int64]], int]:
-    """Identities by their place among those that occur, and how many there are."""
+    """Identities renumbered from 0 in ascending order, and their number."""
     known = np.unique(np.concatenate([np.zeros(0, np.int64), *ids]))
     return [np.searchsorted(known, each) for each in ids], len(known)

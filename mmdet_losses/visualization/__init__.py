@@ -1,4 +1,4 @@
-"""Drawing of targets and predictions; matplotlib loads when something is drawn."""
+"""Drawing of targets and predictions; matplotlib is loaded at the first drawing."""
 
 from mmdet_losses.visualization.pictures import PicturesHook
 from mmdet_losses.visualization.skeletons import KeypointVisualizer

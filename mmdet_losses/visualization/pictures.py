@@ -1,4 +1,4 @@
-"""Look at targets and predictions of the same pictures while a detector learns."""
+"""Hook that draws targets and predictions of fixed images during training."""
 
 from __future__ import annotations
 
@@ -18,33 +18,27 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmdet_losses.core import postprocess
-from mmdet_losses.metrics.oracle import Perfect, lost
+from mmdet_losses.metrics.oracle import Perfect
 from mmdet_losses.registry import HOOKS
-from mmdet_losses.visualization.sheets import (
-    as_array,
-    as_picture,
-    corner_pairs,
-    heat_maps,
-    target_sheet,
-)
+from mmdet_losses.visualization.targets import draw_targets
 
 
 @HOOKS.register_module()
 class PicturesHook(Hook):
-    """Draw targets and predictions of fixed training pictures at intervals.
+    """Draw targets and predictions of fixed training images at intervals.
 
-    One sheet a picture: the truth (objects without a target dashed), the heatmaps or positive
-    anchors that the encoder writes, and what the network says by now. The sheets go to the
-    runner's visualizer, hence to every backend that the config lists::
+    Each image gets a sheet with the ground truth (objects without a target are dashed), the
+    heatmaps or positive anchors that the encoder creates, and the current predictions. The sheets
+    are sent to the runner's visualizer and so to every backend in the config::
 
         custom_hooks = [dict(type='mmdet_losses.PicturesHook', indices=[0, 7], interval=1)]
         vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
         visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends)
 
-    (A list in a config replaces its base's: name the base's ``custom_hooks`` again.) Pictures are
-    loaded and augmented once, before training. Training does not notice the hook: its mode and its
-    random numbers are put back. Only the main process draws; the others wait for it where the next
-    step gathers gradients.
+    A list in a config replaces the list of its base, so repeat the ``custom_hooks`` of the base.
+    Images are loaded and augmented once, before training. The hook does not affect training: it
+    restores the module modes and the random states. Only the main process draws; the other
+    processes wait at their next gradient synchronisation.
 
     Args:
         indices: of the training set.
@@ -52,8 +46,9 @@ class PicturesHook(Hook):
         score_thr: predictions with a lower score are not drawn.
 
     Raises:
-        ValueError: an interval below 1, no index, or one outside the training set.
-        TypeError: the detector's head is no ``EncodedDenseHead``.
+        ValueError: ``interval`` is below 1, ``indices`` is empty, or an index is outside the
+            training set.
+        TypeError: the detector's head is not an ``EncodedDenseHead``.
     """
 
     priority = 'LOW'
@@ -66,26 +61,26 @@ class PicturesHook(Hook):
         score_thr: float = 0.3,
     ) -> None:
         if interval < 1:
-            raise ValueError(f'PicturesHook: interval is {interval}; give at least 1.')
+            raise ValueError(f'PicturesHook: interval is {interval}; use 1 or more.')
         if not indices:
-            raise ValueError('PicturesHook: indices is empty; name at least one picture.')
+            raise ValueError('PicturesHook: indices is empty; give at least one image index.')
         self.indices, self.interval = tuple(indices), interval
         self.by_epoch, self.score_thr = by_epoch, score_thr
         self._batches: list[dict[str, Any]] = []
 
     def before_train(self, runner: Runner) -> None:
-        """Load the pictures."""
+        """Load the images."""
         if not is_main_process():
             return
         dataset = runner.train_dataloader.dataset
         outside = [index for index in self.indices if not 0 <= index < len(dataset)]
         if outside:
             raise ValueError(
-                f'PicturesHook: index {outside[0]} is outside the training set; give 0 to '
+                f'PicturesHook: index {outside[0]} is outside the training set; use 0 to '
                 f'{len(dataset) - 1}.'
             )
-        with unnoticed(_unwrapped(runner.model)):
-            Perfect(_unwrapped(runner.model))  # its head has an encoder
+        with preserved_state(_unwrapped(runner.model)):
+            Perfect(_unwrapped(runner.model))  # raises if the head has no encoder
             self._batches = [pseudo_collate([dataset[index]]) for index in self.indices]
 
     def after_train_iter(
@@ -110,35 +105,24 @@ class PicturesHook(Hook):
             return
         model = _unwrapped(runner.model)
         classes = runner.train_dataloader.dataset.metainfo['classes']
-        with unnoticed(model):
+        with preserved_state(model):
             perfect = Perfect(model)
             for index, batch in zip(self.indices, self._batches, strict=True):
-                image = self._sheet(perfect, batch, classes)
-                runner.visualizer.add_image(f'picture_{index}', image, step)
+                sheet = self._sheet(perfect, batch, classes)
+                runner.visualizer.add_image(f'image_{index}', sheet, step)
 
     def _sheet(self, perfect: Perfect, batch: dict[str, Any], classes: Sequence[str]) -> np.ndarray:
-        model, encoder = perfect.model, perfect.encoder
+        from mmdet_losses.visualization.sheets import as_array  # loads matplotlib
+
         encoded = perfect(deepcopy(batch))
-        data = model.data_preprocessor(deepcopy(batch), False)
-        outputs = encoder.outputs_type(*model(**data, mode='tensor'))
-        picture = as_picture(encoded.inputs[0], model.data_preprocessor)
-        size = picture.shape[:2]
-        # no border and no scale: the boxes stay in the pixels of the input that is drawn
-        meta = {'img_shape': size}
-        said = postprocess(encoder.decode(outputs, size)[0], meta, perfect.test_cfg)
-        truth = encoded.samples[0].gt_instances
-        figure = target_sheet(
-            picture,
-            truth.cpu(),
-            lost(truth, encoded.said[0]).cpu().numpy(),
-            dict(heat_maps(encoded.targets)),
-            encoder.positive_boxes(encoded.targets, encoded.feat_sizes, size).cpu().numpy(),
-            said[said.scores > self.score_thr].cpu(),
-            classes,
-            last_title='predicted',
-            pairs=corner_pairs(encoded.targets, size),
-        )
-        return as_array(figure)
+        data = perfect.model.data_preprocessor(deepcopy(batch), False)
+        outputs = perfect.encoder.outputs_type(*perfect.model(**data, mode='tensor'))
+        size = tuple(encoded.inputs.shape[-2:])
+        # meta data without border and scale keep the boxes in input pixels
+        (decoded,) = perfect.encoder.decode(outputs, size)
+        predicted = postprocess(decoded, {'img_shape': size}, perfect.test_cfg)
+        predicted = predicted[predicted.scores > self.score_thr]
+        return as_array(draw_targets(encoded, perfect, classes, predicted)[0])
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -146,8 +130,8 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def unnoticed(model: nn.Module, seed: int = 0) -> Iterator[None]:
-    """Evaluation mode and a fixed seed inside; the modes and random states of before after it."""
+def preserved_state(model: nn.Module, seed: int = 0) -> Iterator[None]:
+    """Context in evaluation mode with a fixed seed; restores modes and random states at its end."""
     modes = [(module, module.training) for module in model.modules()]
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (transforms use it)
     try:

@@ -1,12 +1,12 @@
-"""Sheets of one picture: its truth, what an encoder writes for it, and what was said about it."""
+"""Sheets: ground truth, targets and decoded boxes of one image, drawn with matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,11 +15,72 @@ from matplotlib.patches import Rectangle
 from mmengine.structures import InstanceData
 
 from mmdet_losses.core import Size
-from mmdet_losses.ops import Splats
 
-# Okabe and Ito's colours, told apart by colour-blind readers too
-TRUTH, FOUND, POINT = '#009E73', '#D55E00', '#0072B2'
-PAIR, KEYPOINT, MOVE = '#E69F00', '#CC79A7', '#F0E442'
+# Okabe and Ito's colours, which colour-blind readers can distinguish
+GT_COLOR, MISSED_COLOR, RESULT_COLOR = '#009E73', '#D55E00', '#0072B2'
+PAIR_COLOR, KEYPOINT_COLOR, MOTION_COLOR = '#E69F00', '#CC79A7', '#F0E442'
+
+
+class SheetContent(NamedTuple):
+    """Everything that a sheet shows; boxes are xyxy pixels of ``image``."""
+
+    image: np.ndarray
+    """(h, w, 3) network input, RGB."""
+    gt: InstanceData
+    missed: np.ndarray
+    """(n,) bool, objects of ``gt`` that no target represents."""
+    heatmaps: dict[str, np.ndarray]
+    """Name -> (C, H, W) in [0, 1]."""
+    anchors: np.ndarray
+    """(m, 4) positive anchors or cells."""
+    results: InstanceData
+    """Decoded boxes, with ``keypoints`` or ``tracking`` if the detector has them."""
+    title: str = 'decoded'
+    """Of the panel with ``results``."""
+    pairs: np.ndarray | None = None
+    """(p, 2, 2), top-left and bottom-right corner (x, y) of each object; lines on the heatmaps
+    whose names begin with tl or br."""
+
+
+def target_sheet(content: SheetContent, classes: Sequence[str]) -> Figure:
+    """Figure with a panel for the ground truth, each heatmap, the anchors and the results."""
+    gt, missed, anchors = content.gt, content.missed, content.anchors
+    names = ['ground truth', *content.heatmaps]
+    names += ['positive anchors'] if len(anchors) else []
+    names += [content.title]
+    figure, panels = _panels(content.image, names)
+    for name, heatmap in content.heatmaps.items():
+        axes = panels[names.index(name)]
+        overlay(axes, heatmap.max(0), content.image.shape[:2])
+        if content.pairs is not None and name.startswith(('tl ', 'br ')):
+            for line in content.pairs:
+                axes.plot(*line.T, '.-', color=PAIR_COLOR, lw=1, markersize=4)
+    draw_boxes(panels[0], gt[~missed], classes, GT_COLOR)
+    draw_boxes(panels[0], gt[missed], classes, MISSED_COLOR, style='--')
+    _draw_points(panels[0], gt)
+    for x1, y1, x2, y2 in anchors:
+        outline = dict(fill=False, ec=RESULT_COLOR, lw=0.9)
+        panels[-2].add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **outline))
+    draw_boxes(panels[-1], content.results, classes, RESULT_COLOR)
+    _draw_points(panels[-1], content.results)
+    figure.legend(handles=_legend(content), loc='outside lower center', ncols=3, fontsize=9)
+    return figure
+
+
+def _panels(image: np.ndarray, names: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """A figure with the image in one panel per name."""
+    columns = min(len(names), 4)
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(3.6 * columns, 3.8 * rows), layout='constrained')
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, name in zip(panels, names, strict=False):
+        axes.imshow(image)
+        axes.set_title(name, fontsize=10)
+        axes.set_xlim(0, image.shape[1])
+        axes.set_ylim(image.shape[0], 0)
+    return figure, panels[: len(names)]
 
 
 def draw_boxes(
@@ -30,7 +91,7 @@ def draw_boxes(
     score_thr: float = 0.3,
     style: str = '-',
 ) -> None:
-    """Outline boxes with their class, and their score where they have one."""
+    """Outline boxes and label them with class and, if they have one, score."""
     boxes, labels = np.asarray(instances.bboxes), np.asarray(instances.labels)
     scores = np.asarray(instances.scores) if 'scores' in instances else np.ones(len(boxes))
     for (x1, y1, x2, y2), label, score in zip(boxes, labels, scores, strict=True):
@@ -46,137 +107,50 @@ def draw_boxes(
         )  # fmt: skip
 
 
-def target_sheet(
-    picture: np.ndarray,
-    truth: InstanceData,
-    gone: np.ndarray,
-    maps: dict[str, np.ndarray],
-    anchors: np.ndarray,
-    said: InstanceData,
-    classes: Sequence[str],
-    last_title: str = 'decoded',
-    pairs: np.ndarray | None = None,
-) -> Figure:
-    """Truth, encoded heatmaps, positive anchors, and what all of it decodes to; with a legend.
-
-    Args:
-        picture: (h, w, 3) network input in RGB.
-        gone: (n,) bool, objects of ``truth`` that no target stands for; drawn dashed.
-        maps: name -> (C, H, W) in [0, 1].
-        anchors: (m, 4) xyxy pixels.
-        last_title: says what ``said`` is.
-        pairs: (p, 2, 2), for every pair of corners (x, y) top-left and bottom-right in pixels;
-            lines on the maps of corners, whose names begin with tl or br.
-        said: decoded boxes, and ``keypoints`` or ``tracking`` where the detector has them.
-    """
-    names = ['ground truth', *maps, *(['positive anchors'] if len(anchors) else []), last_title]
-    columns = min(len(names), 4)
-    rows = -(-len(names) // columns)
-    figure = Figure(figsize=(3.6 * columns, 3.8 * rows), layout='constrained')
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for axes in panels.flat:
-        axes.set_axis_off()
-    for axes, name in zip(panels.flat, names, strict=False):
-        axes.imshow(picture)
-        axes.set_title(name, fontsize=10)
-        axes.set_xlim(0, picture.shape[1])
-        axes.set_ylim(picture.shape[0], 0)
-        if name in maps:
-            overlay(axes, maps[name].max(0), picture.shape[:2])
-            for line in () if pairs is None or name[:3] not in ('tl ', 'br ') else pairs:
-                axes.plot(*line.T, '.-', color=PAIR, lw=1, markersize=4)
-    first, last = panels.flat[0], panels.flat[len(names) - 1]
-    draw_boxes(first, truth[~gone], classes, TRUTH)
-    draw_boxes(first, truth[gone], classes, FOUND, style='--')
-    if len(anchors):
-        axes = panels.flat[len(names) - 2]
-        for x1, y1, x2, y2 in anchors:
-            axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=POINT, lw=0.9))
-    draw_boxes(last, said, classes, POINT)
-    _draw_points(first, truth)
-    _draw_points(last, said)
-    legend = [
-        Line2D([], [], color=TRUTH, label=f'{int((~gone).sum())} objects with a target'),
-        Line2D([], [], color=FOUND, ls='--', label=f'{int(gone.sum())} without'),
-        Line2D([], [], color=POINT, label=f'{len(said)} {last_title}, {len(anchors)} anchors'),
-        *_further_entries(truth, said, pairs),
-    ]
-    figure.legend(handles=legend, loc='outside lower center', ncols=3, fontsize=9)
-    return figure
-
-
 def as_array(figure: Figure, dpi: int = 110) -> np.ndarray:
-    """(h, w, 3) RGB uint8 of a figure, without any window or backend."""
+    """(h, w, 3) RGB uint8 of a figure; needs no display."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
-def overlay(axes: Axes, heatmap: np.ndarray, size: tuple[int, int]) -> None:
-    """Lay a heatmap (H, W) in [0, 1] over a picture of this size (h, w)."""
+def overlay(axes: Axes, heatmap: np.ndarray, size: Size) -> None:
+    """Draw a heatmap (H, W) in [0, 1] over an image of this size (h, w)."""
     enlarged = cv2.resize(heatmap, size[::-1], interpolation=cv2.INTER_NEAREST)
     axes.imshow(np.ma.masked_less(enlarged, 0.02), cmap='viridis', alpha=0.7, vmin=0, vmax=1)
 
 
 def _draw_points(axes: Axes, instances: InstanceData) -> None:
-    """Keypoints (those that are labelled) and displacements, where the instances have them."""
+    """Draw labelled keypoints and displacements, if the instances have them."""
     if 'keypoints' in instances:
         points = np.asarray(instances.keypoints).reshape(len(instances), -1, 2)
         shown = np.ones(points.shape[:2], bool)
         if 'keypoints_visible' in instances:
             shown = np.asarray(instances.keypoints_visible) > 0
-        axes.plot(*points[shown].T, '.', color=KEYPOINT, markersize=4)
+        axes.plot(*points[shown].T, '.', color=KEYPOINT_COLOR, markersize=4)
     if 'tracking' in instances:
         boxes, moves = np.asarray(instances.bboxes), np.asarray(instances.tracking)
-        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-        axes.quiver(
-            *middles.T, *moves.T, angles='xy', scale_units='xy', scale=1, color=MOVE, width=0.006
-        )
+        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+        options = dict(angles='xy', scale_units='xy', scale=1, width=0.006)
+        axes.quiver(*centers.T, *moves.T, color=MOTION_COLOR, **options)
 
 
-def _further_entries(
-    truth: InstanceData, said: InstanceData, pairs: np.ndarray | None
-) -> list[Line2D]:
-    """Legend of what not every detector has."""
-    entries = []
-    if pairs is not None:
-        entries.append(Line2D([], [], color=PAIR, marker='.', label=f'{len(pairs)} corner pairs'))
-    if 'keypoints' in truth or 'keypoints' in said:
-        entries.append(Line2D([], [], color=KEYPOINT, marker='.', ls='', label='keypoints'))
-    if 'tracking' in said:
-        entries.append(Line2D([], [], color=MOVE, label='displacement to the previous frame'))
+def _legend(content: SheetContent) -> list[Line2D]:
+    """Legend entries; those of keypoints, pairs and displacements only if there are any."""
+    gt, results, missed = content.gt, content.results, int(content.missed.sum())
+    counts = f'{len(results)} {content.title}, {len(content.anchors)} anchors'
+    entries = [
+        Line2D([], [], color=GT_COLOR, label=f'{len(gt) - missed} objects with a target'),
+        Line2D([], [], color=MISSED_COLOR, ls='--', label=f'{missed} without'),
+        Line2D([], [], color=RESULT_COLOR, label=counts),
+    ]
+    if content.pairs is not None:
+        label = f'{len(content.pairs)} corner pairs'
+        entries.append(Line2D([], [], color=PAIR_COLOR, marker='.', label=label))
+    if 'keypoints' in gt or 'keypoints' in results:
+        entries.append(Line2D([], [], color=KEYPOINT_COLOR, marker='.', ls='', label='keypoints'))
+    if 'tracking' in results:
+        label = 'displacement to the previous frame'
+        entries.append(Line2D([], [], color=MOTION_COLOR, label=label))
     return entries
-
-
-def corner_pairs(targets: tuple, img_size: Size) -> np.ndarray | None:
-    """(p, 2, 2) corners (x, y) of the first picture's objects in pixels; None without corners."""
-    if 'tl_index' not in targets._fields or 'br_index' not in targets._fields:
-        return None
-    height, width = targets.tl_heatmap.shape[-2:]
-    stride, mask = torch.tensor([img_size[1] / width, img_size[0] / height]), targets.mask[0].cpu()
-    points = []
-    for name in ('tl', 'br'):
-        cell = getattr(targets, f'{name}_index')[0].cpu()[mask]
-        offset = getattr(targets, f'{name}_offset')[0].cpu()[mask]
-        points.append((torch.stack((cell % width, cell // width), -1) + offset) * stride)
-    return torch.stack(points, 1).numpy()
-
-
-def heat_maps(targets: tuple) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, (C, H, W) map of the first picture) of every heatmap among the targets."""
-    for name, value in zip(targets._fields, targets, strict=True):
-        levels = value if type(value) is tuple else (value,)
-        for number, each in enumerate(levels):
-            if isinstance(each, Splats):
-                label = name if len(levels) == 1 else f'{name} {number}'
-                yield label.replace('_', ' '), each.dense()[0].cpu().numpy()
-
-
-def as_picture(tensor: torch.Tensor, preprocessor: torch.nn.Module) -> np.ndarray:
-    """(h, w, 3) RGB uint8 of a normalised input (3, h, w)."""
-    if getattr(preprocessor, '_enable_normalize', False):
-        tensor = tensor * preprocessor.std + preprocessor.mean
-    picture = tensor.clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
-    keeps_bgr = not getattr(preprocessor, '_channel_conversion', False)
-    return np.ascontiguousarray(picture[..., ::-1] if keeps_bgr else picture)

@@ -1,55 +1,93 @@
-"""What an encoder makes of a picture, drawn."""
+"""Targets of an encoder, prepared for a sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-from torch import Tensor
+import numpy as np
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
 
-from mmdet_losses.metrics.oracle import Encoded, Perfect, lost
-from mmdet_losses.visualization.sheets import (
-    as_picture,
-    corner_pairs,
-    heat_maps,
-    target_sheet,
-)
+from mmdet_losses.core import Size
+from mmdet_losses.metrics.oracle import MIN_SCORE, Encoded, Perfect, lost
+from mmdet_losses.ops import Splats
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def draw_targets(
-    encoded: Encoded, perfect: Perfect, classes: Sequence[str]
+    encoded: Encoded,
+    perfect: Perfect,
+    classes: Sequence[str],
+    predicted: InstanceData | None = None,
 ) -> tuple[Figure, Tensor]:
-    """The sheet of the first picture of a batch: truth, targets, and what these decode to.
+    """Sheet of the first image of a batch: ground truth, targets, and the decoded targets.
 
-    For example, of the first training picture of a config::
+    For the first training image of a config::
 
         perfect = Perfect(MODELS.build(cfg.model))
         encoded = perfect(pseudo_collate([dataset[0]]))
-        sheet, gone = draw_targets(encoded, perfect, dataset.metainfo['classes'])
+        sheet, missed = draw_targets(encoded, perfect, dataset.metainfo['classes'])
         sheet.savefig('targets.png')
 
     Args:
-        encoded: of ``perfect``, which :class:`~mmdet_losses.metrics.oracle.Perfect` made of a
-            detector.
+        encoded: result of ``perfect``, a :class:`~mmdet_losses.metrics.oracle.Perfect`.
         classes: names, by label.
+        predicted: predictions in input pixels, drawn instead of the decoded targets.
 
     Returns:
-        The sheet, and (n,) bool: the objects that no target stands for.
+        The sheet, and (n,) bool: the objects that no target represents.
     """
-    truth, said = encoded.samples[0].gt_instances, encoded.said[0]
-    said = said[said.scores > 0.3]
-    gone = lost(truth, said)
-    picture = as_picture(encoded.inputs[0], perfect.model.data_preprocessor)
-    size = picture.shape[:2]
-    boxes = perfect.encoder.positive_boxes(encoded.targets, encoded.feat_sizes, size)
-    sheet = target_sheet(
-        picture,
-        truth,
-        gone.numpy(),
-        dict(heat_maps(encoded.targets)),
-        boxes.cpu().numpy(),
-        said,
-        classes,
-        pairs=corner_pairs(encoded.targets, size),
+    from mmdet_losses.visualization.sheets import SheetContent, target_sheet  # loads matplotlib
+
+    gt, decoded = encoded.samples[0].gt_instances, encoded.decoded[0]
+    missed = lost(gt, decoded)
+    image = as_image(encoded.inputs[0], perfect.model.data_preprocessor)
+    targets, size = encoded.targets, image.shape[:2]
+    content = SheetContent(
+        image=image,
+        gt=gt.cpu(),
+        missed=missed.cpu().numpy(),
+        heatmaps=dict(heatmaps(targets)),
+        anchors=perfect.encoder.positive_boxes(targets, encoded.feat_sizes, size).numpy(),
+        results=(decoded[decoded.scores > MIN_SCORE] if predicted is None else predicted).cpu(),
+        title='decoded' if predicted is None else 'predicted',
+        pairs=corner_pairs(targets, size),
     )
-    return sheet, gone
+    return target_sheet(content, classes), missed
+
+
+def corner_pairs(targets: tuple, img_size: Size) -> np.ndarray | None:
+    """(p, 2, 2) corners (x, y) of the first image's objects in pixels; None without corners."""
+    if 'tl_index' not in targets._fields or 'br_index' not in targets._fields:
+        return None
+    height, width = targets.tl_heatmap.shape[-2:]
+    stride, mask = torch.tensor([img_size[1] / width, img_size[0] / height]), targets.mask[0].cpu()
+    points = []
+    for name in ('tl', 'br'):
+        cell = getattr(targets, f'{name}_index')[0].cpu()[mask]
+        offset = getattr(targets, f'{name}_offset')[0].cpu()[mask]
+        points.append((torch.stack((cell % width, cell // width), -1) + offset) * stride)
+    return torch.stack(points, 1).numpy()
+
+
+def heatmaps(targets: tuple) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, (C, H, W) map of the first image) of every heatmap among the targets."""
+    for name, value in zip(targets._fields, targets, strict=True):
+        levels = value if type(value) is tuple else (value,)
+        for number, each in enumerate(levels):
+            if isinstance(each, Splats):
+                label = name if len(levels) == 1 else f'{name} {number}'
+                yield label.replace('_', ' '), each.dense()[0].cpu().numpy()
+
+
+def as_image(tensor: Tensor, preprocessor: nn.Module) -> np.ndarray:
+    """(h, w, 3) RGB uint8 of a normalised input (3, h, w)."""
+    if getattr(preprocessor, '_enable_normalize', False):
+        tensor = tensor * preprocessor.std + preprocessor.mean
+    image = tensor.clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
+    keeps_bgr = not getattr(preprocessor, '_channel_conversion', False)
+    return np.ascontiguousarray(image[..., ::-1] if keeps_bgr else image)

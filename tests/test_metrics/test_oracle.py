@@ -1,4 +1,4 @@
-"""Lost objects are counted, one box stands for one object, and other heads are refused."""
+"""Oracle: lost objects, one match per box, and an error for heads without an encoder."""
 
 import pytest
 import torch
@@ -16,31 +16,31 @@ def instances(rows, scores=None):
     return found
 
 
-TRUTH = instances([(0, 0, 10, 10, 1), (20, 20, 30, 30, 2)])
+GT = instances([(0, 0, 10, 10, 1), (20, 20, 30, 30, 2)])
 
 
-def test_an_object_is_found_by_a_box_of_its_class():
+def test_an_object_is_matched_by_a_box_of_its_class():
     same = instances([(0, 0, 10, 10, 1), (20, 20, 30, 30, 2)], [0.9, 0.8])
-    assert lost(TRUTH, same).tolist() == [False, False]
+    assert lost(GT, same).tolist() == [False, False]
     other = instances([(0, 0, 10, 10, 3), (20, 20, 30, 30, 2)], [0.9, 0.8])
-    assert lost(TRUTH, other).tolist() == [True, False]
-    assert lost(TRUTH, instances([(4, 0, 14, 10, 1)], [0.9])).tolist() == [True, True]
-    assert lost(TRUTH, instances([(0, 0, 10, 10, 1)], [0.1])).tolist() == [True, True]
-    assert lost(TRUTH, instances([], [])).tolist() == [True, True]
+    assert lost(GT, other).tolist() == [True, False]
+    assert lost(GT, instances([(4, 0, 14, 10, 1)], [0.9])).tolist() == [True, True]
+    assert lost(GT, instances([(0, 0, 10, 10, 1)], [0.1])).tolist() == [True, True]
+    assert lost(GT, instances([], [])).tolist() == [True, True]
     assert lost(instances([]), same).tolist() == []
 
 
-def test_one_box_stands_for_one_object():
+def test_one_box_matches_one_object():
     twins = instances([(0, 0, 10, 10, 1), (0, 0, 10, 9, 1)])
     assert lost(twins, instances([(0, 0, 10, 10, 1)], [0.9])).tolist() == [False, True]
 
 
-def test_a_head_without_encoder_is_refused():
+def test_a_head_without_an_encoder_raises_an_error():
     with pytest.raises(TypeError, match='the head of this detector is NoneType'):
         Perfect(nn.Identity())
 
 
-def test_truth_follows_the_results_into_the_original_picture():
+def test_gt_boxes_are_converted_to_original_pixels_like_the_results():
     boxes = torch.tensor([[30.0, 20.0, 60.0, 50.0], [10.0, 10.0, 20.0, 30.0]])
     meta = dict(scale_factor=(2.0, 4.0), border=(10.0, 90.0, 10.0, 90.0))
     back = torch.tensor([[10.0, 2.5, 25.0, 10.0], [0.0, 0.0, 5.0, 5.0]])

@@ -1,11 +1,11 @@
-"""The share of a picture that was processed."""
+"""Share of the image pixels that were processed."""
 
 import pytest
 
 from mmdet_losses.metrics import SeenPixels
 
 
-def test_means_and_their_ratio():
+def test_result_is_the_means_and_their_ratio():
     metric = SeenPixels()
     metric.process(None, [dict(seen_pixels=100, image_pixels=400)])
     metric.process(None, [dict(seen_pixels=300, image_pixels=400)])
@@ -14,6 +14,6 @@ def test_means_and_their_ratio():
     }  # fmt: skip
 
 
-def test_other_detectors_are_refused():
-    with pytest.raises(KeyError, match='needs a detector that counts them'):
+def test_samples_without_the_counts_raise_an_error():
+    with pytest.raises(KeyError, match='needs a detector that counts pixels'):
         SeenPixels().process(None, [dict(img_id=1)])

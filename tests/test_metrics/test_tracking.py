@@ -1,4 +1,4 @@
-"""CLEAR MOT and identity figures: by hand, and as MMDetection computes them."""
+"""CLEAR MOT and identity metrics: computed by hand, and equal to MMDetection's."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def boxes(*places):
     return torch.tensor([[x, 0.0, x + 10, 10.0] for x in places]).reshape(-1, 4)
 
 
-def sample(frame, truth, found, video=1, labels=None, ignored=(), other_labels=None):
-    """Identity -> place, of objects and of tracks."""
-    labels = labels or [0] * len(truth)
+def sample(frame, gt, found, video=1, labels=None, ignored=(), other_labels=None):
+    """Sample of one frame; ``gt`` and ``found`` map an identity to a place."""
+    labels = labels or [0] * len(gt)
     other_labels = other_labels or [0] * len(found)
     tracks = InstanceData(
         bboxes=boxes(*found.values()),
@@ -33,9 +33,9 @@ def sample(frame, truth, found, video=1, labels=None, ignored=(), other_labels=N
         frame_id=frame,
         img_path=f'data/video-{video}/img1/{frame + 1:06d}.jpg',
         gt_instances=dict(
-            bboxes=boxes(*truth.values()),
+            bboxes=boxes(*gt.values()),
             labels=torch.tensor(labels).long(),
-            instances_ids=torch.tensor(list(truth)).long(),
+            instances_ids=torch.tensor(list(gt)).long(),
         ),
         ignored_instances=dict(
             bboxes=boxes(*ignored), labels=torch.zeros(len(ignored), dtype=torch.long)
@@ -50,7 +50,7 @@ def measure(*samples, **options):
     return {name.partition('/')[2]: value for name, value in metric.evaluate(0).items()}
 
 
-def test_by_hand():
+def test_values_equal_a_calculation_by_hand():
     """Object 1 changes from track 5 to 6, object 2 is missed once, and one track is wrong."""
     found = measure(
         sample(0, {1: 0, 2: 50}, {5: 0, 7: 50}),
@@ -65,7 +65,7 @@ def test_by_hand():
     assert found['motp'] == pytest.approx((6 + 9 / 11) / 7)
 
 
-def test_nothing_wrong_and_nothing_found():
+def test_perfect_tracks_score_one_and_missing_tracks_zero():
     right = [sample(i, {1: i, 2: 50}, {9: i, 4: 50}) for i in range(3)]
     assert measure(*right)['mota'] == measure(*right)['idf1'] == 1
     empty = measure(*(sample(i, {1: i}, {}) for i in range(3)))
@@ -73,8 +73,8 @@ def test_nothing_wrong_and_nothing_found():
     assert empty['misses'] == 3
 
 
-def test_videos_are_kept_apart():
-    """The same identities in two videos, whose frames come mixed and in any order."""
+def test_identities_are_separate_per_video():
+    """Two videos use the same identities, and their frames are mixed and unordered."""
     one = [sample(i, {1: i}, {1: i}, video='a') for i in range(4)]
     two = [sample(i, {1: 50 + i}, {1: 50 + i}, video='b') for i in range(4)]
     found = measure(*[each for pair in zip(two, one, strict=True) for each in pair][::-1])
@@ -87,15 +87,15 @@ def test_a_track_matches_its_class_only():
     assert found['false_positives'] == found['misses'] == 1
 
 
-def test_tracks_of_what_is_ignored_do_not_count():
+def test_tracks_on_ignored_boxes_do_not_count():
     assert measure(sample(0, {1: 0}, {1: 0, 2: 51}, ignored=[50]))['false_positives'] == 0
     assert measure(sample(0, {1: 0}, {1: 0, 2: 59}, ignored=[50]))['false_positives'] == 1
-    # On the object and on what is ignored: the assignment keeps the object's.
+    # A track on an object and on an ignored box is assigned to the object.
     assert measure(sample(0, {1: 0}, {1: 0}, ignored=[1]))['mota'] == 1
 
 
-def test_another_tracker_over_the_same_detections():
-    """Two objects pass each other by 12 pixels a frame: only displacement tells them apart."""
+def test_a_tracker_can_replace_the_predicted_identities():
+    """Two objects cross at 12 pixels per frame: only the displacement distinguishes them."""
     samples = []
     for frame in range(4):
         places = 12 * frame, 24 - 12 * frame
@@ -119,38 +119,38 @@ def test_another_tracker_over_the_same_detections():
     assert again['misses'] == 0
 
 
-def test_result_files_are_those_of_mot_challenge(tmp_path):
+def test_result_files_have_the_mot_challenge_format(tmp_path):
     samples = [sample(i, {}, {3: 2 * i}) for i in range(2)]
     assert measure(*samples, results_dir=str(tmp_path), format_only=True) == {}
     lines = (tmp_path / 'video-1.txt').read_text().splitlines()
     assert lines[1] == '2,3,2.00,0.00,10.00,10.00,1.00,-1,-1,-1'
-    with pytest.raises(ValueError, match='format_only=True writes nothing; give results_dir'):
+    with pytest.raises(ValueError, match='format_only=True needs results_dir'):
         METRICS.build(dict(type='MOTMetric', format_only=True))
 
 
-def test_two_objects_of_one_identity_are_refused():
-    double = sample(2, {1: 0, 2: 50}, {1: 0, 2: 50})
-    double['gt_instances']['instances_ids'] = torch.tensor([-1, -1])
-    with pytest.raises(ValueError, match='2 objects in frame 2 of video 1 have the identity -1: g'):
-        measure(double)
+def test_two_objects_with_one_identity_raise_an_error():
+    frame = sample(2, {1: 0, 2: 50}, {1: 0, 2: 50})
+    frame['gt_instances']['instances_ids'] = torch.tensor([-1, -1])
+    with pytest.raises(ValueError, match='2 objects in frame 2 of video 1 have the identity -1: '):
+        measure(frame)
 
 
 @pytest.mark.parametrize('field', ['video_id', 'frame_id', 'gt_instances', 'pred_track_instances'])
-def test_a_field_that_is_missing_is_named(field):
+def test_a_missing_field_is_named(field):
     broken = sample(0, {1: 0}, {1: 0})
     del broken[field]
     with pytest.raises(KeyError, match=f'{field}.*missing from a data sample'):
         measure(broken)
 
 
-def test_without_trackeval(monkeypatch):
+def test_a_missing_trackeval_raises_an_error_with_the_install_command(monkeypatch):
     monkeypatch.setitem(sys.modules, 'trackeval', None)
     with pytest.raises(ImportError, match=r'MOTMetric needs TrackEval.*pip install trackeval'):
         METRICS.build(dict(type='MOTMetric'))
 
 
-def test_equals_mmdetections_metric():
-    """Random walks with misses, wrong tracks and changed identities, three videos."""
+def test_values_equal_those_of_mmdetections_metric():
+    """Three videos of random tracks with misses, false positives and identity switches."""
     rng = np.random.default_rng(0)
     theirs = METRICS.build(dict(type='mmdet.MOTChallengeMetric', metric=['CLEAR', 'Identity']))
     samples = []
@@ -176,10 +176,10 @@ def test_equals_mmdetections_metric():
 
 
 def as_theirs(ours, length):
-    """A sample as MMDetection's metric reads it."""
-    truth, tracks = ours['gt_instances'], dict(ours['pred_track_instances'])
+    """A sample in the format of MMDetection's metric."""
+    gt, tracks = ours['gt_instances'], dict(ours['pred_track_instances'])
     tracks['instances_id'] = tracks.pop('instances_ids')
-    boxes, ids = truth['bboxes'].tolist(), truth['instances_ids'].tolist()
+    boxes, ids = gt['bboxes'].tolist(), gt['instances_ids'].tolist()
     known = dict(mot_conf=1, category_id=1, visibility=1)
     instances = [dict(bbox=b, instance_id=i, **known) for b, i in zip(boxes, ids, strict=True)]
     result = DetDataSample(

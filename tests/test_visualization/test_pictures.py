@@ -1,4 +1,4 @@
-"""The pictures reach every backend, and training does not notice that they were drawn."""
+"""Hook for drawing: every backend gets the sheets, and the training result does not change."""
 
 import random
 from pathlib import Path
@@ -13,7 +13,8 @@ from mmengine.runner import Runner
 from mmengine.visualization import BaseVisBackend
 from torch import nn
 
-from mmdet_losses.visualization import PicturesHook, pictures
+import mmdet_losses.visualization.pictures as hook_module
+from mmdet_losses.visualization import PicturesHook
 from tools.make_digits import make_digits
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/centernet_points/centernet_points_digits.py'
@@ -21,7 +22,7 @@ CONFIG = Path(__file__).resolve().parents[2] / 'configs/centernet_points/centern
 
 @VISBACKENDS.register_module()
 class KeepsImages(BaseVisBackend):
-    """A backend that is no file."""
+    """A backend that stores the images in a dict."""
 
     images = {}
 
@@ -38,7 +39,7 @@ class KeepsImages(BaseVisBackend):
 
 @pytest.fixture(name='train')
 def _train(tmp_path):
-    """Train two iterations, with these hooks; returns the runner."""
+    """Function that trains two iterations with the given hooks and returns the runner."""
     data = make_digits(tmp_path / 'data', train=2, val=2, objects=(2, 3))
 
     def train(name, hooks):
@@ -60,11 +61,11 @@ def _train(tmp_path):
     return train
 
 
-def test_every_backend_gets_the_sheets_and_the_training_stays_the_same(train, tmp_path):
+def test_every_backend_gets_the_sheets_and_the_weights_stay_equal(train, tmp_path):
     KeepsImages.images.clear()
     hook = dict(type='PicturesHook', indices=[0, 1], interval=1, by_epoch=False)
     watched = train('watched', [hook])
-    steps = [(f'picture_{index}', step) for index in (0, 1) for step in (1, 2)]
+    steps = [(f'image_{index}', step) for index in (0, 1) for step in (1, 2)]
     assert sorted(KeepsImages.images) == steps
     for image in KeepsImages.images.values():
         assert image.dtype == np.uint8 and image.ndim == 3 and image.std() > 10
@@ -76,10 +77,10 @@ def test_every_backend_gets_the_sheets_and_the_training_stays_the_same(train, tm
         assert torch.equal(mine, other)
 
 
-def test_modes_and_random_numbers_are_put_back():
+def test_modes_and_random_states_are_restored():
     model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
-    with pytest.raises(KeyError), pictures.unnoticed(model):
+    with pytest.raises(KeyError), hook_module.preserved_state(model):
         assert not model.training
         random.random(), np.random.rand(), torch.rand(1)  # noqa: NPY002
         raise KeyError
@@ -90,7 +91,7 @@ def test_modes_and_random_numbers_are_put_back():
 
 
 def test_only_the_main_process_draws(monkeypatch):
-    monkeypatch.setattr(pictures, 'is_main_process', lambda: False)
+    monkeypatch.setattr(hook_module, 'is_main_process', lambda: False)
     drawn = []
     runner = SimpleNamespace(
         epoch=0,
@@ -102,20 +103,20 @@ def test_only_the_main_process_draws(monkeypatch):
     hook = PicturesHook(indices=[0])
     hook.before_train(runner)
     hook._batches = [{}]
-    monkeypatch.setattr(pictures, 'Perfect', lambda model: None)
+    monkeypatch.setattr(hook_module, 'Perfect', lambda model: None)
     monkeypatch.setattr(hook, '_sheet', lambda *args: 'sheet')
     hook.after_train_epoch(runner)
     assert drawn == []
-    monkeypatch.setattr(pictures, 'is_main_process', lambda: True)
+    monkeypatch.setattr(hook_module, 'is_main_process', lambda: True)
     hook.after_train_epoch(runner)
-    assert drawn == [('picture_0', 'sheet', 1)]
+    assert drawn == [('image_0', 'sheet', 1)]
 
 
-def test_bad_settings_are_named():
+def test_wrong_settings_raise_errors():
     with pytest.raises(ValueError, match='interval is 0'):
         PicturesHook(interval=0)
     with pytest.raises(ValueError, match='indices is empty'):
         PicturesHook(indices=())
     loader = SimpleNamespace(dataset=[0, 0])
-    with pytest.raises(ValueError, match='index 2 is outside the training set; give 0 to 1'):
+    with pytest.raises(ValueError, match='index 2 is outside the training set; use 0 to 1'):
         PicturesHook(indices=[2]).before_train(SimpleNamespace(train_dataloader=loader))

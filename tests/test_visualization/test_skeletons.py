@@ -1,4 +1,4 @@
-"""Skeletons are drawn where the joints are, in the colours of their sides, and only if shown."""
+"""Skeletons: position, colours of the two sides, and which keypoints are drawn."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from mmdet_losses.visualization.skeletons import LEFT, MIDDLE, RIGHT, draw_skele
 ROOT = Path(__file__).resolve().parents[2]
 
 SKELETON, PAIRS = ((0, 1), (0, 2)), ((1, 2),)
-JOINTS = np.array([[50.0, 20.0], [80.0, 60.0], [20.0, 60.0]])
+KEYPOINTS = np.array([[50.0, 20.0], [80.0, 60.0], [20.0, 60.0]])
 
 
 @pytest.fixture(name='visualizer')
@@ -30,7 +30,7 @@ def instances(**more):
     return InstanceData(
         bboxes=torch.tensor([[5.0, 5.0, 95.0, 75.0]]),
         labels=torch.tensor([0]),
-        keypoints=torch.tensor(JOINTS, dtype=torch.float32)[None],
+        keypoints=torch.tensor(KEYPOINTS, dtype=torch.float32)[None],
         **more,
     )
 
@@ -39,55 +39,55 @@ def drawn(visualizer, tmp_path, sample, threshold=0.3):
     import cv2
 
     path = tmp_path / 'shown.png'
-    picture = np.zeros((90, 110, 3), np.uint8)
+    image = np.zeros((90, 110, 3), np.uint8)
     options = dict(out_file=str(path), pred_score_thr=threshold)
-    visualizer.add_datasample('shown', picture, sample, **options)
+    visualizer.add_datasample('shown', image, sample, **options)
     return cv2.imread(str(path))[..., ::-1]
 
 
-def near(picture, xy, colour):
+def near(image, xy, colour):
     x, y = (int(v) for v in xy)
-    return (np.abs(picture[y, x].astype(int) - colour) <= 2).all()
+    return (np.abs(image[y, x].astype(int) - colour) <= 2).all()
 
 
-def test_truth_and_predictions_are_drawn_side_by_side(visualizer, tmp_path):
+def test_gt_and_predictions_are_drawn_side_by_side(visualizer, tmp_path):
     sample = DetDataSample()
     sample.gt_instances = instances(keypoints_visible=torch.tensor([[2, 1, 0]]))
     scores = dict(scores=torch.tensor([0.9]), keypoint_scores=torch.tensor([[0.9, 0.05, 0.6]]))
     sample.pred_instances = instances(**scores)
-    picture = drawn(visualizer, tmp_path, sample)
-    width = picture.shape[1] // 2
-    truth, found = picture[:, :width], picture[:, width:]
-    assert near(truth, JOINTS[0], MIDDLE) and near(found, JOINTS[0], MIDDLE)
-    assert near(truth, JOINTS[1], LEFT) and near(truth, JOINTS[2], (0, 0, 0))  # not labelled
-    assert near(found, JOINTS[2], RIGHT) and near(found, JOINTS[1], (0, 0, 0))  # a low score
-    assert near(truth, JOINTS[:2].mean(0), MIDDLE) and near(found, JOINTS[:2].mean(0), (0, 0, 0))
+    image = drawn(visualizer, tmp_path, sample)
+    width = image.shape[1] // 2
+    gt, found = image[:, :width], image[:, width:]
+    assert near(gt, KEYPOINTS[0], MIDDLE) and near(found, KEYPOINTS[0], MIDDLE)
+    assert near(gt, KEYPOINTS[1], LEFT) and near(gt, KEYPOINTS[2], (0, 0, 0))  # not labelled
+    assert near(found, KEYPOINTS[2], RIGHT) and near(found, KEYPOINTS[1], (0, 0, 0))  # a low score
+    assert near(gt, KEYPOINTS[:2].mean(0), MIDDLE) and near(found, KEYPOINTS[:2].mean(0), (0, 0, 0))
 
 
-def test_weak_detections_and_boxes_without_keypoints(visualizer, tmp_path):
+def test_low_scores_are_not_drawn_and_keypoints_are_optional(visualizer, tmp_path):
     sample = DetDataSample()
     sample.pred_instances = instances(scores=torch.tensor([0.2]))
     assert drawn(visualizer, tmp_path, sample).max() == 0
     plain = instances(scores=torch.tensor([0.9]))
     del plain.keypoints
     sample.pred_instances = plain
-    picture = drawn(visualizer, tmp_path, sample)
-    assert picture.max() > 0 and near(picture, JOINTS[0] + [110, 0], (0, 0, 0))
+    image = drawn(visualizer, tmp_path, sample)
+    assert image.max() > 0 and near(image, KEYPOINTS[0] + [110, 0], (0, 0, 0))
 
 
-def test_inverted_boxes_of_a_fresh_network_are_drawn(visualizer, tmp_path):
+def test_inverted_boxes_are_drawn(visualizer, tmp_path):
     found = instances(scores=torch.tensor([0.9]))
     found.bboxes = found.bboxes[:, [2, 3, 0, 1]]
     sample = DetDataSample()
     sample.pred_instances = found
-    assert drawn(visualizer, tmp_path, sample)[40, 113:118].max() > 0  # right of the truth
+    assert drawn(visualizer, tmp_path, sample)[40, 113:118].max() > 0  # right of the ground truth
 
 
 @pytest.mark.parametrize(
     'config', ['centernet_points/centernet_points_digits', 'centertrack/centertrack_videos']
 )
-def test_inverted_boxes_of_a_fresh_centre_detector_are_drawn(config, tmp_path):
-    """With the visualizer of its config."""
+def test_inverted_boxes_of_an_untrained_centre_detector_are_drawn(config, tmp_path):
+    """Uses the visualizer of the config."""
     cfg = Config.fromfile(ROOT / 'configs' / f'{config}.py')
     cfg.model.test_cfg.score_thr = 0.0
     torch.manual_seed(0)
@@ -96,8 +96,8 @@ def test_inverted_boxes_of_a_fresh_centre_detector_are_drawn(config, tmp_path):
         meta = dict(
             img_shape=(96, 96), ori_shape=(96, 96), scale_factor=(1, 1), frame_id=0, video_id=0
         )
-        picture = torch.randint(0, 255, (3, 96, 96), dtype=torch.uint8)
-        data = dict(inputs=[picture], data_samples=[DetDataSample(metainfo=meta)])
+        image = torch.randint(0, 255, (3, 96, 96), dtype=torch.uint8)
+        data = dict(inputs=[image], data_samples=[DetDataSample(metainfo=meta)])
         [found] = model.test_step(data)
         made = VISUALIZERS.build({**cfg.visualizer, 'vis_backends': None, 'name': config})
     boxes = found.pred_instances.bboxes
@@ -109,8 +109,8 @@ def test_inverted_boxes_of_a_fresh_centre_detector_are_drawn(config, tmp_path):
     assert drawn(made, tmp_path, sample, threshold=0.0).max() > 0
 
 
-def test_wild_joints_do_no_harm():
-    picture = np.zeros((60, 60, 3), np.uint8)
-    joints = np.array([[np.nan, 5], [1e12, 5], [30, 30]])
-    draw_skeleton(picture, joints, np.ones(3, bool), SKELETON, PAIRS)
-    assert near(picture, (30, 30), RIGHT) and (picture[:20] == 0).all()
+def test_non_finite_and_distant_keypoints_are_not_drawn():
+    image = np.zeros((60, 60, 3), np.uint8)
+    keypoints = np.array([[np.nan, 5], [1e12, 5], [30, 30]])
+    draw_skeleton(image, keypoints, np.ones(3, bool), SKELETON, PAIRS)
+    assert near(image, (30, 30), RIGHT) and (image[:20] == 0).all()
