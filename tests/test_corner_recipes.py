@@ -1,4 +1,4 @@
-"""The full recipes of the corner family: official checkpoints fit, one step trains, tests run."""
+"""Full recipes of the corner family: official checkpoints load, one step trains, tests run."""
 
 import json
 from pathlib import Path
@@ -63,8 +63,8 @@ def read(folder, name):
 @pytest.mark.parametrize(
     ('config', 'family', 'folder', 'options'), RECIPES, ids=[each[2] for each in RECIPES]
 )
-def test_the_official_checkpoint_fits_the_recipe(config, family, folder, options):
-    """Names and shapes, without numbers: what the converter writes loads strictly."""
+def test_the_official_checkpoint_loads_into_the_recipe(config, family, folder, options):
+    """The converted names and shapes load strictly."""
     with torch.device('meta'):
         source = {key: torch.empty(shape) for key, shape in read(folder, 'keys.json').items()}
         target = families()[family].build(**options).state_dict()
@@ -84,7 +84,7 @@ def test_a_converted_file_loads_strictly(tmp_path):
     model = build(config)
     load_checkpoint(model, str(ours), strict=True)
     written = torch.load(ours, weights_only=True)['state_dict']
-    name = 'bbox_head.predictor.stacks.1.tl_offset.2.weight'
+    name = 'bbox_head.predictor.stacks.1.tl.offset.2.weight'
     assert torch.equal(model.state_dict()[name], written[name])
 
 
@@ -111,8 +111,8 @@ def test_one_step_at_a_reduced_size(config):
     total, _ = model.parse_losses(losses)
     total.backward()
     parameters = dict(model.named_parameters())
-    silent = [name for name, each in parameters.items() if each.grad is None]
-    assert silent == []
+    untrained = [name for name, each in parameters.items() if each.grad is None]
+    assert untrained == []
     before = parameters['backbone.stem.0.conv.weight'].detach().clone()
     torch.optim.SGD(model.parameters(), lr=1e-6).step()
     assert torch.isfinite(total)
@@ -144,10 +144,10 @@ def thin(model):
 
 @pytest.mark.parametrize(('config', 'count'), TESTS.items(), ids=list(TESTS))
 def test_published_tests_run(config, count):
-    """The pipelines of a test and of --tta on a picture of random pixels, through the detector."""
+    """The test pipeline and that of --tta on random pixels; --tta clips boxes to the image."""
     cfg = Config.fromfile(ROOT / 'configs' / f'{config}.py')
-    picture = np.random.default_rng(0).integers(0, 255, (70, 95, 3), dtype=np.uint8)
-    loaded = dict(img=picture, img_id=1, img_path='1.png', ori_shape=(70, 95), instances=[])
+    image = np.random.default_rng(0).integers(0, 255, (70, 95, 3), dtype=np.uint8)
+    loaded = dict(img=image, img_id=1, img_path='1.png', ori_shape=(70, 95), instances=[])
     loaded['img_shape'] = (70, 95)
     steps = cfg.test_dataloader.dataset.pipeline[1:]
     torch.manual_seed(0)
@@ -160,8 +160,9 @@ def test_published_tests_run(config, count):
             whole = MODELS.build({**cfg.tta_model, 'module': thin(cfg.model)}).eval()
             batch = {key: [[view] for view in views[key]] for key in ('inputs', 'data_samples')}
             assert len(batch['inputs']) == count
-            found += whole.test_step(batch)
+            [merged] = whole.test_step(batch)
+            assert (merged.pred_instances.bboxes <= torch.tensor([95.0, 70] * 2)).all()
+            found.append(merged)
     for sample in found:
         assert len(sample.pred_instances) <= 100
         assert torch.isfinite(sample.pred_instances.bboxes).all()
-        assert (sample.pred_instances.bboxes <= torch.tensor([95.0, 70] * 2)).all()

@@ -5,15 +5,15 @@ _base_ = ['../_base_/datasets/digits.py', '../_base_/digits.py']
 num_classes = 10
 data_root = 'data/digits_large/'
 made_by = dict(train=1000, val=100, size=(512, 512), objects=(1, 6), scale=(20, 64))
-also_tested = {'single pass': {'model.max_looks': 0}}  # by tools/zoo.py
+also_tested = {'single pass': {'model.max_crops': 0}}  # by tools/zoo.py
 
 model = dict(
     type='CornerNetSaccade',
     input_size=(127, 127),
-    whole_sides=(96, 127),
+    full_image_sides=(96, 127),
     attention_threshold=0.3,
     zooms=(1, 2, 4),
-    max_looks=12,
+    max_crops=12,
     data_preprocessor=dict(
         type='DetDataPreprocessor',
         mean=[123.675, 116.28, 103.53],

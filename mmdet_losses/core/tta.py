@@ -13,6 +13,7 @@ from mmengine.config import ConfigDict
 from mmengine.model import BaseTTAModel
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from mmdet_losses.core.postprocess import postprocess
 from mmdet_losses.registry import MODELS
@@ -24,8 +25,8 @@ WITHOUT_AUGMENTATION = {
 }
 """Type of a detector -> why its results are not merged over views."""
 
-View = tuple[tuple[Tensor | None, ...], DetDataSample]
-"""Fields of the encoder's outputs for one image, and its sample."""
+View = tuple[tuple, DetDataSample]
+"""The outputs for one image, of the encoder's ``outputs_type``, and its sample."""
 
 
 class OutputsTTAModel(BaseTTAModel):
@@ -65,10 +66,9 @@ class OutputsTTAModel(BaseTTAModel):
         """Views of each image to its first sample with ``pred_instances``."""
 
 
-def _image(outputs: tuple, index: int) -> tuple[Tensor | None, ...]:
-    """One image of a batch of outputs, without earlier stacks; branches that are None stay."""
-    fields = [each for each in outputs if each is None or isinstance(each, Tensor)]
-    return tuple(each if each is None else each[index : index + 1] for each in fields)
+def _image(outputs: tuple, index: int) -> tuple:
+    """One image of a batch of outputs."""
+    return tree_map_only(Tensor, lambda maps: maps[index : index + 1], outputs)
 
 
 @MODELS.register_module()

@@ -62,26 +62,29 @@ def draw_targets(
 
 def corner_pairs(targets: tuple, img_size: Size) -> np.ndarray | None:
     """(p, 2, 2) corners (x, y) of the first image's objects in pixels; None without corners."""
-    if 'tl_index' not in targets._fields or 'br_index' not in targets._fields:
+    if not hasattr(targets, 'tl'):
         return None
-    height, width = targets.tl_heatmap.shape[-2:]
+    height, width = targets.tl.heatmap.shape[-2:]
     stride, mask = torch.tensor([img_size[1] / width, img_size[0] / height]), targets.mask[0].cpu()
     points = []
-    for name in ('tl', 'br'):
-        cell = getattr(targets, f'{name}_index')[0].cpu()[mask]
-        offset = getattr(targets, f'{name}_offset')[0].cpu()[mask]
+    for corner in (targets.tl, targets.br):
+        cell, offset = corner.index[0].cpu()[mask], corner.offset[0].cpu()[mask]
         points.append((torch.stack((cell % width, cell // width), -1) + offset) * stride)
     return torch.stack(points, 1).numpy()
 
 
-def heatmaps(targets: tuple) -> Iterator[tuple[str, np.ndarray]]:
+def heatmaps(targets: tuple, prefix: str = '') -> Iterator[tuple[str, np.ndarray]]:
     """(name, (C, H, W) map of the first image) of every heatmap among the targets."""
     for name, value in zip(targets._fields, targets, strict=True):
-        levels = value if type(value) is tuple else (value,)
-        for number, each in enumerate(levels):
-            if isinstance(each, Splats):
-                label = name if len(levels) == 1 else f'{name} {number}'
-                yield label.replace('_', ' '), each.dense()[0].cpu().numpy()
+        label = prefix + name.replace('_', ' ')
+        if isinstance(value, Splats):
+            yield label, value.dense()[0].cpu().numpy()
+        elif hasattr(value, '_fields'):
+            yield from heatmaps(value, f'{label} ')
+        elif isinstance(value, tuple):
+            for level, each in enumerate(value):
+                if isinstance(each, Splats):
+                    yield f'{label} {level}', each.dense()[0].cpu().numpy()
 
 
 def as_image(tensor: Tensor, preprocessor: nn.Module) -> np.ndarray:

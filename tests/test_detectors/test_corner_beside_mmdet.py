@@ -1,4 +1,4 @@
-"""CornerNet as wide as MMDetection's CornerHead is that head: same weights, costs and gradients."""
+"""CornerNet against MMDetection's CornerHead: equal losses and gradients for equal weights."""
 
 from pathlib import Path
 
@@ -22,18 +22,18 @@ def head_of(path):
 
 
 def copy_weights(ours, theirs):
-    """Module by module in the order of their construction."""
+    """Copy module by module, in the order of construction."""
     [stack] = ours.predictor.stacks
     for corner in ('tl', 'br'):
         for name, their_name in BRANCHES.items():
             target = getattr(theirs, f'{corner}_{their_name}')[0].state_dict()
-            source = getattr(stack, f'{corner}_{name}').state_dict()
+            source = getattr(getattr(stack, corner), name).state_dict()
             for to, weights in zip(target.values(), source.values(), strict=True):
                 to.copy_(weights)
 
 
 def samples():
-    """Two objects an image at least: with one, the official push is a constant, theirs zero."""
+    """At least two objects per image: with one, our push is a constant and MMDetection's is 0."""
     found = []
     for boxes in (
         [[4.0, 5, 40, 50], [30, 8, 90, 33]],
@@ -51,7 +51,7 @@ def samples():
         ('bccd/cornernet_bccd.py', 'bccd/mmdet_cornernet_bccd.py'),
     ],
 )
-def test_half_of_our_cost_is_their_cost(path, other):
+def test_our_loss_is_twice_that_of_mmdetection(path, other):
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
         ours, theirs = head_of(path), head_of(other)
@@ -61,13 +61,13 @@ def test_half_of_our_cost_is_their_cost(path, other):
         feat = torch.linspace(-2, 2, 2 * 48 * 16 * 24).mul(1000).sin().reshape(2, 48, 16, 24)
         feat.requires_grad_()
         terms = head.loss((feat,), samples())
-        cost = sum(
+        loss = sum(
             sum(value) if isinstance(value, list) else value
             for name, value in terms.items()
             if 'loss' in name
         )
-        gradients += torch.autograd.grad(cost, feat)
-        values.append(cost.detach())
+        gradients += torch.autograd.grad(loss, feat)
+        values.append(loss.detach())
     torch.testing.assert_close(values[0], 2 * values[1], rtol=1e-5, atol=0)
     # pooling and batch norm add up float32 rounding
     torch.testing.assert_close(gradients[0], 2 * gradients[1], rtol=1e-3, atol=1e-6)

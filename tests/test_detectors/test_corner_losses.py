@@ -1,8 +1,9 @@
-"""Criteria of the corner family: what is summed, what divides, what a config may replace."""
+"""Criteria of the corner family: sums, divisors, terms that a config can replace."""
 
 import pytest
 import torch
 from mmengine.structures import InstanceData
+from torch.utils._pytree import tree_map
 
 from mmdet_losses.registry import MODELS, TASK_UTILS
 
@@ -26,11 +27,9 @@ def example(stem, stacks=1, counts=(3, 1), **options):
     shapes = encoder.ideal_outputs(targets)
 
     def random_like(value):
-        if isinstance(value, tuple):
-            return tuple(random_like(each) for each in value)
         return torch.randn(value.shape, generator=generator).requires_grad_()
 
-    outputs = [type(shapes)(*(random_like(value) for value in shapes[:-1])) for _ in range(stacks)]
+    outputs = [tree_map(random_like, shapes) for _ in range(stacks)]
     criterion = MODELS.build({'type': f'{stem}Loss', **options})
     return criterion, outputs, targets
 
@@ -47,20 +46,21 @@ def test_terms_are_means_over_stacks_and_attention_twice(stem):
 
 def test_offsets_divide_by_objects_and_sum_both_coordinates():
     criterion, [outputs], targets = example('CornerNet')
-    index = targets.tl_index
+    index = targets.tl.index
     image = torch.arange(2)[:, None]
-    read = outputs.tl_offset.flatten(2).transpose(1, 2)[image, index]
-    distance = torch.nn.functional.smooth_l1_loss(read, targets.tl_offset, reduction='none')
+    read = outputs.tl.offset.flatten(2).transpose(1, 2)[image, index]
+    distance = torch.nn.functional.smooth_l1_loss(read, targets.tl.offset, reduction='none')
     want = distance[targets.mask].sum() / (4 + 1e-4)
     torch.testing.assert_close(criterion(outputs, targets)['loss_tl_offset'], want)
 
 
-def test_saccade_counts_positives_that_the_mask_hides():
+def test_saccade_counts_positives_in_skipped_windows():
     criterion, [outputs], targets = example('CornerNetSaccade')
-    hidden = targets._replace(tl_valid=targets.tl_valid & (targets.tl_heatmap.dense() == 0))
-    logits = outputs.tl_heatmap
+    valid = targets.tl.valid & (targets.tl.heatmap.dense() == 0)
+    hidden = targets._replace(tl=targets.tl._replace(valid=valid))
+    logits = outputs.tl.heatmap
     background = logits.sigmoid() ** 2 * torch.nn.functional.softplus(logits)
-    want = (background * hidden.tl_valid).sum() / (targets.tl_heatmap.dense() == 1).sum()
+    want = (background * valid).sum() / (targets.tl.heatmap.dense() == 1).sum()
     torch.testing.assert_close(criterion(outputs, hidden)['loss_tl_heatmap'], want)
 
 
@@ -73,9 +73,7 @@ def test_saccade_divides_by_the_positives_of_all_ranks(monkeypatch):
     monkeypatch.setattr('mmdet_losses.ops.reduce.mean_over_ranks', lambda n: n * 2)
     want, have = criterion(outputs, targets), ranks(outputs, targets)
     torch.testing.assert_close(have['loss_tl_heatmap'], want['loss_tl_heatmap'] / 2)
-    with pytest.raises(
-        ValueError, match=r"normalizer='positives_per_image' .* choose 'positives' or"
-    ):
+    with pytest.raises(ValueError, match=r"'positives_per_image' .* Choose 'positives' or"):
         example(
             'CornerNetSaccade',
             loss_heatmap={'type': 'PenaltyReducedFocalLoss', 'normalizer': 'positives_per_image'},
@@ -107,5 +105,5 @@ def test_batch_of_one_without_objects(stem):
     losses = criterion(outputs, targets)
     sum(losses.values()).backward()
     assert all(value.isfinite() for value in losses.values())
-    assert outputs.br_embedding.grad is not None
-    assert outputs.tl_heatmap.grad.isfinite().all()
+    assert outputs.br.embedding.grad is not None
+    assert outputs.tl.heatmap.grad.isfinite().all()

@@ -1,4 +1,4 @@
-"""CornerNet-Saccade's two passes: the official test's numbers, and what a user relies on."""
+"""CornerNet-Saccade in two passes: official numbers, crops, batches, training."""
 
 from pathlib import Path
 
@@ -9,7 +9,11 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
-from mmdet_losses.detectors.corner import CornerNetOutputs, CornerNetSaccadeOutputs, detectors
+from mmdet_losses.detectors.corner import (
+    CornerNetOutputs,
+    CornerNetSaccadeOutputs,
+    cornernet_saccade,
+)
 from mmdet_losses.registry import MODELS
 from tools.parity.corner_decode import _outputs, _pairing
 from tools.parity.golden_file import GoldenFile
@@ -63,34 +67,34 @@ def test_both_passes_equal_the_official_test(monkeypatch):
         golden.number('num_classes'),
         encoder=_pairing(golden),
         input_size=input_size,
-        whole_sides=golden.array('init_sizes').tolist(),
+        full_image_sides=golden.array('init_sizes').tolist(),
         attention_threshold=float(golden.array('att_threshold')),
         zooms=golden.array('att_scales').tolist(),
-        max_looks=golden.number('att_max_crops'),
+        max_crops=golden.number('att_max_crops'),
     )
     maps = [key for key in sorted(golden.arrays) if key.startswith('in_first_att_logits')]
     first = CornerNetSaccadeOutputs(
-        *_outputs(golden, 'in_first_', CornerNetOutputs)[:6],
+        *_outputs(golden, 'in_first_', CornerNetOutputs)[:2],
         attentions=tuple(golden.tensor(key) for key in maps),
     )
     second = _outputs(golden, 'in_second_', CornerNetOutputs)
-    count = len(second.tl_heatmap)
+    count = len(second.tl.heatmap)
     unused = tuple(each[:1].expand(count, -1, -1, -1) for each in first.attentions)
-    second = CornerNetSaccadeOutputs(*second[:6], attentions=unused)
-    told = iter([first, second])
-    monkeypatch.setattr(model, '_forward', lambda crops: next(told))
+    second = CornerNetSaccadeOutputs(*second[:2], attentions=unused)
+    outputs = iter([first, second])
+    monkeypatch.setattr(model, '_forward', lambda crops: next(outputs))
     in_order = golden.tensor('second_locations_f64')
-    original = detectors.suppress_locations
+    original = cornernet_saccade.nms_locations
 
-    def suppress(locations, most):
-        """The official order: equal scores have none, and the maps were stored in that order."""
+    def nms(locations, most):
+        """Locations in the order of the stored maps: the order of equal scores is undefined."""
         ours = original(locations, most=most)
         assert torch.allclose(_sorted(ours), _sorted(in_order), atol=1e-4)
         return in_order
 
-    monkeypatch.setattr(detectors, 'suppress_locations', suppress)
-    found, looks = model.look(torch.zeros(3, *golden.array('image_size').tolist()))
-    assert looks == 2 + len(in_order)
+    monkeypatch.setattr(cornernet_saccade, 'nms_locations', nms)
+    found, num_inputs = model.detect(torch.zeros(3, *golden.array('image_size').tolist()))
+    assert num_inputs == 2 + len(in_order)
     wanted = np.concatenate(
         (golden.array('prenms_rows'), golden.array('prenms_labels')[:, None]), 1
     )
@@ -105,7 +109,7 @@ def _sorted(rows):
     return rows[sorted(range(len(rows)), key=lambda i: rows[i].round(decimals=2).tolist())]
 
 
-def test_crops_are_black_outside_the_picture(monkeypatch):
+def test_crops_are_black_outside_the_image(monkeypatch):
     """Black before normalisation, as in training."""
     model, seen = detector(), []
     forward = model._forward
@@ -118,8 +122,8 @@ def test_crops_are_black_outside_the_picture(monkeypatch):
     assert seen[0][:, :, 127, 127].sub(black).abs().min() > 1e-3
 
 
-def test_looks_are_few_and_counted():
-    model = detector(attention_threshold=0.0, max_looks=5, looks_per_batch=2)
+def test_crops_are_limited_and_counted():
+    model = detector(attention_threshold=0.0, max_crops=5, crops_per_batch=2)
     [small, large] = model.test_step(batch((200, 300), (300, 180)))
     for sample in (small, large):
         assert 2 * 255**2 <= sample.seen_pixels <= 7 * 255**2
@@ -127,12 +131,12 @@ def test_looks_are_few_and_counted():
     assert small.seen_pixels == 7 * 255**2  # an untrained map has peaks everywhere
 
 
-GENEROUS = dict(ae_threshold=1e4, topk=50, num_dets=100, no_border=False)
+PERMISSIVE = dict(ae_threshold=1e4, topk=50, num_dets=100, no_border=False)
 
 
-def test_batching_changes_nothing():
+def test_results_do_not_depend_on_the_batch_of_crops():
     alone, together = (
-        detector(1, encoder=GENEROUS, attention_threshold=0.0, max_looks=6, looks_per_batch=n)
+        detector(1, encoder=PERMISSIVE, attention_threshold=0.0, max_crops=6, crops_per_batch=n)
         for n in (1, 32)
     )
     for one, many in zip(
@@ -143,14 +147,14 @@ def test_batching_changes_nothing():
         assert torch.allclose(one.scores, many.scores, atol=1e-5)
 
 
-def test_one_pass_keeps_what_is_not_sure():
-    [sample] = detector(1, encoder=GENEROUS, max_looks=0).test_step(batch((150, 200)))
+def test_a_single_pass_keeps_low_scores():
+    [sample] = detector(1, encoder=PERMISSIVE, max_crops=0).test_step(batch((150, 200)))
     assert sample.seen_pixels == 2 * 255**2
     assert len(sample.pred_instances)
 
 
 @pytest.mark.parametrize('objects', [0, 2])
-def test_it_trains_on_crops(objects):
+def test_training_on_crops_reaches_every_parameter(objects):
     model = detector().train()
     data = batch((255, 255), (255, 255))
     for sample in data['data_samples']:
@@ -161,7 +165,7 @@ def test_it_trains_on_crops(objects):
         )
     prepared = model.data_preprocessor(data, True)
     losses = model(**prepared, mode='loss')
-    assert losses['num_pos'] == objects  # of two objects in two pictures, half are visible
+    assert losses['num_pos'] == objects  # two objects in each of two images, half of them visible
     total, _ = model.parse_losses(losses)
     total.backward()
     assert all(each.grad is not None for each in model.parameters())

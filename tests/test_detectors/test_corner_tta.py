@@ -1,4 +1,4 @@
-"""Tests over views: the whole official test, fed with its own maps; and the plain pipeline."""
+"""Test-time augmentation of the corner family: the official test on its own maps; geometry."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +10,7 @@ from mmdet.datasets.transforms import Resize
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from mmdet_losses.data.canvas import CornerCanvas
 from mmdet_losses.detectors.corner import (
@@ -20,7 +21,7 @@ from mmdet_losses.detectors.corner import (
     CornerNetTTAModel,
 )
 from mmdet_losses.detectors.corner.tta import view_of
-from mmdet_losses.detectors.corner.views import View
+from mmdet_losses.detectors.corner.views import InputView
 from tools.parity.corner_decode import _outputs, _pairing
 from tools.parity.golden_file import GoldenFile
 
@@ -32,13 +33,13 @@ FAMILIES = {
 }
 
 
-class Told(nn.Module):
-    """A detector that says what it was told, one view after the other."""
+class Replayed(nn.Module):
+    """A detector that returns given outputs, one view after the other."""
 
     def __init__(self, encoder, outputs, test_cfg):
         super().__init__()
         self.bbox_head = SimpleNamespace(encoder=encoder, test_cfg=test_cfg)
-        self.told = iter(outputs)
+        self.outputs = iter(outputs)
 
     def data_preprocessor(self, data, training):
         for inputs, sample in zip(data['inputs'], data['data_samples'], strict=True):
@@ -47,10 +48,10 @@ class Told(nn.Module):
 
     def forward(self, inputs, data_samples, mode):
         assert mode == 'tensor'
-        return next(self.told)
+        return next(self.outputs)
 
     def test_step(self, data):
-        raise AssertionError('views are not suppressed one by one')
+        raise AssertionError('NMS is not applied to single views')
 
 
 @pytest.mark.parametrize('name', FAMILIES)
@@ -62,13 +63,13 @@ def test_equals_the_official_test(name):
     data, outputs = dict(inputs=[], data_samples=[]), []
     for place, scale in enumerate(golden.array('test_scales').tolist()):
         both = _outputs(golden, f'in_scale{place}_', outputs_type)
-        for flipped in range(len(both.tl_heatmap)):
+        for flipped in range(len(both.tl.heatmap)):
             results = CornerCanvas(round(scale, 6))(dict(img=image))
             sample = DetDataSample(metainfo={**results, 'flip': bool(flipped)})
             data['inputs'].append([torch.from_numpy(results['img']).permute(2, 0, 1)])
             data['data_samples'].append([sample])
             view = slice(flipped, flipped + 1)
-            outputs.append(outputs_type(*(each[view] for each in both[:-1])))
+            outputs.append(tree_map(lambda maps, view=view: maps[view], both))
     exponent = float(golden.array('weight_exp')) if bool(golden.array('merge_bbox')) else None
     nms = dict(
         type='official_soft_nms',
@@ -76,7 +77,7 @@ def test_equals_the_official_test(name):
         merge_exponent=exponent,
         max_num=golden.number('max_per_image'),
     )
-    module = Told(encoder, outputs, dict(score_thr=0.0, nms=nms))
+    module = Replayed(encoder, outputs, dict(score_thr=0.0, nms=nms))
     [sample] = CornerNetTTAModel(module).test_step(data)
     found = sample.pred_instances
     wanted = np.concatenate(
@@ -89,16 +90,16 @@ def test_equals_the_official_test(name):
         assert (distance[:, :4].max(1) + 100 * distance[:, 4:].max(1)).min() < 2e-4
 
 
-def test_a_padded_mirrored_view_is_mirrored_about_the_picture():
-    """Batches pad on the right, after the flip."""
+def test_a_padded_mirrored_view_is_mirrored_about_the_image():
+    """Batches are padded on the right, after the flip."""
     meta = dict(img_shape=(60, 100), scale_factor=(0.5, 0.5), batch_input_shape=(64, 128))
-    boxes = torch.tensor([[5.0, 2.0, 10.0, 8.0]])  # cells of stride 4, in the mirrored picture
+    boxes = torch.tensor([[5.0, 2.0, 10.0, 8.0]])  # cells of stride 4, in the mirrored image
     found = view_of(dict(meta, flip=True)).to_image(boxes, (16, 32))
     assert found.tolist() == [[2 * (100 - 40), 16.0, 2 * (100 - 20), 64.0]]
     assert view_of(meta).to_image(boxes, (16, 32)).tolist() == [[40.0, 16.0, 80.0, 64.0]]
 
 
-def test_a_picture_resized_out_of_shape_returns_in_its_own():
+def test_boxes_of_an_image_with_a_new_aspect_ratio_return_to_the_old_one():
     results = dict(img=np.zeros((480, 640, 3), np.uint8), img_shape=(480, 640))
     meta = Resize((512, 512), keep_ratio=False)(results)
     assert meta['scale_factor'] == (0.8, 512 / 480)
@@ -110,17 +111,17 @@ def test_a_picture_resized_out_of_shape_returns_in_its_own():
     )
 
 
-def test_centres_are_read_in_the_shape_of_the_picture():
-    """A triplet's centre confirms its corners on a picture that is twice as high as it was."""
+def test_centres_are_rescaled_like_the_corners():
+    """A triplet's centre confirms its corners in an image that was resized to twice its height."""
     encoder = CenterNetTripletTargetEncoder(1)
-    view = View((64, 64), scale=(1.0, 2.0))
-    truth = InstanceData(bboxes=torch.tensor([[8.0, 12, 40, 52]]), labels=torch.zeros(1).long())
-    ideal = encoder.ideal_outputs(encoder.encode([truth], [(16, 16)], (64, 64)))
+    view = InputView((64, 64), scale=(1.0, 2.0))
+    gt = InstanceData(bboxes=torch.tensor([[8.0, 12, 40, 52]]), labels=torch.zeros(1).long())
+    ideal = encoder.ideal_outputs(encoder.encode([gt], [(16, 16)], (64, 64)))
     [found] = encoder.decode_views([ideal], [view])
     assert found.bboxes[found.scores.argmax()].tolist() == [8, 6, 40, 26]
-    assert found.scores.max() > 0.9  # without its centre two thirds remain
+    assert found.scores.max() > 0.9  # a pair without its centre has two thirds
 
 
-def test_a_lost_scale_factor_is_missed():
+def test_metas_without_scale_factor_raise():
     with pytest.raises(KeyError, match='scale_factor is missing'):
         view_of(dict(img_shape=(60, 100)))

@@ -80,7 +80,7 @@ def test_other_options_are_tested_on_the_last_checkpoint(tmp_path, monkeypatch):
     config = zoo.configs_of_zoo()['cornernet_saccade_digits']
     found = zoo.test_options(Config.fromfile(config), config, tmp_path)
     assert found == {'single pass': {'coco/bbox_mAP': 0.25}}
-    assert commands[0][-2:] == ['--cfg-options', 'model.max_looks=0']
+    assert commands[0][-2:] == ['--cfg-options', 'model.max_crops=0']
     assert 'there/epoch_5.pth' in commands[0]
 
 

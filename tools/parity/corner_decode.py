@@ -1,4 +1,4 @@
-"""Golden checks of the corner family's decoding: pairs, whole tests, soft-NMS, Saccade's looks."""
+"""Golden checks of the corner family's decoding: pairs, whole tests, soft-NMS, Saccade's crops."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from mmdet_losses.core.soft_nms import official_soft_nms, soft_nms
 from mmdet_losses.detectors.corner import (
@@ -20,18 +21,18 @@ from mmdet_losses.detectors.corner import (
 )
 from mmdet_losses.detectors.corner.decode import CornerPairs, find_peaks, pair_corners, top_centers
 from mmdet_losses.detectors.corner.saccade import (
-    Looks,
+    Crops,
     attention_locations,
-    boxes_of_looks,
-    crop_looks,
+    boxes_in_image,
+    crop_image,
+    crops_at,
     detection_locations,
-    look_at,
-    suppress_locations,
-    whole_image_locations,
+    full_image_locations,
+    nms_locations,
 )
 from mmdet_losses.detectors.corner.views import canvas_view
 from mmdet_losses.ops import cell_xy, suppress_non_peaks
-from tools.parity.corner_losses import our_name
+from tools.parity.corner_losses import keypoints
 from tools.parity.golden_file import GoldenFile
 from tools.parity.rows import Row
 
@@ -44,16 +45,16 @@ def check_pairs(path: Path) -> list[Row]:
     golden = GoldenFile(path)
     outputs = _outputs(golden, 'in_', CornerNetOutputs)
     encoder = CornerNetTargetEncoder(
-        outputs.tl_heatmap.shape[1],
+        outputs.tl.heatmap.shape[1],
         peak_kernel=golden.number('kernel'),
         no_border=bool(golden.array('no_border')),
         **_pairing(golden),
     )
-    pairs = pair_corners(outputs, **encoder.pairing)
+    pairs = pair_corners(outputs.tl, outputs.br, encoder.pairing)
     _compare_pairs(golden, 'det', 'num_valid', pairs)
-    scores = outputs.tl_heatmap.sigmoid()
-    golden.compare('mid_tl_heat_after_nms', suppress_non_peaks(scores, encoder.peak_kernel), SCORE)
-    peaks = find_peaks(outputs.tl_heatmap, encoder.topk, encoder.peak_kernel)
+    scores, kernel = outputs.tl.heatmap.sigmoid(), encoder.pairing.peak_kernel
+    golden.compare('mid_tl_heat_after_nms', suppress_non_peaks(scores, kernel), SCORE)
+    peaks = find_peaks(outputs.tl.heatmap, encoder.topk, kernel)
     xy = cell_xy(peaks.index, scores.shape[-1])
     golden.compare('mid_tl_topk_scores', peaks.scores, SCORE)
     golden.compare('mid_tl_topk_pixel', peaks.index)
@@ -78,10 +79,10 @@ def check_triplet_test(path: Path) -> list[Row]:
     for key in [key for key in golden.arrays if re.match(r'mid_scale\d+_centers', key)]:
         scale = key.split('_')[1]
         outputs = _outputs(golden, f'in_{scale}_', CenterNetTripletOutputs)
-        centers = top_centers(outputs.center_heatmap, outputs.center_offset, encoder.topk)
+        centers = top_centers(outputs.center, encoder.topk)
         rows = torch.cat((centers.xy, centers.labels[..., None], centers.scores[..., None]), 2)
         golden.compare(key, rows, PIXELS)
-        pairs = pair_corners(outputs, **encoder.pairing)
+        pairs = pair_corners(outputs.tl, outputs.br, encoder.pairing)
         _compare_pairs(golden, f'mid_{scale}_det', f'mid_{scale}_num_valid', pairs)
     return golden.finish()
 
@@ -94,11 +95,11 @@ def _check_test(
     outputs, views = [], []
     for place, scale in enumerate(golden.array('test_scales').tolist()):
         both = _outputs(golden, f'in_scale{place}_', outputs_type)
-        for mirrored in range(len(both.tl_heatmap)):
+        for mirrored in range(len(both.tl.heatmap)):
             image = slice(mirrored, mirrored + 1)
-            outputs.append(outputs_type(*(each[image] for each in both[:-1])))
+            outputs.append(tree_map(lambda maps, image=image: maps[image], both))
             views.append(canvas_view((height, width), round(scale, 6), flipped=bool(mirrored)))
-            _check_stride(golden, views[-1].input_size, outputs[-1].tl_heatmap.shape[-2:])
+            _check_stride(golden, views[-1].input_size, outputs[-1].tl.heatmap.shape[-2:])
     [instances] = encoder.decode_views(outputs, views)
     _compare_instances(golden, 'prenms_rows', 'prenms_labels', instances, columns=7)
     merge = bool(golden.array('merge_bbox'))
@@ -151,14 +152,14 @@ def check_saccade_pieces(path: Path) -> list[Row]:
     for scale, each in enumerate(maps):
         golden.compare(f'attnms_out{scale}', suppress_non_peaks(each))
     height, width = golden.array('image_size').tolist()
-    looks = Looks(
+    crops = Crops(
         golden.tensor('decode_atts_scales').double(), golden.tensor('decode_atts_offsets').double()
     )
     for key in [key for key in golden.arrays if re.match(r'decode_atts_\w+_out_f64', key)]:
         prefix = key.removesuffix('out_f64')
         locations = attention_locations(
             maps,
-            looks,
+            crops,
             (height, width),
             strides=golden.array('att_ratios').tolist(),
             zooms=golden.array(f'{prefix}att_scales').tolist(),
@@ -172,7 +173,7 @@ def check_saccade_pieces(path: Path) -> list[Row]:
     )
     for key in [key for key in golden.arrays if re.match(r'locnms_thresh\d+_out_f64', key)]:
         distance = float(re.search(r'\d+', key)[0])
-        golden.compare(key, suppress_locations(golden.tensor('in_locnms_f64'), distance))
+        golden.compare(key, nms_locations(golden.tensor('in_locnms_f64'), distance))
     _check_crops(golden)
     return golden.finish()
 
@@ -181,36 +182,36 @@ def _check_crops(golden: GoldenFile) -> None:
     image = golden.tensor('in_crop_image_u8').permute(2, 0, 1).double() / 255
     locations = golden.tensor('crop_locations')
     height, width = golden.array('crop_input_size').tolist()
-    crops = crop_looks(image, locations, (height, width)).float()
+    crops = crop_image(image, locations, (height, width)).float()
     golden.compare('crop_images', crops, SCORE)
-    looks = look_at(locations, (height, width))
-    golden.compare('crop_offsets_yx', looks.offset)
+    crops = crops_at(locations, (height, width))
+    golden.compare('crop_offsets_yx', crops.offset)
     rows = golden.tensor('in_remap_dets')
     # The file's boxes live on a map of a quarter of the input, rounded up (8 cells for 31 pixels).
     cells = ((height + 1) // 4, (width + 1) // 4)
-    boxes = boxes_of_looks(rows[..., :4], looks, cells, (height, width))
+    boxes = boxes_in_image(rows[..., :4], crops, cells, (height, width))
     golden.compare('remap_out', torch.cat((boxes, rows[..., 4:]), -1), PIXELS)
 
 
 def check_saccade_test(path: Path) -> list[Row]:
-    """The whole test of CornerNet-Saccade: look, look closer, pool."""
+    """The whole test of CornerNet-Saccade, both passes."""
     golden = GoldenFile(path)
     image_size, input_size, feat_size = (
         tuple(golden.array(key).tolist()) for key in ('image_size', 'input_size', 'output_size')
     )
     threshold = float(golden.array('att_threshold'))
     encoder = CornerNetSaccadeTargetEncoder(golden.number('num_classes'), **_pairing(golden))
-    first = whole_image_locations(image_size, golden.array('init_sizes').tolist())
+    first = full_image_locations(image_size, golden.array('init_sizes').tolist())
     golden.compare('first_locations_f64', first, SCORE)
-    looks = look_at(golden.tensor('first_locations_f64'), input_size)
-    golden.compare('first_offsets_yx', looks.offset)
-    found = _saccade_pass(golden, 'in_first_', encoder, looks, feat_size, input_size)
+    crops = crops_at(golden.tensor('first_locations_f64'), input_size)
+    golden.compare('first_offsets_yx', crops.offset)
+    found = _saccade_pass(golden, 'in_first_', encoder, crops, feat_size, input_size)
     found = found[found.scores > 0.3]
 
     maps = [key for key in sorted(golden.arrays) if key.startswith('in_first_att_logits')]
     locations = attention_locations(
         [golden.tensor(key).sigmoid() for key in maps],
-        looks,
+        crops,
         image_size,
         zooms=golden.array('att_scales').tolist(),
         threshold=threshold,
@@ -219,15 +220,15 @@ def check_saccade_test(path: Path) -> list[Row]:
         locations = torch.cat((locations, detection_locations(found.bboxes, found.scores)))
     _compare_locations(golden, 'locations_before_nms_f64', locations)
     most = golden.number('att_max_crops')
-    kept = suppress_locations(golden.tensor('locations_before_nms_f64'))
+    kept = nms_locations(golden.tensor('locations_before_nms_f64'))
     _compare_locations(golden, 'locations_after_nms_f64', kept)
-    kept = suppress_locations(golden.tensor('locations_before_nms_f64'), most=most)
+    kept = nms_locations(golden.tensor('locations_before_nms_f64'), most=most)
     _compare_locations(golden, 'second_locations_f64', kept)
-    looks = look_at(golden.tensor('second_locations_f64'), input_size)
-    golden.compare('second_offsets_yx', looks.offset)
+    crops = crops_at(golden.tensor('second_locations_f64'), input_size)
+    golden.compare('second_offsets_yx', crops.offset)
     pooled = found
-    if len(looks.zoom):
-        closer = _saccade_pass(golden, 'in_second_', encoder, looks, feat_size, input_size)
+    if len(crops.zoom):
+        closer = _saccade_pass(golden, 'in_second_', encoder, crops, feat_size, input_size)
         pooled = InstanceData.cat([found, closer])
     elif 'in_second_tl_heat' in golden:  # nowhere to look closer: the second pass is empty
         _outputs(golden, 'in_second_', CornerNetOutputs)
@@ -246,12 +247,13 @@ def _saccade_pass(
     golden: GoldenFile,
     prefix: str,
     encoder: CornerNetSaccadeTargetEncoder,
-    looks: Looks,
+    crops: Crops,
     feat_size: tuple[int, int],
     input_size: tuple[int, int],
 ) -> InstanceData:
-    pairs = pair_corners(_outputs(golden, prefix, CornerNetOutputs), **encoder.pairing)
-    boxes = boxes_of_looks(pairs.boxes, looks, feat_size, input_size)
+    outputs = _outputs(golden, prefix, CornerNetOutputs)
+    pairs = pair_corners(outputs.tl, outputs.br, encoder.pairing)
+    boxes = boxes_in_image(pairs.boxes, crops, feat_size, input_size)
     return InstanceData.cat(pairs._replace(boxes=boxes).instances())
 
 
@@ -259,7 +261,7 @@ def _outputs(golden: GoldenFile, prefix: str, outputs_type: type) -> tuple:
     """Maps under their official names, of one stack."""
     pattern = re.compile(rf'{prefix}((?:tl|br|ct)_(?:heat|tag|off))$')
     found = {m[1]: key for key in golden.arrays if (m := pattern.match(key))}
-    return outputs_type(**{our_name(name): golden.tensor(key) for name, key in found.items()})
+    return outputs_type(**keypoints({name: golden.tensor(key) for name, key in found.items()}))
 
 
 def _pairing(golden: GoldenFile) -> dict:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from mmdet_losses.detectors.corner import (
+    CenterKeypoint,
     CenterNetTripletLoss,
     CenterNetTripletOutputs,
     CenterNetTripletTargets,
@@ -17,6 +19,8 @@ from mmdet_losses.detectors.corner import (
     CornerNetSaccadeOutputs,
     CornerNetSaccadeTargets,
     CornerNetTargets,
+    Keypoint,
+    KeypointTarget,
 )
 from mmdet_losses.losses import masked_smooth_l1_loss, penalty_reduced_focal_loss, pull_push_loss
 from tools.parity.center_common import splats_of
@@ -29,13 +33,17 @@ LONELY = 3e-4
 """Absolute tolerance of the push of an image with one object: 1 - 1 / (1 + 1e-4) in float32."""
 
 NAMES = {'tl': 'tl', 'br': 'br', 'ct': 'center'}
-QUANTITIES = {'heat': 'heatmap', 'tag': 'embedding', 'off': 'offset'}
 
 
-def our_name(key: str) -> str:
-    """'ct_heat' -> 'center_heatmap'."""
-    point, quantity = key.split('_')
-    return f'{NAMES[point]}_{QUANTITIES[quantity]}'
+def keypoints(maps: Mapping[str, Tensor]) -> dict[str, Keypoint | CenterKeypoint]:
+    """Official maps (``tl_heat``, ``tl_tag``, ``tl_off``, ...) as keypoints ``tl, br, center``."""
+    found: dict[str, Keypoint | CenterKeypoint] = {
+        name: Keypoint(maps[f'{name}_heat'], maps[f'{name}_tag'], maps[f'{name}_off'])
+        for name in ('tl', 'br')
+    }
+    if 'ct_heat' in maps:
+        found['center'] = CenterKeypoint(maps['ct_heat'], maps['ct_off'])
+    return found
 
 
 def check_cornernet(path: Path) -> list[Row]:
@@ -59,8 +67,6 @@ def check_saccade(path: Path) -> list[Row]:
     attentions = [key for key in golden.arrays if key.startswith('gt_att')]
     targets = CornerNetSaccadeTargets(
         **_targets(golden),
-        tl_valid=golden.tensor('gt_tl_valid').bool(),
-        br_valid=golden.tensor('gt_br_valid').bool(),
         attentions=tuple(splats_of(golden.tensor(key)) for key in sorted(attentions)),
     )
     _check(golden, CornerNetSaccadeLoss, CornerNetSaccadeOutputs, targets)
@@ -149,18 +155,14 @@ def _leaves(golden: GoldenFile) -> dict[str, Tensor]:
 def _outputs(golden: GoldenFile, outputs_type: type, leaves: dict[str, Tensor]) -> list:
     """The outputs of every stack, first stack first."""
     attentions = sorted(key for key in leaves if key.startswith('pred_att'))
-    maps = {our_name(key[5:]): leaf for key, leaf in leaves.items() if key not in attentions}
-    return [
-        outputs_type(
-            **{name: leaf[stack] for name, leaf in maps.items()},
-            **(
-                {'attentions': tuple(leaves[key][stack] for key in attentions)}
-                if attentions
-                else {}
-            ),
-        )
-        for stack in range(golden.number('num_stacks'))
-    ]
+    maps = {key[5:]: leaf for key, leaf in leaves.items() if key not in attentions}
+    outputs = []
+    for stack in range(golden.number('num_stacks')):
+        fields = keypoints({name: leaf[stack] for name, leaf in maps.items()})
+        if attentions:
+            fields['attentions'] = tuple(leaves[key][stack] for key in attentions)
+        outputs.append(outputs_type(**fields))
+    return outputs
 
 
 def _targets(golden: GoldenFile) -> dict:
@@ -169,9 +171,13 @@ def _targets(golden: GoldenFile) -> dict:
     fields = {'mask': mask, 'num_pos': mask.sum().float(), 'num_dropped': torch.zeros(())}
     for point, ours in NAMES.items():
         if f'gt_{point}_heat' in golden:
-            fields[f'{ours}_heatmap'] = splats_of(golden.tensor(f'gt_{point}_heat'))
-            fields[f'{ours}_index'] = golden.tensor(f'gt_{point}_ind')
-            fields[f'{ours}_offset'] = golden.tensor(f'gt_{point}_off')
+            valid = f'gt_{point}_valid'
+            fields[ours] = KeypointTarget(
+                splats_of(golden.tensor(f'gt_{point}_heat')),
+                golden.tensor(f'gt_{point}_ind'),
+                golden.tensor(f'gt_{point}_off'),
+                golden.tensor(valid).bool() if valid in golden else None,
+            )
     return fields
 
 

@@ -80,8 +80,8 @@ def check_saccade(path: Path) -> list[Row]:
     valid = torch.cat([row[:count] for row, count in zip(targets.mask, counts, strict=True)])
     golden.compare('enc_valid_derived', valid[_order(image, counts)])
     _compare_points(golden, targets)
-    for point in ('tl', 'br'):
-        golden.compare(f'gt_{point}_valid', getattr(targets, f'{point}_valid').float())
+    for point, corner in (('tl', targets.tl), ('br', targets.br)):
+        golden.compare(f'gt_{point}_valid', corner.valid.float())
     for scale, attention in enumerate(targets.attentions):
         golden.compare(f'gt_att{scale}', attention.dense())
     return golden.finish()
@@ -128,9 +128,7 @@ def _compare_points(golden: GoldenFile, targets: tuple) -> None:
     golden.compare('gt_tag_mask', _compact(targets.mask, targets.mask, slots))
     for point, ours in NAMES.items():
         if f'gt_{point}_heat' in golden:
-            heatmap, index, offset = (
-                getattr(targets, f'{ours}_{field}') for field in ('heatmap', 'index', 'offset')
-            )
+            heatmap, index, offset, _ = getattr(targets, ours)
             golden.compare(f'gt_{point}_heat', heatmap.dense(), **HEAT)
             golden.compare(f'gt_{point}_ind', _compact(index, targets.mask, slots))
             golden.compare(f'gt_{point}_off', _compact(offset, targets.mask, slots), **OFFSET)

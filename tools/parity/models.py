@@ -149,16 +149,8 @@ def _corner_options(shapes: Shapes, _: str) -> dict:
     )
 
 
-_CORNER_FIELDS = dict(
-    tl_heat='tl_heatmap',
-    br_heat='br_heatmap',
-    tl_tag='tl_embedding',
-    br_tag='br_embedding',
-    tl_off='tl_offset',
-    br_off='br_offset',
-    ct_heat='center_heatmap',
-    ct_off='center_offset',
-)
+_CORNER_KEYPOINTS = dict(tl='tl', br='br', ct='center')
+_CORNER_MAPS = dict(heat='heatmap', tag='embedding', off='offset')
 
 
 def _run_corner(model: nn.Module, inputs: Mapping[str, Tensor]) -> Outputs:
@@ -167,9 +159,10 @@ def _run_corner(model: nn.Module, inputs: Mapping[str, Tensor]) -> Outputs:
     found = {}
     for k, stack in enumerate(stacks(predictor(model['backbone'](inputs['image'])))):
         found |= {
-            f'{theirs}_{k}': getattr(stack, ours)
-            for theirs, ours in _CORNER_FIELDS.items()
-            if hasattr(stack, ours)
+            f'{point}_{theirs}_{k}': getattr(getattr(stack, keypoint), ours)
+            for point, keypoint in _CORNER_KEYPOINTS.items()
+            for theirs, ours in _CORNER_MAPS.items()
+            if hasattr(getattr(stack, keypoint, None), ours)
         }
         found |= {f'att_{k}_{i}': each for i, each in enumerate(getattr(stack, 'attentions', ()))}
     return found

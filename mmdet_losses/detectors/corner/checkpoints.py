@@ -32,11 +32,11 @@ CORNERS = KeyMap(
     claims=(
         *TRUNK_CLAIMS,
         *(
-            (rf'{point}_(?:cnvs|modules)\.(\d+)\.', rf'{_STACKS}.\1.{ours}_pool.')
+            (rf'{point}_(?:cnvs|modules)\.(\d+)\.', rf'{_STACKS}.\1.{ours}.pool.')
             for point, ours in _KEYPOINTS.items()
         ),
         *(
-            (rf'{point}_{theirs}\.(\d+)\.', rf'{_STACKS}.\1.{ours}_{quantity}.')
+            (rf'{point}_{theirs}\.(\d+)\.', rf'{_STACKS}.\1.{ours}.{quantity}.')
             for point, ours in _KEYPOINTS.items()
             for theirs, quantity in _QUANTITIES.items()
         ),
@@ -44,19 +44,19 @@ CORNERS = KeyMap(
     ),
     inner=(
         *TRUNK_INNER,
-        (r'_pool\.p([12])_conv1\.', r'_pool.branch\1.'),
-        (r'_pool\.p_conv1\.', '_pool.merge.conv.'),
-        (r'_pool\.p_bn1\.', '_pool.merge.bn.'),
-        (r'_pool\.conv1\.', '_pool.shortcut.conv.'),
-        (r'_pool\.bn1\.', '_pool.shortcut.bn.'),
-        (r'_pool\.conv2\.', '_pool.out.'),
-        (r'_pool\.look_conv([12])\.', r'_pool.look\1.'),
-        (r'_pool\.P([12])_look_conv\.', r'_pool.cascade\1.'),
+        (r'\.pool\.p([12])_conv1\.', r'.pool.branch\1.'),
+        (r'\.pool\.p_conv1\.', '.pool.merge.conv.'),
+        (r'\.pool\.p_bn1\.', '.pool.merge.bn.'),
+        (r'\.pool\.conv1\.', '.pool.shortcut.conv.'),
+        (r'\.pool\.bn1\.', '.pool.shortcut.bn.'),
+        (r'\.pool\.conv2\.', '.pool.out.'),
+        (r'\.pool\.look_conv([12])\.', r'.pool.look\1.'),
+        (r'\.pool\.P([12])_look_conv\.', r'.pool.cascade\1.'),
         # A branch is convolution, activation, convolution: theirs counts the first two as one.
-        (r'(_(?:heatmap|embedding|offset)|\.attentions\.\d)\.1\.', r'\1.2.'),
-        (r'(_(?:heatmap|embedding|offset)|\.attentions\.\d)\.0\.conv\.', r'\1.0.'),
+        (r'(\.(?:heatmap|embedding|offset)|\.attentions\.\d)\.1\.', r'\1.2.'),
+        (r'(\.(?:heatmap|embedding|offset)|\.attentions\.\d)\.0\.conv\.', r'\1.0.'),
     ),
-    class_layers=r'_heatmap\.2\.',
+    class_layers=r'\.heatmap\.2\.',
 )
 
 

@@ -1,79 +1,84 @@
-"""What the networks of the corner family say, and what they should have said.
+"""Output and target types of the corner family.
 
-B images, C classes, M object slots, (H, W) size of the output map. Heatmaps are logits, offsets
+B images, C classes, M object slots, (H, W) size of the output map. Heatmaps are logits. Offsets
 are in cells of the map, x before y.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
 from mmdet_losses.ops import Splats
 
 
+class Keypoint(NamedTuple):
+    """Maps of one kind of corner."""
+
+    heatmap: Tensor
+    """(B, C, H, W) logits."""
+    embedding: Tensor
+    """(B, 1, H, W), equal at both corners of an object."""
+    offset: Tensor
+    """(B, 2, H, W) corner minus integer cell."""
+
+
+class CenterKeypoint(NamedTuple):
+    """Maps of the centre, which has no embedding."""
+
+    heatmap: Tensor
+    """(B, C, H, W) logits."""
+    offset: Tensor
+    """(B, 2, H, W) centre minus integer cell."""
+
+
 class CornerNetOutputs(NamedTuple):
     """Two corners, one stack of the network; see ``core.types.stacks`` for ``earlier``."""
 
-    tl_heatmap: Tensor
-    """(B, C, H, W) logits of top-left corners."""
-    br_heatmap: Tensor
-    """(B, C, H, W) logits of bottom-right corners."""
-    tl_embedding: Tensor
-    """(B, 1, H, W) tag by which corners find each other."""
-    br_embedding: Tensor
-    """(B, 1, H, W)."""
-    tl_offset: Tensor
-    """(B, 2, H, W) corner minus integer cell."""
-    br_offset: Tensor
-    """(B, 2, H, W)."""
+    tl: Keypoint
+    """Top-left corners."""
+    br: Keypoint
+    """Bottom-right corners."""
     earlier: tuple[CornerNetOutputs, ...] = ()
 
 
 class CornerNetSaccadeOutputs(NamedTuple):
-    """Two corners and where to look next; first fields as in ``CornerNetOutputs``."""
+    """Two corners, and attention maps that mark the places to enlarge."""
 
-    tl_heatmap: Tensor
-    br_heatmap: Tensor
-    tl_embedding: Tensor
-    br_embedding: Tensor
-    tl_offset: Tensor
-    br_offset: Tensor
+    tl: Keypoint
+    br: Keypoint
     attentions: tuple[Tensor, ...]
     """(B, 1, H_l, W_l) logits of object centres per scale, coarsest map (largest objects) first."""
     earlier: tuple[CornerNetSaccadeOutputs, ...] = ()
 
 
 class CenterNetTripletOutputs(NamedTuple):
-    """Two corners and the centre between them; first fields as in ``CornerNetOutputs``."""
+    """Two corners and the centre between them."""
 
-    tl_heatmap: Tensor
-    br_heatmap: Tensor
-    tl_embedding: Tensor
-    br_embedding: Tensor
-    tl_offset: Tensor
-    br_offset: Tensor
-    center_heatmap: Tensor
-    """(B, C, H, W) logits of object centres."""
-    center_offset: Tensor
-    """(B, 2, H, W) centre minus integer cell."""
+    tl: Keypoint
+    br: Keypoint
+    center: CenterKeypoint
     earlier: tuple[CenterNetTripletOutputs, ...] = ()
+
+
+class KeypointTarget(NamedTuple):
+    """Targets of one kind of corner, or of the centre; unused rows are zero."""
+
+    heatmap: Splats
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
+    """(B, M) int64 cell of the keypoint, y * W + x."""
+    offset: Tensor
+    """(B, M, 2) keypoint minus integer cell."""
+    valid: Tensor | None = None
+    """(B, C, H, W) bool, false in cells that the heatmap loss skips; None: no such cells."""
 
 
 class CornerNetTargets(NamedTuple):
     """Row m of image b is its annotation m; rows where ``mask`` is false are zero."""
 
-    tl_heatmap: Splats
-    br_heatmap: Splats
-    tl_index: Tensor
-    """(B, M) int64 cell of the top-left corner, y * W + x."""
-    br_index: Tensor
-    """(B, M) int64."""
-    tl_offset: Tensor
-    """(B, M, 2) corner minus integer cell."""
-    br_offset: Tensor
-    """(B, M, 2)."""
+    tl: KeypointTarget
+    br: KeypointTarget
     mask: Tensor
     """(B, M) bool."""
     num_pos: Tensor
@@ -83,39 +88,31 @@ class CornerNetTargets(NamedTuple):
 
 
 class CornerNetSaccadeTargets(NamedTuple):
-    """First fields as in ``CornerNetTargets``; ``mask`` and heatmaps hold valid objects only."""
+    """As ``CornerNetTargets``; ``mask`` and heatmaps hold valid objects only."""
 
-    tl_heatmap: Splats
-    br_heatmap: Splats
-    tl_index: Tensor
-    br_index: Tensor
-    tl_offset: Tensor
-    br_offset: Tensor
+    tl: KeypointTarget
+    br: KeypointTarget
     mask: Tensor
     num_pos: Tensor
     num_dropped: Tensor
-    tl_valid: Tensor
-    """(B, C, H, W) bool; false in the windows of invalid objects, where no cell counts."""
-    br_valid: Tensor
-    """(B, C, H, W) bool."""
     attentions: tuple[Splats, ...]
     """A one at the centre of every object of the scale, shapes (B, 1, H_l, W_l)."""
 
 
 class CenterNetTripletTargets(NamedTuple):
-    """First fields as in ``CornerNetTargets``."""
+    """As ``CornerNetTargets``, with the centre of each box."""
 
-    tl_heatmap: Splats
-    br_heatmap: Splats
-    tl_index: Tensor
-    br_index: Tensor
-    tl_offset: Tensor
-    br_offset: Tensor
+    tl: KeypointTarget
+    br: KeypointTarget
     mask: Tensor
     num_pos: Tensor
     num_dropped: Tensor
-    center_heatmap: Splats
-    center_index: Tensor
-    """(B, M) int64 cell of the box's centre."""
-    center_offset: Tensor
-    """(B, M, 2) centre minus integer cell."""
+    center: KeypointTarget
+
+
+CornerOutputsT = TypeVar(
+    'CornerOutputsT', bound=CornerNetOutputs | CornerNetSaccadeOutputs | CenterNetTripletOutputs
+)
+CornerTargetsT = TypeVar(
+    'CornerTargetsT', bound=CornerNetTargets | CornerNetSaccadeTargets | CenterNetTripletTargets
+)

@@ -1,4 +1,4 @@
-"""From corner maps to boxes: pairs of corners, and the centres that confirm them.
+"""Decoding of corner maps: pairs of corners, and the centres that confirm them.
 
 B images, K corners of each kind, N pairs, (H, W) size of the maps.
 """
@@ -12,7 +12,7 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.detectors.corner.contracts import CornerNetOutputs
+from mmdet_losses.detectors.corner.contracts import CenterKeypoint, Keypoint
 from mmdet_losses.ops import (
     Peaks,
     cell_xy,
@@ -23,16 +23,41 @@ from mmdet_losses.ops import (
     top_peaks,
 )
 
-PooledT = TypeVar('PooledT', bound=tuple)
+ViewT = TypeVar('ViewT', bound=tuple)
+
+
+class Pairing(NamedTuple):
+    """Rules by which corners are paired; see ``CornerNetTargetEncoder``."""
+
+    topk: int = 100
+    num_dets: int = 1000
+    ae_threshold: float = 0.5
+    peak_kernel: int = 3
+    no_border: bool = False
+
+
+class Corners(NamedTuple):
+    """The K best corners of one kind, best first."""
+
+    cell: Tensor
+    """(B, K, 2) int64."""
+    xy: Tensor
+    """(B, K, 2) cell plus offset."""
+    embedding: Tensor
+    """(B, K)."""
+    scores: Tensor
+    """(B, K)."""
+    labels: Tensor
+    """(B, K) int64."""
 
 
 class CornerPairs(NamedTuple):
-    """Boxes by descending score; a score of -1 marks a pair that was rejected."""
+    """Boxes by descending score; a score of -1 marks a rejected pair."""
 
     boxes: Tensor
     """(B, N, 4) xyxy."""
     scores: Tensor
-    """(B, N) mean of the corners' scores (with the centre's, once confirmed), or -1."""
+    """(B, N) mean of the corners' scores, after ``verify_centers`` with the centre's; or -1."""
     tl_scores: Tensor
     """(B, N)."""
     br_scores: Tensor
@@ -42,11 +67,11 @@ class CornerPairs(NamedTuple):
 
     @property
     def valid(self) -> Tensor:
-        """(B, N) bool: pairs that were not rejected."""
+        """(B, N) bool, false for rejected pairs."""
         return self.scores > -1
 
     def instances(self) -> list[InstanceData]:
-        """The pairs of each image that were not rejected, under MMDetection's names."""
+        """The valid pairs of each image, with MMDetection's field names."""
         names = ('bboxes', *self._fields[1:])
         return [
             InstanceData(
@@ -56,7 +81,7 @@ class CornerPairs(NamedTuple):
         ]
 
 
-class Centers(NamedTuple):
+class CenterCandidates(NamedTuple):
     """Centre candidates, best first."""
 
     xy: Tensor
@@ -73,50 +98,46 @@ def find_peaks(heatmap: Tensor, topk: int, kernel: int = 3) -> Peaks:
     return top_peaks(suppress_non_peaks(scores, kernel) if kernel > 1 else scores, topk)
 
 
-def pair_corners(
-    outputs: CornerNetOutputs,
-    *,
-    topk: int = 100,
-    num_dets: int = 1000,
-    ae_threshold: float = 0.5,
-    peak_kernel: int = 3,
-    no_border: bool = False,
-) -> CornerPairs:
-    """Pair the best corners of both kinds, all with all; boxes in cells.
+def find_corners(corner: Keypoint, topk: int, peak_kernel: int = 3) -> Corners:
+    """The best corners of one kind."""
+    peaks = find_peaks(corner.heatmap, topk, peak_kernel)
+    cell = cell_xy(peaks.index, corner.heatmap.shape[-1])
+    xy = cell + gather_cells(promote(corner.offset), peaks.index)
+    embedding = gather_cells(promote(corner.embedding), peaks.index).squeeze(-1)
+    return Corners(cell, xy, embedding, peaks.scores, peaks.labels)
+
+
+def pair_corners(tl: Keypoint, br: Keypoint, rules: Pairing) -> CornerPairs:
+    """Pair every one of the best top-left corners with every bottom-right one; boxes in cells.
 
     Convention:
-        Rejected are pairs of two classes, of tags further apart than ``ae_threshold`` (equal
-        stays), and with the bottom right left of or above the top left (equal stays). Ranked by
-        score with the rejected last; ``topk`` and ``num_dets`` shrink to what the maps hold.
-
-    Args: see ``CornerNetTargetEncoder``.
+        A pair is rejected if the classes differ, if the embeddings differ by more than
+        ``ae_threshold`` (equal stays), or if the bottom-right corner is left of or above the
+        top-left one (equal stays). Rejected pairs come last. ``topk`` and ``num_dets`` are
+        reduced to the number of cells and pairs.
     """
-    tl = find_peaks(outputs.tl_heatmap, topk, peak_kernel)
-    br = find_peaks(outputs.br_heatmap, topk, peak_kernel)
-    height, width = outputs.tl_heatmap.shape[-2:]
-    tl_cell, br_cell = cell_xy(tl.index, width), cell_xy(br.index, width)
-    tl_xy = tl_cell + gather_cells(promote(outputs.tl_offset), tl.index)
-    br_xy = br_cell + gather_cells(promote(outputs.br_offset), br.index)
-    tl_tag = gather_cells(promote(outputs.tl_embedding), tl.index)  # (B, K, 1)
-    br_tag = gather_cells(promote(outputs.br_embedding), br.index)
+    height, width = tl.heatmap.shape[-2:]
+    first, second = (find_corners(corner, rules.topk, rules.peak_kernel) for corner in (tl, br))
 
-    pairable = tl.labels[:, :, None] == br.labels[:, None, :]
-    pairable &= (tl_tag - br_tag.transpose(1, 2)).abs() <= ae_threshold
-    pairable &= (br_xy[:, None] >= tl_xy[:, :, None]).all(-1)
-    if no_border:
-        last = constant([width - 1, height - 1], br_cell)
-        pairable &= (tl_cell > 0).all(-1)[:, :, None] & (br_cell < last).all(-1)[:, None, :]
-    scores = (tl.scores[:, :, None] + br.scores[:, None, :]) / 2
-    scores = torch.where(pairable, scores, -1).flatten(1)
+    valid = first.labels[:, :, None] == second.labels[:, None, :]
+    distance = first.embedding[:, :, None] - second.embedding[:, None, :]
+    valid &= distance.abs() <= rules.ae_threshold
+    valid &= (second.xy[:, None] >= first.xy[:, :, None]).all(-1)
+    if rules.no_border:
+        last = constant([width - 1, height - 1], second.cell)
+        valid &= (first.cell > 0).all(-1)[:, :, None] & (second.cell < last).all(-1)[:, None, :]
+    scores = (first.scores[:, :, None] + second.scores[:, None, :]) / 2
+    scores = torch.where(valid, scores, -1).flatten(1)
 
-    scores, order = scores.topk(min(num_dets, scores.shape[1]))
-    first, second = order.div(br.index.shape[1], rounding_mode='floor'), order % br.index.shape[1]
+    scores, order = scores.topk(min(rules.num_dets, scores.shape[1]))
+    count = second.scores.shape[1]
+    row, column = order.div(count, rounding_mode='floor'), order % count
     return CornerPairs(
-        boxes=torch.cat((_rows(tl_xy, first), _rows(br_xy, second)), -1),
+        boxes=torch.cat((_rows(first.xy, row), _rows(second.xy, column)), -1),
         scores=scores,
-        tl_scores=tl.scores.gather(1, first),
-        br_scores=br.scores.gather(1, second),
-        labels=tl.labels.gather(1, first),
+        tl_scores=first.scores.gather(1, row),
+        br_scores=second.scores.gather(1, column),
+        labels=first.labels.gather(1, row),
     )
 
 
@@ -125,28 +146,26 @@ def _rows(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def top_centers(heatmap: Tensor, offset: Tensor, topk: int, peak_kernel: int = 3) -> Centers:
-    """The best centres of (B, C, H, W) logits and (B, 2, H, W) offsets, in cells.
-
-    There is no threshold on their scores, as officially.
-    """
+def top_centers(center: CenterKeypoint, topk: int, peak_kernel: int = 3) -> CenterCandidates:
+    """The best centres, in cells; their scores have no threshold, as in the official code."""
+    heatmap, offset = center
     peaks = find_peaks(heatmap, topk, peak_kernel)
     xy = cell_xy(peaks.index, heatmap.shape[-1]) + gather_cells(promote(offset), peaks.index)
-    return Centers(xy, peaks.scores, peaks.labels)
+    return CenterCandidates(xy, peaks.scores, peaks.labels)
 
 
 def verify_centers(
-    pairs: CornerPairs, centers: Centers, small_area: float = 150.0**2
+    pairs: CornerPairs, centers: CenterCandidates, small_area: float = 150.0**2
 ) -> CornerPairs:
-    """Keep the pairs that have a centre of their class in their middle, ranked anew.
+    """Keep the pairs with a centre of their class in their middle; update scores and order.
 
     Duan et al., *CenterNet: Keypoint Triplets for Object Detection*, section 3.2.
 
     Convention:
-        The middle is the central third of a box of at most ``small_area`` pixels, the central
-        fifth of a larger one, without its border. The first matching centre in the given order
-        counts, not the best: the score becomes (2 x corners' mean + centre's) / 3. Pairs without
-        a centre are rejected.
+        The middle is the central third of a box of at most ``small_area`` pixels and the central
+        fifth of a larger one; its border is excluded. The first matching centre in the given
+        order counts, not the best. The score becomes (2 x corners' mean + centre's) / 3. Pairs
+        without a centre are rejected.
     """
     x1, y1, x2, y2 = pairs.boxes.unbind(-1)
     small = (x2 - x1) * (y2 - y1) <= small_area
@@ -168,10 +187,10 @@ def verify_centers(
 
 
 def reject_outside(pairs: CornerPairs, inside: Tensor) -> CornerPairs:
-    """Mark the pairs rejected where (B, N) ``inside`` is false."""
+    """Reject the pairs where ``inside`` (B, N) is false."""
     return pairs._replace(scores=torch.where(inside, pairs.scores, -1))
 
 
-def pool(views: Sequence[PooledT]) -> PooledT:
-    """Pairs or centres of several views of the same images, one view after the other."""
+def concat_views(views: Sequence[ViewT]) -> ViewT:
+    """Pairs or centres of several views of the same images as one, view after view."""
     return type(views[0])(*(torch.cat(field, 1) for field in zip(*views, strict=True)))

@@ -1,9 +1,9 @@
-"""Where CornerNet-Saccade looks next: locations, the crops around them, and the way back.
+"""Crops of CornerNet-Saccade: their locations, their pixels, and their boxes in the image.
 
 Law et al., *CornerNet-Lite: Efficient Keypoint Based Object Detection*, section 3.
 
 A location is a row of float64 (y, x, zoom, score): a point in pixels of the original image, the
-factor by which it is to be enlarged, and how sure the network is.
+factor by which the crop around it is enlarged, and the score of the object there.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from mmdet_losses.core import Size
 from mmdet_losses.ops import suppress_non_peaks
 
 
-class Looks(NamedTuple):
-    """Square pieces of one image at their own zoom, as network inputs."""
+class Crops(NamedTuple):
+    """Crops of one image, enlarged to the size of the network input."""
 
     zoom: Tensor
-    """(N,) float64, input pixels an image pixel."""
+    """(N,) float64, input pixels per image pixel."""
     offset: Tensor
     """(N, 2) float64 (y, x) image pixel at the input's origin."""
 
 
 def attention_locations(
     attentions: Sequence[Tensor],
-    looks: Looks,
+    crops: Crops,
     image_size: Size,
     *,
     strides: Sequence[int] = (16, 8, 4),
@@ -38,40 +38,40 @@ def attention_locations(
     threshold: float = 0.3,
     enlarge_only: bool = False,
 ) -> Tensor:
-    """Peaks of the attention maps as locations (n, 4), look by look, map by map.
+    """Peaks of the attention maps as locations (n, 4), crop by crop, map by map.
 
     Convention:
-        A peak is the maximum of its 3 x 3 window and above ``threshold``. It stands for its
-        cell's top-left pixel, not the middle, and is kept inside the image. A map is passed over
-        where the look is already enlarged more than 2 times, or the next one would be more than
-        4 times, or, with ``enlarge_only`` (looks after the first), its own zoom is 1 or less.
+        A peak is the maximum of its 3 x 3 window and above ``threshold``. Its location is the
+        top-left pixel of its cell, not the middle; peaks outside the image are dropped. A map is
+        skipped if the crop is already enlarged more than 2 times, if the next crop would be
+        enlarged more than 4 times, or, with ``enlarge_only`` (not in the first pass), if its own
+        zoom is 1 or less.
 
     Args:
         attentions: (N, 1, H_l, W_l) scores, not logits, coarsest map first.
-        strides: input pixels a cell of each map.
-        zooms: how much closer the next look is, by map.
+        strides: input pixels per cell of each map.
+        zooms: zoom of the next crop relative to this one, for each map.
     """
-    found = [looks.zoom.new_zeros(0, 4)]
+    found = [crops.zoom.new_zeros(0, 4)]
     peaks = [suppress_non_peaks(attention) for attention in attentions]
-    for look, (zoom, offset) in enumerate(zip(looks.zoom.tolist(), looks.offset, strict=True)):
+    for crop, (zoom, offset) in enumerate(zip(crops.zoom.tolist(), crops.offset, strict=True)):
         for peak, stride, factor in zip(peaks, strides, zooms, strict=True):
             if zoom > 2 or factor * zoom > 4 or (enlarge_only and factor <= 1):
                 continue
-            cells = (peak[look, 0] > threshold).nonzero()
-            yx = cells * stride / looks.zoom[look] + offset
+            cells = (peak[crop, 0] > threshold).nonzero()
+            yx = cells * stride / crops.zoom[crop] + offset
             inside = (yx >= 0).all(1) & (yx < yx.new_tensor(image_size)).all(1)
-            scores = peak[look, 0][cells[:, 0], cells[:, 1]].to(yx)
+            scores = peak[crop, 0][cells[:, 0], cells[:, 1]].to(yx)
             rows = torch.cat((yx, torch.full_like(yx[:, :1], factor * zoom), scores[:, None]), 1)
             found.append(rows[inside])
     return torch.cat(found)
 
 
 def detection_locations(boxes: Tensor, scores: Tensor, threshold: float = 0.5) -> Tensor:
-    """A closer look at every detection above ``threshold``: locations (n, 4) with score 1.
+    """Locations (n, 4) of the detections above ``threshold``, with score 1.
 
     Convention:
-        A longest side of more than 96 pixels is brought to 192, of more than 32 to 64, any other
-        to 24.
+        A longest side above 96 pixels is resized to 192, above 32 to 64, any other to 24.
     """
     boxes = boxes[scores > threshold]
     side = (boxes[:, 2:] - boxes[:, :2]).amax(1)
@@ -81,13 +81,13 @@ def detection_locations(boxes: Tensor, scores: Tensor, threshold: float = 0.5) -
     return rows.double()
 
 
-def suppress_locations(locations: Tensor, distance: float = 16, most: int | None = None) -> Tensor:
-    """Drop locations near a better one at a similar zoom; (n, 4) by descending score.
+def nms_locations(locations: Tensor, distance: float = 16, most: int | None = None) -> Tensor:
+    """NMS: drop locations near a better one with a similar zoom; (n, 4) by descending score.
 
     Convention:
-        Of equal scores the last comes first, which is the order of the official test. Near is
-        within ``distance`` / zoom pixels along x OR along y, as officially; a similar zoom is
-        within a ratio of [0.8, 1.2], the better one's over the other's.
+        Of equal scores the last comes first, as in the official test. Near means within
+        ``distance`` / zoom pixels along x OR along y, as in the official code. A similar zoom
+        means a ratio in [0.8, 1.2], that of the better location over the other's.
     """
     rows = locations[locations[:, 3].argsort(stable=True).flip(0)]
     kept = []
@@ -102,12 +102,12 @@ def suppress_locations(locations: Tensor, distance: float = 16, most: int | None
     return torch.stack(kept[:most]) if kept else locations
 
 
-def whole_image_locations(image_size: Size, sides: Sequence[int] = (192, 255)) -> Tensor:
-    """The first looks: the whole image, its longest side brought to each of ``sides``; (n, 3).
+def full_image_locations(image_size: Size, sides: Sequence[int] = (192, 255)) -> Tensor:
+    """Locations (n, 3) of the first pass: the image with its longest side resized to ``sides``.
 
     Convention:
-        Zooms are rounded to float32, as officially: on that depends which of two places exactly
-        at the suppression distance is kept.
+        Zooms are rounded to float32, as in the official code: the rounding decides which of two
+        locations exactly at the NMS distance is kept.
     """
     height, width = image_size
     zoom = (torch.tensor(sides, dtype=torch.float64) / max(height, width)).float().double()
@@ -115,23 +115,23 @@ def whole_image_locations(image_size: Size, sides: Sequence[int] = (192, 255)) -
     return torch.cat((center.expand(len(zoom), 2), zoom[:, None]), 1)
 
 
-def look_at(locations: Tensor, input_size: Size) -> Looks:
-    """The looks at locations (n, 3 or 4), each a crop of ``input_size`` / zoom image pixels."""
+def crops_at(locations: Tensor, input_size: Size) -> Crops:
+    """The crops at locations (n, 3 or 4), each of ``input_size`` / zoom image pixels."""
     sides = (locations.new_tensor(input_size).double() / locations[:, 2:3].double()).trunc()
     offset = locations[:, :2].double().trunc() - (sides / 2).floor()
-    return Looks(locations[:, 2].double(), offset)
+    return Crops(locations[:, 2].double(), offset)
 
 
-def crop_looks(image: Tensor, locations: Tensor, input_size: Size) -> Tensor:
-    """What the network sees: (N, C, h, w), zero where the crop leaves the image.
+def crop_image(image: Tensor, locations: Tensor, input_size: Size) -> Tensor:
+    """Network inputs (N, C, h, w) of the crops at ``locations``, zero outside the image.
 
     Args:
         image: (C, H, W) float.
         locations: (N, 3 or 4).
 
     Convention:
-        Around the integer pixel, half the side on both sides; the part inside the image is
-        enlarged by input / side, extents truncated, bilinear without aligned corners.
+        The crop extends half its side from the integer pixel in each direction. The part inside
+        the image is enlarged by input / side (extents truncated, bilinear, corners not aligned).
     """
     height, width = image.shape[-2:]
     crops = image.new_zeros(len(locations), image.shape[0], *input_size)
@@ -152,15 +152,15 @@ def crop_looks(image: Tensor, locations: Tensor, input_size: Size) -> Tensor:
 
 
 def _span(middle: int, side: int, size: int, limit: int) -> tuple[int, int, int, int]:
-    """Image pixels [start, stop) of a crop along one axis, and where in the input they go."""
+    """Image pixels [start, stop) of a crop along one axis, and their range in the input."""
     start, stop = max(0, middle - side // 2), min(middle + side // 2, limit)
-    ratio = size / max(side, 1)  # an empty detection asks for an infinite zoom
+    ratio = size / max(side, 1)  # the zoom of an empty detection is infinite, so its side is 0
     first = size // 2 - int(ratio * (middle - start))
     return start, stop, first, size // 2 + int(ratio * (stop - middle))
 
 
-def boxes_of_looks(boxes: Tensor, looks: Looks, feat_size: Size, input_size: Size) -> Tensor:
-    """Boxes (N, n, 4) in cells of each look to pixels of the image, not clipped to it."""
+def boxes_in_image(boxes: Tensor, crops: Crops, feat_size: Size, input_size: Size) -> Tensor:
+    """Boxes (N, n, 4) in cells of each crop's map to pixels of the image, not clipped to it."""
     ratio = boxes.new_tensor([feat_size[1] / input_size[1], feat_size[0] / input_size[0]] * 2)
-    offset = looks.offset.flip(1).repeat(1, 2).to(boxes)
-    return boxes / ratio / looks.zoom.to(boxes)[:, None, None] + offset[:, None]
+    offset = crops.offset.flip(1).repeat(1, 2).to(boxes)
+    return boxes / ratio / crops.zoom.to(boxes)[:, None, None] + offset[:, None]

@@ -1,4 +1,4 @@
-"""How a network input shows an image: whole, mirrored, resized, on a canvas."""
+"""Geometry of a network input: the image resized, mirrored, placed on a canvas."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mmdet_losses.core import Size
 from mmdet_losses.ops import clip_boxes, crop_window, mirror_boxes, scale_boxes
 
 
-class View(NamedTuple):
-    """The way from cells of a map to pixels of an image; by default the input is the image."""
+class InputView(NamedTuple):
+    """Maps cells of an output map to pixels of an image; by default the input is the image."""
 
     input_size: Size
     """(h, w) of the network input."""
     resized_size: Size | None = None
-    """(h, w) of the resized image inside the input; None: all of it."""
+    """(h, w) of the resized image inside the input; None: that of the input."""
     border: tuple[float, float] = (0, 0)
     """Pixels above and left of the image."""
     scale: tuple[float, float] = (1.0, 1.0)
-    """Resized over original width and height."""
+    """Resized width / original width, and the same for the height."""
     flipped: bool = False
     """The input is mirrored left to right."""
 
@@ -42,21 +42,21 @@ class View(NamedTuple):
         """(..., 2n) x, y pairs in pixels of the resized image to pixels of the original."""
         return points / points.new_tensor(self.scale).repeat(points.shape[-1] // 2)
 
-    def shows(self, boxes: Tensor, feat_size: Size, margin: float) -> Tensor:
-        """(...) whether boxes (..., 4) in cells overlap the resized image widened by a margin."""
+    def contains(self, boxes: Tensor, feat_size: Size, margin: float) -> Tensor:
+        """(...) bool: boxes (..., 4) in cells lie in the resized image widened by ``margin``."""
         height, width = self.resized_size or self.input_size
         boxes = self.to_resized(boxes, feat_size)
         last = boxes.new_tensor([width + margin, height + margin])
         return (boxes[..., :2] > -margin).all(-1) & (boxes[..., 2:] < last).all(-1)
 
 
-def canvas_view(image_size: Size, scale: float = 1.0, flipped: bool = False) -> View:
+def canvas_view(image_size: Size, scale: float = 1.0, flipped: bool = False) -> InputView:
     """CornerNet's test input: the resized image centred on a canvas of (h | 127, w | 127) pixels.
 
-    An odd canvas that the image fills loses the image's last row or column, as officially.
+    Where the image fills an odd canvas, its last row or column is cut, as in the official code.
     """
     resized = int(image_size[0] * scale), int(image_size[1] * scale)
     canvas = resized[0] | 127, resized[1] | 127
     window = crop_window((resized[1] // 2, resized[0] // 2), canvas, resized)
     left, top = window.filled[:2]
-    return View(canvas, resized, (top, left), (scale, scale), flipped)
+    return InputView(canvas, resized, (top, left), (scale, scale), flipped)

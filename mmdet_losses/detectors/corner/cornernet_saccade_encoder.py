@@ -1,0 +1,153 @@
+"""Target encoder of CornerNet-Saccade: valid objects, skipped windows, attention maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_losses.core import Size
+from mmdet_losses.detectors.corner.contracts import (
+    CornerNetSaccadeOutputs,
+    CornerNetSaccadeTargets,
+)
+from mmdet_losses.detectors.corner.corners import CornerTargetEncoder, Objects, ideal_logits
+from mmdet_losses.ops import Splats, box_center, box_size, splat_gaussians
+from mmdet_losses.registry import TASK_UTILS
+
+
+@TASK_UTILS.register_module()
+class CornerNetSaccadeTargetEncoder(
+    CornerTargetEncoder[CornerNetSaccadeOutputs, CornerNetSaccadeTargets]
+):
+    r"""CornerNet on crops: corners of the objects that are visible enough, and attention maps.
+
+    Law et al., *CornerNet-Lite: Efficient Keypoint Based Object Detection*, section 3.
+
+    Ground truth:
+        ``bboxes`` in crop pixels, and optionally ``visibility`` (n,), the share of the box's area
+        that is in the crop (clipped area / area before any clip, in [0, 1]). Without that field
+        it is the share of ``bboxes`` inside the input, so a crop that does not clip its boxes
+        need not provide it.
+
+    Convention:
+        An object is valid with a visibility above 0.5 and a longest side, between integer corner
+        pixels, of ``min_side`` or more. Invalid objects get no target; the heatmap loss skips the
+        square windows of their corners in the maps of their own class. Each object, valid or
+        not, sets a single cell of an attention map to 1: the integer part of centre / stride, in
+        every map whose range of longest sides (both ends included) contains its own.
+
+    Args:
+        attention_strides: pixels per cell of each attention map, coarsest first.
+        attention_ranges: range of longest sides in pixels of each attention map.
+        min_visibility: see above.
+        min_side: see above, in pixels.
+
+    The other arguments are those of ``CornerNetTargetEncoder``.
+
+    Encoded:
+        :class:`~mmdet_losses.detectors.corner.contracts.CornerNetSaccadeTargets`.
+    """
+
+    outputs_type = CornerNetSaccadeOutputs
+    default_radius = {'mode': 'fixed', 'min_overlap': 0.5}
+
+    def __init__(
+        self,
+        num_classes: int,
+        attention_strides: Sequence[int] = (16, 8, 4),
+        attention_ranges: Sequence[tuple[float, float]] = ((96, 256), (32, 96), (0, 32)),
+        min_visibility: float = 0.5,
+        min_side: int = 16,
+        topk: int = 12,
+        num_dets: int = 12,
+        ae_threshold: float = 0.3,
+        no_border: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.update(num_dets=num_dets, ae_threshold=ae_threshold, no_border=no_border)
+        super().__init__(num_classes, topk=topk, **kwargs)
+        self.scales = list(zip(attention_strides, attention_ranges, strict=True))
+        self.min_visibility, self.min_side = min_visibility, min_side
+
+    def feat_sizes(self, outputs: CornerNetSaccadeOutputs) -> list[Size]:
+        """(H, W) of the heatmaps, then of every attention map."""
+        maps = (outputs.tl.heatmap, *outputs.attentions)
+        return [(int(each.shape[-2]), int(each.shape[-1])) for each in maps]
+
+    def encode(
+        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+    ) -> CornerNetSaccadeTargets:
+        """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified.
+
+        ``feat_sizes`` holds the heatmaps' size, then one size per attention map.
+
+        Raises:
+            ValueError: the number of sizes is not 1 + the number of attention maps.
+        """
+        if len(feat_sizes) != 1 + len(self.scales):
+            raise ValueError(
+                f'CornerNetSaccadeTargetEncoder got {len(feat_sizes)} map sizes but needs '
+                f'{1 + len(self.scales)}: one of the heatmaps and one per entry of '
+                'attention_strides; set attention_channels of the predictor to match.'
+            )
+        objects = self.find_objects(gt_instances, feat_sizes[0], img_size)
+        low, high = objects.boxes.trunc().unflatten(-1, (2, 2)).unbind(-2)
+        visible = _visibility(gt_instances, objects) > self.min_visibility
+        valid = objects.usable & visible & ((high - low).amax(-1) >= self.min_side)
+        corners = self.corners(objects, valid)
+        invalid = objects.usable & ~valid
+        tl_valid, br_valid = (
+            _outside_windows(self.keypoint(point, objects, invalid).heatmap)
+            for point in objects.boxes.split(2, -1)
+        )
+        return CornerNetSaccadeTargets(
+            corners.tl._replace(valid=tl_valid),
+            corners.br._replace(valid=br_valid),
+            *corners[2:],
+            attentions=tuple(
+                _attention(objects, size, *scale)
+                for size, scale in zip(feat_sizes[1:], self.scales, strict=True)
+            ),
+        )
+
+    def ideal_outputs(self, targets: CornerNetSaccadeTargets) -> CornerNetSaccadeOutputs:
+        """As CornerNet's, and logits of the attention maps."""
+        attentions = tuple(ideal_logits(each) for each in targets.attentions)
+        return CornerNetSaccadeOutputs(*self.ideal_corners(targets), attentions)
+
+
+def _visibility(gt_instances: Sequence[InstanceData], objects: Objects) -> Tensor:
+    """(B, M) shares of the boxes' areas: the ground truth's field, or the share inside."""
+    shares = []
+    for instances, inside in zip(gt_instances, objects.inside, strict=True):
+        if 'visibility' in instances:
+            given = instances.visibility.to(inside)
+            inside = torch.cat((given, inside[len(given) :]))
+        shares.append(inside)
+    return torch.stack(shares)
+
+
+def _outside_windows(windows: Splats) -> Tensor:
+    """(B, C, H, W) bool, false in the windows."""
+    if windows.drawn:
+        return windows.value == 0
+    cells = math.prod(windows.shape)
+    index = torch.where(windows.value > 0, windows.index, cells)
+    valid = torch.ones(cells + 1, dtype=torch.bool, device=index.device)
+    return valid.scatter_(0, index, False)[:cells].view(windows.shape)
+
+
+def _attention(objects: Objects, size: Size, stride: int, sides: tuple[float, float]) -> Splats:
+    """Target of one attention map: ones at the centres of the objects of its scale."""
+    cell = (box_center(objects.boxes).double() / stride).long()
+    longest = box_size(objects.boxes).amax(-1)
+    chosen = objects.usable & (longest >= sides[0]) & (longest <= sides[1])
+    chosen = chosen & (cell[..., 0] < size[1]) & (cell[..., 1] < size[0])
+    radius = torch.zeros_like(longest)
+    channel = torch.zeros_like(objects.labels)
+    return splat_gaussians(cell, radius, radius + 1, channel, chosen, (1, *size), 0)

@@ -1,0 +1,188 @@
+"""What the encoders of the corner family share: usable objects, keypoint targets, pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_losses.core import Size, TargetEncoder, keep_first, pad_instances
+from mmdet_losses.detectors.corner.contracts import (
+    CornerNetTargets,
+    CornerOutputsT,
+    CornerTargetsT,
+    Keypoint,
+    KeypointTarget,
+)
+from mmdet_losses.detectors.corner.decode import CornerPairs, Pairing, concat_views, pair_corners
+from mmdet_losses.detectors.corner.views import InputView
+from mmdet_losses.ops import (
+    Splats,
+    box_size,
+    clip_boxes,
+    gaussian_radius,
+    is_proper,
+    largest_radius,
+    scale_boxes,
+    scatter_cells,
+    splat_gaussians,
+)
+
+
+class Objects(NamedTuple):
+    """The usable ground truth of a batch, in input pixels and in cells."""
+
+    boxes: Tensor
+    """(B, M, 4) float32 xyxy, clipped to the last pixel of the input."""
+    labels: Tensor
+    """(B, M) int64."""
+    usable: Tensor
+    """(B, M) bool: finite, not empty after the clip, label known."""
+    inside: Tensor
+    """(B, M) share of each box's area that is left after the clip."""
+    dropped: Tensor
+    """Annotations that are not usable, float32 scalar."""
+    radius: Tensor
+    """(B, M) half width of the Gaussian windows in cells."""
+    scale: tuple[float, float]
+    """Cells per pixel along x and y, float64."""
+    feat_size: Size
+
+
+class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
+    """Base of the family's encoders; see ``CornerNetTargetEncoder`` for the arguments."""
+
+    default_radius: dict
+
+    def __init__(
+        self,
+        num_classes: int,
+        max_objects: int = 128,
+        radius: dict | int | None = None,
+        topk: int = 100,
+        num_dets: int = 1000,
+        ae_threshold: float = 0.5,
+        peak_kernel: int = 3,
+        no_border: bool = False,
+    ) -> None:
+        self.num_classes, self.max_objects, self.topk = num_classes, max_objects, topk
+        if not isinstance(radius, int):
+            radius = {**self.default_radius, **(radius or {})}
+        self.radius = radius
+        self.pairing = Pairing(topk, num_dets, ae_threshold, peak_kernel, no_border)
+
+    def feat_sizes(self, outputs: CornerOutputsT) -> list[Size]:
+        """(H, W) of the heatmaps."""
+        height, width = outputs.tl.heatmap.shape[-2:]
+        return [(height, width)]
+
+    def find_objects(
+        self, gt_instances: Sequence[InstanceData], feat_size: Size, img_size: Size
+    ) -> Objects:
+        """Clip the boxes, mark those that can have a target, and compute their radii."""
+        padded = pad_instances(gt_instances)
+        boxes = clip_boxes(padded.boxes, img_size[1] - 1, img_size[0] - 1)
+        usable = padded.real & is_proper(padded.boxes) & is_proper(boxes)
+        usable = usable & (padded.labels >= 0) & (padded.labels < self.num_classes)
+        area = box_size(padded.boxes).prod(-1)
+        boxes = torch.where(usable[..., None], boxes, 0)
+        scale = feat_size[1] / img_size[1], feat_size[0] / img_size[0]
+        if isinstance(self.radius, int):
+            radius = boxes.new_full(usable.shape, self.radius)
+        else:
+            width, height = scale_boxes(box_size(boxes).double(), *scale).ceil().unbind(-1)
+            radius = gaussian_radius(height, width, **self.radius).floor()
+        return Objects(
+            boxes=boxes,
+            labels=torch.where(usable, padded.labels, 0),
+            usable=usable,
+            inside=torch.where(usable, box_size(boxes).prod(-1) / area, 0),
+            dropped=(padded.real.sum() - usable.sum()).float(),
+            radius=radius,
+            scale=scale,
+            feat_size=feat_size,
+        )
+
+    def corners(self, objects: Objects, chosen: Tensor) -> CornerNetTargets:
+        """Targets of both corners for the first chosen (B, M) objects."""
+        mask = keep_first(chosen, self.max_objects)
+        num_pos = mask.sum().float()
+        return CornerNetTargets(
+            tl=self.keypoint(objects.boxes[..., :2], objects, mask),
+            br=self.keypoint(objects.boxes[..., 2:], objects, mask),
+            mask=mask,
+            num_pos=num_pos,
+            num_dropped=objects.dropped + chosen.sum() - num_pos,
+        )
+
+    def keypoint(
+        self, xy: Tensor, objects: Objects, mask: Tensor, window_per_sigma: float = 6.0
+    ) -> KeypointTarget:
+        """Heatmap, cell index and offset of one point (B, M, 2) in pixels of each object."""
+        exact = scale_boxes(xy.double(), *objects.scale)
+        exact = torch.where(mask[..., None], exact, 0)
+        cell = exact.floor()
+        xy = cell.long()
+        size = objects.feat_size
+        largest = self.radius
+        if not isinstance(largest, int):
+            largest = largest_radius(*size, **largest)
+        heatmap: Splats = splat_gaussians(
+            xy,
+            objects.radius,
+            (2 * objects.radius + 1) / window_per_sigma,
+            objects.labels,
+            mask,
+            (self.num_classes, *size),
+            largest,
+        )
+        index = xy[..., 1] * size[1] + xy[..., 0]
+        return KeypointTarget(heatmap, index, (exact - cell).float())
+
+    def decode(self, outputs: CornerOutputsT, img_size: Size) -> list[InstanceData]:
+        """Pairs of corners by descending score, clipped to the input, without rejected pairs.
+
+        Beside ``bboxes, scores, labels`` the instances have the corners' ``tl_scores, br_scores``,
+        which merging detections of several views needs.
+        """
+        return self.decode_views([outputs], [InputView(img_size)])
+
+    def decode_views(
+        self, outputs: Sequence[CornerOutputsT], views: Sequence[InputView]
+    ) -> list[InstanceData]:
+        """Detections of several views (mirrored, resized) of the same images, view after view.
+
+        Boxes are in pixels of the original images.
+        """
+        pairs = [self.pairs(*each) for each in zip(outputs, views, strict=True)]
+        return concat_views(pairs).instances()
+
+    def pairs(self, outputs: CornerOutputsT, view: InputView) -> CornerPairs:
+        """Pairs of corners of one view, boxes in image pixels."""
+        pairs = pair_corners(outputs.tl, outputs.br, self.pairing)
+        [size] = self.feat_sizes(outputs)[:1]
+        return pairs._replace(boxes=view.to_image(pairs.boxes, size))
+
+    def ideal_corners(self, targets: CornerTargetsT) -> tuple[Keypoint, Keypoint]:
+        """Logits of the heatmaps, offsets at the corners, and embeddings at least 1 apart."""
+        mask, size = targets.mask, targets.tl.heatmap.shape[-2:]
+        order = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+        embedding = order * max(1.0, 2 * self.pairing.ae_threshold)
+        embedding = embedding.expand(mask.shape)[..., None]
+        tl, br = (
+            Keypoint(
+                heatmap=ideal_logits(point.heatmap),
+                embedding=scatter_cells(embedding, point.index, mask, size),
+                offset=scatter_cells(point.offset, point.index, mask, size),
+            )
+            for point in (targets.tl, targets.br)
+        )
+        return tl, br
+
+
+def ideal_logits(heatmap: Splats) -> Tensor:
+    """Finite logits of a target heatmap."""
+    return torch.logit(heatmap.dense(), eps=1e-6)
