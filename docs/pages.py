@@ -336,18 +336,11 @@ def checkpoint_page() -> str:
     return text.replace('<!-- families -->', '\n'.join(rows))
 
 
-def speed_page() -> str:
-    """The README's table of speed, as a page of its own."""
-    text = (ROOT / 'README.md').read_text(encoding='utf-8')
-    return '# Speed\n\n' + re.search(r'\n## Speed\n\n(.+?)(?=\n## |\Z)', text, re.DOTALL)[1]
-
-
 def pages() -> Iterator[tuple[str, str, str]]:
     """Every generated page: path on the site, file that its links are relative to, Markdown."""
     yield 'index.md', 'README.md', (ROOT / 'README.md').read_text(encoding='utf-8')
     for name in ('CONTRIBUTING', 'CHANGELOG'):
         yield f'{name.lower()}.md', f'{name}.md', (ROOT / f'{name}.md').read_text(encoding='utf-8')
-    yield 'speed.md', 'README.md', speed_page()
     yield 'losses/index.md', 'docs/losses/index.md', loss_index()
     for each in losses():
         yield f'losses/{each.name}.md', f'docs/losses/{each.name}.md', loss_page(each.name)

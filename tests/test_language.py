@@ -16,6 +16,17 @@ NOT_READ = ('tests/golden/*', 'tests/test_language.py')
 """Arrays of the official codes, whose keys are theirs; the banned words themselves."""
 
 DONE = [
+    'README.md',
+    'configs/*/README.md',
+    'docs/own_data.md',
+    'docs/conventions.md',
+    'docs/distributed.md',
+    'docs/heatmaps.md',
+    'docs/landscape.md',
+    'docs/checkpoints.md',
+    'docs/speed.md',
+    'docs/proof.py',
+    'docs/comparison',
     '.ci',
     '.pre-commit-config.yaml',
     'mkdocs.yml',
@@ -138,7 +149,7 @@ def found(text: str, name: str) -> list[str]:
     return [f'{name}:{line}: {word!r} (use: {use})' for line, word, use in sorted(hits)]
 
 
-FILES = [name for name in text_files() if any(name.startswith(each) for each in DONE)]
+FILES = [name for name in text_files() if any(fnmatch(name, f'{each}*') for each in DONE)]
 
 
 @pytest.mark.parametrize('name', FILES)
