@@ -2,6 +2,7 @@
 
 from mmdet_losses.engine.check import CheckDataHook
 from mmdet_losses.engine.cpu import ChannelsLastHook, CPUAutocastOptimWrapper
+from mmdet_losses.engine.darknet import DarknetEMAHook, DarknetLR
 from mmdet_losses.engine.head_time import HeadTimeHook
 from mmdet_losses.engine.hooks import EpochSeedHook, NumPositivesHook
 from mmdet_losses.engine.runner import (
@@ -15,8 +16,24 @@ from mmdet_losses.engine.runner import (
     settle_start,
     start_processes,
 )
+from mmdet_losses.engine.scaled_yolov4 import (
+    KernelDecayOptimWrapperConstructor,
+    NominalBatchAmpOptimWrapper,
+    NominalBatchOptimWrapper,
+    ScaledYOLOV4EMA,
+    ScaledYOLOV4ScheduleHook,
+    UpdateEMAHook,
+)
 
 __all__ = [
+    'UpdateEMAHook',
+    'ScaledYOLOV4ScheduleHook',
+    'ScaledYOLOV4EMA',
+    'NominalBatchOptimWrapper',
+    'NominalBatchAmpOptimWrapper',
+    'KernelDecayOptimWrapperConstructor',
+    'DarknetLR',
+    'DarknetEMAHook',
     'CPUAutocastOptimWrapper',
     'ChannelsLastHook',
     'CheckDataHook',

@@ -1,6 +1,6 @@
-# The schedule of Scaled-YOLOv4's PyTorch code: 64 images an iteration, SGD, cosine to a fifth,
-# warm-up over 3 epochs, exponential moving average with a decay of 0.9999 (1 - exp(-t / 2000)).
-# Here the warm-up is the same for weights and biases.
+# The schedule of Scaled-YOLOv4's PyTorch code: updates of 64 images, SGD with Nesterov momentum,
+# cosine to a fifth over 300 epochs, warm-up over 3 epochs, an average of weights and statistics.
+# The README of configs/scaled_yolov4 lists what equals the official training.
 _base_ = '../default_runtime.py'
 
 max_epochs = 300
@@ -10,38 +10,31 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='NominalBatchOptimWrapper',
+    constructor='KernelDecayOptimWrapperConstructor',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.937, weight_decay=5e-4, nesterov=True),
-    paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0),
 )
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-3,
-        by_epoch=True,
-        begin=0,
-        end=3,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=0.002,
-        begin=0,
-        end=max_epochs,
-        T_max=max_epochs,
-        by_epoch=True,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = None  # the hook below sets rates, momentum, decay and accumulation
 custom_hooks = [
     dict(
-        type='EMAHook',
-        ema_type='ExpMomentumEMA',
+        type='ScaledYOLOV4ScheduleHook',
+        nominal_batch_size=64,
+        final_fraction=0.2,
+        warmup_epochs=3,
+        warmup_min_iters=1000,
+        warmup_bias_lr=0.1,
+        warmup_momentum=0.9,
+    ),
+    dict(
+        type='UpdateEMAHook',
+        ema_type='ScaledYOLOV4EMA',
         momentum=1e-4,
         gamma=2000,
         update_buffers=True,
         priority=49,
     ),
 ]
+sync_bn = 'torch'  # as the official commands have it
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))
+# The accumulation follows the number of images by itself; the learning rate is not scaled.
 auto_scale_lr = dict(enable=False, base_batch_size=64)
