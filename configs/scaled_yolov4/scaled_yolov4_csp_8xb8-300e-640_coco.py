@@ -1,5 +1,5 @@
-# YOLOv4-csp in the layout and with the loss of the PyTorch code of Scaled-YOLOv4, COCO, 640.
-# Target: 48.7 AP (67.4 AP50) on test-dev at 640 (darknet's README).
+# YOLOv4-csp in the layout of the branch yolov4-large of ScaledYOLOv4, COCO, 640. No target: the
+# published 48.7 AP belong to scaled_yolov4_csp-cfg_8xb8-300e-640_coco.py.
 _base_ = ['../_base_/datasets/coco_mix.py', '../_base_/schedules/scaled_yolov4_300e.py']
 
 num_classes = 80

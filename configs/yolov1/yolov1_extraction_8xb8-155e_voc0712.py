@@ -2,11 +2,12 @@
 # Target: 63.4 mAP on VOC 2007 test (the paper's YOLO, quoted in weiliu89/caffe).
 # The official cfg: three boxes a cell and a locally connected layer. The paper: two boxes
 # (`num_boxes=2`) and `hidden='connected', hidden_channels=4096`.
-_base_ = ['../_base_/datasets/voc_mix.py', '../_base_/default_runtime.py']
+_base_ = ['../_base_/datasets/voc_mix.py', '../_base_/iteration_runtime.py']
 
 num_classes = 20
 num_boxes = 3
 size = 448
+norm_cfg = dict(type='BN', eps=1e-5, momentum=0.01)  # darknet's
 
 model = dict(
     type='SingleStageDetector',
@@ -17,7 +18,7 @@ model = dict(
         bgr_to_rgb=True,
         pad_size_divisor=64,
     ),
-    backbone=dict(type='PlainDarknet', arch='extraction', out_indices=(4,)),
+    backbone=dict(type='PlainDarknet', arch='extraction', out_indices=(4,), norm_cfg=norm_cfg),
     bbox_head=dict(
         type='EncodedDenseHead',
         predictor=dict(
@@ -67,20 +68,21 @@ train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-# 40,000 iterations of 64 images; the official steps: x 2.5, x 2, x 2, / 10, / 10
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=155, val_interval=5)
+# 40,000 updates of 64 images
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=40_000, val_interval=4_000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='SGD', lr=5e-4, momentum=0.9, weight_decay=5e-4),
     paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0),  # darknet decays kernels alone
-    clip_grad=dict(max_norm=35, norm_type=2),  # not in darknet
 )
 param_scheduler = [
-    dict(type='MultiStepLR', by_epoch=False, milestones=[200], gamma=2.5),
-    dict(type='MultiStepLR', by_epoch=False, milestones=[400, 600], gamma=2.0),
-    dict(type='MultiStepLR', by_epoch=False, milestones=[20000, 30000], gamma=0.1),
+    dict(
+        type='DarknetLR',
+        steps=[200, 400, 600, 20_000, 30_000],
+        scales=[2.5, 2.0, 2.0, 0.1, 0.1],
+    )
 ]
-default_hooks = dict(checkpoint=dict(interval=5))
+default_hooks = dict(checkpoint=dict(interval=4_000, max_keep_ckpts=3))
 auto_scale_lr = dict(enable=False, base_batch_size=64)

@@ -9,5 +9,6 @@ model = dict(
         num_scales=3,
         in_channels=(1024, 512, 256),
         out_channels=(512, 256, 128),
+        norm_cfg=dict(type='BN', eps=1e-5, momentum=0.01),  # darknet's
     )
 )

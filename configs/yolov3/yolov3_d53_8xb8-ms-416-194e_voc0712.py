@@ -22,10 +22,9 @@ train_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.yolov3_train_
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-# 50,200 iterations of 64 images, learning rate / 10 at 40,000 and 45,000
-max_epochs = 194
-train_cfg = dict(max_epochs=max_epochs, val_interval=10)
+# 50,200 updates of 64 images
+train_cfg = dict(max_iters=50_200, val_interval=5_000)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=False, begin=0, end=1000),
-    dict(type='MultiStepLR', by_epoch=False, milestones=[40000, 45000], gamma=0.1),
+    dict(type='DarknetLR', burn_in=1000, power=4, steps=[40_000, 45_000], scales=[0.1, 0.1])
 ]
+default_hooks = dict(checkpoint=dict(interval=5_000))

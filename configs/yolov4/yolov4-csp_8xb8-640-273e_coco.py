@@ -5,6 +5,7 @@ _base_ = ['../_base_/datasets/coco_mix.py', '../_base_/schedules/darknet_500k.py
 
 num_classes = 80
 size = 640
+norm_cfg = dict(type='BN', eps=1e-5, momentum=0.01)  # darknet's
 
 model = dict(
     type='SingleStageDetector',
@@ -16,13 +17,14 @@ model = dict(
         pad_size_divisor=32,
         pad_value=0.5,  # a letter box; padding follows the normalisation
     ),
-    backbone=dict(type='DarknetCSP', arch='csp', out_indices=(3, 4, 5)),
+    backbone=dict(type='DarknetCSP', arch='csp', out_indices=(3, 4, 5), norm_cfg=norm_cfg),
     neck=dict(
         type='ScaledYOLOV4Neck',
         in_channels=(256, 512, 1024),
         out_channels=(128, 256, 512),
         blocks=2,
         pyramid_pairs=1,
+        norm_cfg=norm_cfg,
     ),
     bbox_head=dict(
         type='EncodedDenseHead',
@@ -31,6 +33,7 @@ model = dict(
             num_classes=num_classes,
             in_channels=(128, 256, 512),
             num_anchors=3,
+            norm_cfg=norm_cfg,
         ),
         encoder=dict(
             type='YOLOV4TargetEncoder',
@@ -93,6 +96,6 @@ train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-# 500,500 iterations
+train_cfg = dict(max_iters=500_500)
 optim_wrapper = dict(optimizer=dict(lr=1e-3, momentum=0.949))
-custom_hooks = [dict(type='EMAHook', momentum=2e-4, update_buffers=True, priority=49)]
+custom_hooks = [dict(type='DarknetEMAHook', alpha=0.9998, apply_before_end=1000, priority=49)]

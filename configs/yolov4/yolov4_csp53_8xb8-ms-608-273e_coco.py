@@ -4,6 +4,7 @@ _base_ = ['../_base_/datasets/coco_mix.py', '../_base_/schedules/darknet_500k.py
 
 num_classes = 80
 size = 608
+norm_cfg = dict(type='BN', eps=1e-5, momentum=0.01)  # darknet's
 
 model = dict(
     type='SingleStageDetector',
@@ -22,12 +23,20 @@ model = dict(
             )
         ],
     ),
-    backbone=dict(type='DarknetCSP', arch='v4', out_indices=(3, 4, 5)),
-    neck=dict(type='YOLOV4Neck', in_channels=(256, 512, 1024), out_channels=(128, 256, 512)),
+    backbone=dict(type='DarknetCSP', arch='v4', out_indices=(3, 4, 5), norm_cfg=norm_cfg),
+    neck=dict(
+        type='YOLOV4Neck',
+        in_channels=(256, 512, 1024),
+        out_channels=(128, 256, 512),
+        norm_cfg=norm_cfg,
+    ),
     bbox_head=dict(
         type='EncodedDenseHead',
         predictor=dict(
-            type='YOLOV4Predictor', num_classes=num_classes, in_channels=(128, 256, 512)
+            type='YOLOV4Predictor',
+            num_classes=num_classes,
+            in_channels=(128, 256, 512),
+            norm_cfg=norm_cfg,
         ),
         encoder=dict(
             type='YOLOV4TargetEncoder',
@@ -86,5 +95,5 @@ train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-# 500,500 iterations
+train_cfg = dict(max_iters=500_500)
 optim_wrapper = dict(optimizer=dict(lr=1.3e-3, momentum=0.949))

@@ -46,6 +46,7 @@ model = dict(
         ),
         criterion=dict(
             type='SSDLoss',
+            normalizer='positives_all_ranks',
             loss_cls=dict(type='HardNegativeCrossEntropyLoss', ratio=3.0, loss_weight=1.0),
             loss_box=dict(type='MaskedSmoothL1Loss', loss_weight=1.0),
         ),

@@ -12,6 +12,8 @@ anchors = [
     ]
 ]
 
+norm_cfg = dict(type='BN', eps=1e-5, momentum=0.01)  # darknet's
+
 model = dict(
     type='SingleStageDetector',
     data_preprocessor=dict(
@@ -29,9 +31,13 @@ model = dict(
             )
         ],
     ),
-    backbone=dict(type='PlainDarknet', arch='darknet19', out_indices=(4, 5)),
+    backbone=dict(type='PlainDarknet', arch='darknet19', out_indices=(4, 5), norm_cfg=norm_cfg),
     neck=dict(
-        type='YOLOV2Neck', in_channels=(512, 1024), out_channels=1024, passthrough_channels=64
+        type='YOLOV2Neck',
+        in_channels=(512, 1024),
+        out_channels=1024,
+        passthrough_channels=64,
+        norm_cfg=norm_cfg,
     ),
     bbox_head=dict(
         type='EncodedDenseHead',

@@ -1,6 +1,7 @@
 # YOLOv3 on Darknet-53, pixels in [0, 1], trained at 320 to 608, with its pipelines: COCO, 608.
 num_classes = 80
 size = 608
+norm_cfg = dict(type='BN', eps=1e-5, momentum=0.01)  # darknet's
 
 model = dict(
     type='SingleStageDetector',
@@ -23,6 +24,7 @@ model = dict(
         type='Darknet',
         depth=53,
         out_indices=(3, 4, 5),
+        norm_cfg=norm_cfg,
         norm_eval=False,
         init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://darknet53'),
     ),
@@ -31,11 +33,15 @@ model = dict(
         num_scales=3,
         in_channels=[1024, 512, 256],
         out_channels=[512, 256, 128],
+        norm_cfg=norm_cfg,
     ),
     bbox_head=dict(
         type='EncodedDenseHead',
         predictor=dict(
-            type='YOLOV3Predictor', num_classes=num_classes, in_channels=(512, 256, 128)
+            type='YOLOV3Predictor',
+            num_classes=num_classes,
+            in_channels=(512, 256, 128),
+            norm_cfg=norm_cfg,
         ),
         encoder=dict(
             type='YOLOV3TargetEncoder',
