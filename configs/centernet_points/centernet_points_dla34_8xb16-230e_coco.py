@@ -5,6 +5,5 @@ _base_ = './centernet_points_dla34_8xb16-140e_coco.py'
 
 train_cfg = dict(max_epochs=230)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
     dict(type='MultiStepLR', begin=0, end=230, by_epoch=True, milestones=[180, 210], gamma=0.1),
 ]

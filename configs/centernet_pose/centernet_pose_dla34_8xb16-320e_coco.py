@@ -5,6 +5,5 @@ _base_ = './centernet_pose_dla34_8xb16-140e_coco.py'
 
 train_cfg = dict(max_epochs=320)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
     dict(type='MultiStepLR', begin=0, end=320, by_epoch=True, milestones=[270, 300], gamma=0.1),
 ]

@@ -5,6 +5,5 @@ _base_ = './centernet_pose_hg104_8xb3-50e_coco.py'
 
 train_cfg = dict(max_epochs=150)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
     dict(type='MultiStepLR', begin=0, end=150, by_epoch=True, milestones=[130], gamma=0.1),
 ]

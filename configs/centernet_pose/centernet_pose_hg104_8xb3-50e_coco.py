@@ -40,7 +40,6 @@ test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=50)
 optim_wrapper = dict(optimizer=dict(lr=2.5e-4))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
     dict(type='MultiStepLR', begin=0, end=50, by_epoch=True, milestones=[40], gamma=0.1),
 ]
 

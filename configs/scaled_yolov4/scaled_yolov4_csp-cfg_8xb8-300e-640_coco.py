@@ -8,9 +8,7 @@ norm_cfg = dict(type='BN', eps=1e-4, momentum=0.03)
 model = dict(
     backbone=dict(norm_cfg=norm_cfg),
     neck=dict(renorm=False, norm_cfg=norm_cfg),
-    bbox_head=dict(
-        predictor=dict(norm_cfg=norm_cfg), criterion=dict(obj_gain=0.7, cls_gain=0.3)
-    ),
+    bbox_head=dict(predictor=dict(norm_cfg=norm_cfg), criterion=dict(obj_gain=0.7, cls_gain=0.3)),
 )
 
 custom_hooks = _base_.custom_hooks

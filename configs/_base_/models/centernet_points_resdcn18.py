@@ -46,7 +46,9 @@ model = dict(
         ),
         criterion=dict(
             type='CenterNetPointsLoss',
-            loss_heatmap=dict(type='PenaltyReducedFocalLoss', alpha=2.0, beta=4.0, loss_weight=1.0),
+            loss_heatmap=dict(
+                type='PenaltyReducedFocalLoss', alpha=2.0, beta=4.0, clamp=1e-4, loss_weight=1.0
+            ),
             loss_size=dict(type='MaskedL1Loss', loss_weight=0.1),
             loss_offset=dict(type='MaskedL1Loss', loss_weight=1.0),
         ),

@@ -32,7 +32,7 @@ model = dict(
         ),
         criterion=dict(
             type='CenterTrackLoss',
-            loss_heatmap=dict(type='CenterTrackFocalLoss', loss_weight=1.0),
+            loss_heatmap=dict(type='CenterTrackFocalLoss', clamp=1e-4, loss_weight=1.0),
             loss_offset=dict(type='MaskedWeightedL1Loss', loss_weight=1.0),
             loss_size=dict(type='MaskedWeightedL1Loss', loss_weight=0.1),
             loss_tracking=dict(type='MaskedWeightedL1Loss', loss_weight=1.0),

@@ -33,7 +33,9 @@ model = dict(
         ),
         criterion=dict(
             type='CornerNetLoss',
-            loss_heatmap=dict(type='PenaltyReducedFocalLoss', alpha=2.0, beta=4.0, loss_weight=1.0),
+            loss_heatmap=dict(
+                type='PenaltyReducedFocalLoss', alpha=2.0, beta=4.0, clamp=1e-4, loss_weight=1.0
+            ),
             loss_embedding=dict(type='PullPushLoss', pull_weight=0.1, push_weight=0.1),
             loss_offset=dict(type='MaskedSmoothL1Loss', loss_weight=1.0),
         ),

@@ -6,10 +6,7 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='Adam', lr=2.5e-4),
-    clip_grad=dict(max_norm=35, norm_type=2),  # MMDetection's, not the original's: guards fp16
 )
 param_scheduler = [
-    # MMDetection's warm-up, not the original's
-    dict(type='LinearLR', start_factor=1 / 3, by_epoch=False, begin=0, end=500),
     dict(type='MultiStepLR', by_epoch=False, milestones=[450_000], gamma=0.1),
 ]

@@ -83,6 +83,8 @@ class CenterTrack(SingleStageDetector):
         self, batch_inputs: Tensor, previous: Tensor | None = None, heatmap: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Pictures (B, 3, h, w), previous ones, previous heatmaps (B, 1, h, w) to feature maps."""
+        if heatmap is not None:
+            heatmap = heatmap.to(batch_inputs.dtype)
         feats = self.backbone(batch_inputs, previous, heatmap)
         return self.neck(feats) if self.with_neck else feats
 
