@@ -12,6 +12,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from tools.parity.rows import Row, failure
 
 FAMILIES = ('corner', 'center', 'anchor')
 NETWORKS = ('models', 'models_anchor')
-KINDS = ('losses', 'targets', 'decode', 'models')
+KINDS = ('losses', 'targets', 'decode', 'models', 'trajectories')
 WORDS = {
     'decode': ('decode', 'detect', 'tracker', 'prehm'),
     'losses': ('loss', 'multibox', 'iou_'),
@@ -45,6 +46,18 @@ def kind_of(name: str) -> str:
     return 'targets'
 
 
+def kind_of_folder(folder: Path) -> str:
+    """What a golden folder is about: 'trajectories' or 'models'."""
+    return 'trajectories' if (folder / 'names.json').exists() else 'models'
+
+
+def check_folder(folder: Path, precisions: tuple[str, ...]) -> list[Row] | None:
+    """The rows of a folder of training steps or of a network; None where there is no check."""
+    if kind_of_folder(folder) == 'models':
+        return check_network(folder)
+    return importlib.import_module('tools.parity.trajectories').check_trajectory(folder, precisions)
+
+
 def check_network(folder: Path) -> list[Row] | None:
     """The rows of a network folder; None where no family knows the network."""
     for module in NETWORKS:
@@ -54,8 +67,10 @@ def check_network(folder: Path) -> list[Row] | None:
     return None
 
 
-def run_checks(root: Path, kinds: tuple[str, ...]) -> Iterator[tuple[str, list[Row] | None]]:
-    """(name, rows) of each golden file and network folder below ``root``; None: no check."""
+def run_checks(
+    root: Path, kinds: tuple[str, ...], precisions: tuple[str, ...] = ('float64',)
+) -> Iterator[tuple[str, list[Row] | None]]:
+    """(name, rows) of each golden file and folder below ``root``; None: no check."""
     checks = file_checks()
     networks = sorted(path.parent for path in root.rglob('meta.json'))
     for path in sorted(root.rglob('*.npz')):
@@ -64,8 +79,10 @@ def run_checks(root: Path, kinds: tuple[str, ...]) -> Iterator[tuple[str, list[R
         known = [prefix for prefix in checks if path.stem.startswith(prefix)]
         check = checks[max(known, key=len)] if known else None
         yield str(path.relative_to(root)), _carry_out(check, path, path.stem)
-    for folder in networks if 'models' in kinds else ():
-        yield str(folder.relative_to(root)), _carry_out(check_network, folder, folder.name)
+    for folder in networks:
+        if kind_of_folder(folder) in kinds:
+            check = partial(check_folder, precisions=precisions)
+            yield str(folder.relative_to(root)), _carry_out(check, folder, folder.name)
 
 
 def _carry_out(check: Callable | None, path: Path, name: str) -> list[Row] | None:
@@ -91,6 +108,11 @@ def parse_args() -> argparse.Namespace:
         default=','.join(KINDS),
         help=f'kinds to check, with commas: {",".join(KINDS)} (default: all)',
     )
+    parser.add_argument(
+        '--precision',
+        default='float64',
+        help='of training steps: float64, float32 or both with a comma (default: float64)',
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the table to FILE too')
     return parser.parse_args()
 
@@ -109,7 +131,7 @@ def main() -> int:
     table: list[Row] = []
     unchecked: list[str] = []
     print(line(('file', 'quantity', 'max abs', 'max rel', 'tolerance', 'verdict')))
-    for name, rows in run_checks(args.golden, kinds):
+    for name, rows in run_checks(args.golden, kinds, tuple(args.precision.split(','))):
         if rows is None:
             unchecked.append(name)
             continue

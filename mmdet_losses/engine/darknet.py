@@ -73,9 +73,7 @@ class DarknetLR(_ParamScheduler):
         self.burn_in, self.power = burn_in, power
         self.steps, self.scales = tuple(steps), tuple(scales)
         self.subdivisions = subdivisions
-        super().__init__(
-            optimizer, 'lr', by_epoch=False, last_step=last_step, verbose=verbose
-        )
+        super().__init__(optimizer, 'lr', by_epoch=False, last_step=last_step, verbose=verbose)
 
     def factor(self, update: int) -> float:
         """The rate of an update (from 1) relative to ``lr``."""

@@ -117,13 +117,14 @@ class ScaledYOLOV4ScheduleHook(Hook):
     .. math:: c(x) = \frac{1 + \cos(\pi x / E)}{2} (1 - f) + f
 
     Convention:
-        Warm-up, while :math:`i \le w = \max(3 n, 1000)`: the rates of kernels and norm weights rise
-        from 0 and those of biases fall from ``warmup_bias_lr`` to :math:`lr \cdot c(e)`, linearly;
-        momentum rises from ``warmup_momentum``; the number of iterations per update from 1 to N / B.
-        Then the rate is :math:`lr \cdot c(\max(e - 1, 0))`: one value per epoch, and one epoch late.
-        The decay of kernels is multiplied by B a / N, with a = max(round(N / B), 1). Gradients that
-        are left over at the end of an epoch are dropped. All is computed from the iteration, so a
-        resumed run continues the same curve, and a longer ``max_epochs`` changes it at once.
+        Warm-up, while :math:`i \le w = \max(3 n, 1000)`: the rates of kernels and norm weights
+        rise from 0 and those of biases fall from ``warmup_bias_lr`` to :math:`lr \cdot c(e)`,
+        linearly. Momentum rises from ``warmup_momentum``, and the number of iterations per update
+        from 1 to N / B. After the warm-up the rate is :math:`lr \cdot c(\max(e - 1, 0))`: one
+        value per epoch, and one epoch late. The decay of kernels is multiplied by B a / N, with
+        a = max(round(N / B), 1). Gradients that are left over at the end of an epoch are dropped.
+        Everything is computed from the iteration: a resumed run continues the same curve, and a
+        longer ``max_epochs`` changes it at once.
 
     Args:
         nominal_batch_size: images per update.
@@ -224,7 +225,9 @@ class ScaledYOLOV4EMA(ExpMomentumEMA):
         """Move the average towards the weights of ``model``."""
         if int(self.steps) == 0:
             with torch.no_grad():
-                source = model.state_dict() if self.update_buffers else dict(model.named_parameters())
+                source = (
+                    model.state_dict() if self.update_buffers else dict(model.named_parameters())
+                )
                 for name, average in self.avg_parameters.items():
                     if average.dtype.is_floating_point:
                         self.avg_func(average.data, source[name].data.to(average.device), 0)

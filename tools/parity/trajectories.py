@@ -67,7 +67,10 @@ def _check(case: TrajectoryCase, system: System, precision: str) -> list[Row]:
         except Exception as error:
             return [failure(name, error)]
     rows = []
-    for quantity, got, want in (('rates', run.lr, case.lr), ('momentum', run.momentum, case.momentum)):
+    for quantity, got, want in (
+        ('rates', run.lr, case.lr),
+        ('momentum', run.momentum, case.momentum),
+    ):
         error = np.abs(np.array(got) - want).max() if np.shape(got) == want.shape else np.inf
         rows.append(Row(name, f'{precision} {quantity}', error, error, 1e-12, bool(error < 1e-12)))
     rows += [_loss_row(case, system, precision, term, run.losses) for term in _terms(case)]
@@ -114,10 +117,8 @@ def train(case: TrajectoryCase, system: System, precision: str, work_dir: Path) 
     chunks = case.meta.get('chunk_sizes')
     if not chunks:
         return _train(case, system, precision, work_dir)
-    context = torch.multiprocessing.get_context('spawn')
     arguments = (len(chunks), str(case.folder), precision, str(work_dir))
     torch.multiprocessing.spawn(_train_chunk, arguments, nprocs=len(chunks), join=True)
-    del context
     parts = [torch.load(work_dir / f'{rank}.pt', weights_only=False) for rank in range(len(chunks))]
     first = Recording(*parts[0])
     mean = [
@@ -169,47 +170,47 @@ def _train(case: TrajectoryCase, system: System, precision: str, work_dir: Path)
     state = system.convert(case.start(), model)
     if precision == 'float64':
         model.double()
-    torch.save(dict(state_dict=state, meta={}), work_dir / f'start{_rank()}.pth')
+    start = work_dir / f'start{_rank()}.pth'
+    torch.save(dict(state_dict=state, meta={}), start)
     compress(cfg, case)
     recorder = Recorder(case.snapshots, case.meta['schedule'].get('ema_updates_at_start', 0))
-    epoch = case.meta['schedule'].get('batches_per_epoch', 1)
-    chunks = case.meta.get('chunk_sizes')
-    batch = sum(chunks) if chunks else len(case.images_of(1))
-    per_epoch = (case.num_steps if cfg.train_cfg.get('max_iters') else epoch) * batch
-    distributed = bool(chunks)
-    loader = dict(
-        dataset=FixedImages(case, torch.float64 if precision == 'float64' else torch.float32),
-        sampler=dict(type=InOrder, per_epoch=per_epoch),
-        num_workers=0,
-    )
-    if chunks:
-        loader.update(batch_sampler=dict(type=Slices, sizes=chunks), batch_size=chunks[0])
-    else:
-        loader.update(batch_size=batch)
-    hooks = {name: None for name in ('checkpoint', 'logger', 'sampler_seed')}
+    name = f'{case.folder.name}_{precision}_{os.getpid()}'
+    wrapper = dict(type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None)
     runner = Runner(
         model=model,
         work_dir=str(work_dir / f'run{_rank()}'),
-        train_dataloader=loader,
+        train_dataloader=_loader(case, cfg, precision),
         train_cfg=cfg.train_cfg,
         optim_wrapper=cfg.optim_wrapper,
         param_scheduler=cfg.get('param_scheduler'),
-        default_hooks=hooks,
+        default_hooks=dict.fromkeys(('checkpoint', 'logger', 'sampler_seed')),
         custom_hooks=[*(cfg.get('custom_hooks') or []), recorder, EpochOrder()],
-        load_from=str(work_dir / f'start{_rank()}.pth'),
+        load_from=str(start),
         default_scope='mmdet',
         log_level='ERROR',
-        launcher='pytorch' if distributed else 'none',
-        cfg=dict(
-            model_wrapper_cfg=dict(
-                type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None
-            ),
-            experiment_name=f'{case.folder.name}_{precision}_{os.getpid()}',
-        ),
-        experiment_name=f'{case.folder.name}_{precision}_{os.getpid()}',
+        launcher='pytorch' if case.meta.get('chunk_sizes') else 'none',
+        cfg=dict(model_wrapper_cfg=wrapper, experiment_name=name),
+        experiment_name=name,
     )
     runner.train()
     return recorder.recording
+
+
+def _loader(case: TrajectoryCase, cfg: Config, precision: str) -> dict:
+    """The images of a case in their order; each process takes its chunk of a batch."""
+    chunks = case.meta.get('chunk_sizes')
+    batch = sum(chunks) if chunks else len(case.images_of(1))
+    by_epoch = not cfg.train_cfg.get('max_iters')
+    batches = case.meta['schedule'].get('batches_per_epoch', 1) if by_epoch else case.num_steps
+    loader = dict(
+        dataset=FixedImages(case, getattr(torch, precision)),
+        sampler=dict(type=InOrder, per_epoch=batches * batch),
+        num_workers=0,
+        batch_size=batch,
+    )
+    if chunks:
+        loader.update(batch_sampler=dict(type=Slices, sizes=chunks), batch_size=chunks[0])
+    return loader
 
 
 def _rank() -> int:

@@ -101,7 +101,9 @@ _CENTER_TERMS = dict(
 def _shrink_points(cfg: Config, case: TrajectoryCase) -> None:
     network = case.meta['network']
     head = cfg.model.bbox_head
-    if (depth := re.search(r'res(?:dcn)?_?(\d+)', network['arch'])) and 'depth' in cfg.model.backbone:
+    if (
+        depth := re.search(r'res(?:dcn)?_?(\d+)', network['arch'])
+    ) and 'depth' in cfg.model.backbone:
         cfg.model.backbone.depth = int(depth[1])
         cfg.model.neck.in_channels = 512 if int(depth[1]) < 50 else 2048
     head.predictor.num_classes = network['heads']['hm']
@@ -143,7 +145,10 @@ def _shrink_scaled(cfg: Config, case: TrajectoryCase) -> None:
     model, classes = cfg.model, network['nc']
     model.backbone.update(width=width, depth=depth)
     head = model.bbox_head
-    for part, names in ((model.neck, ('in_channels', 'out_channels')), (head.predictor, ('in_channels',))):
+    for part, names in (
+        (model.neck, ('in_channels', 'out_channels')),
+        (head.predictor, ('in_channels',)),
+    ):
         for name in names:
             part[name] = [_divisible(each * width) for each in part[name]]
     if 'blocks' in model.neck:
@@ -182,7 +187,9 @@ def _by_order(table: str) -> Callable[[State, nn.Module], dict[str, Tensor]]:
             names = _LAYER if len(layer.keys) == 5 else ('Conv2d.bias', 'Conv2d.weight')
             for name, key in zip(names, layer.keys, strict=True):
                 state[key] = source[f'module_list.{number}.{name}']
-        counters = {k: v for k, v in model.state_dict().items() if k.endswith('num_batches_tracked')}
+        counters = {
+            k: v for k, v in model.state_dict().items() if k.endswith('num_batches_tracked')
+        }
         return {**state, **{k: torch.zeros_like(v) for k, v in counters.items()}}
 
     return apply
@@ -190,7 +197,9 @@ def _by_order(table: str) -> Callable[[State, nn.Module], dict[str, Tensor]]:
 
 SYSTEMS = {
     **{
-        name: System(f'{folder}_coco.py', _shrink_hourglass, _by_rules(corner.CORNERS), _corner_losses)
+        name: System(
+            f'{folder}_coco.py', _shrink_hourglass, _by_rules(corner.CORNERS), _corner_losses
+        )
         for name, folder in (
             ('cornernet', 'cornernet/cornernet_hg104_*500k'),
             ('cornernet_squeeze', 'cornernet_squeeze/cornernet_squeeze_*500k'),
@@ -223,7 +232,9 @@ SYSTEMS = {
         _center_losses,
     ),
     **{
-        f'ssd{size}': System(f'ssd/ssd{size}_vgg16_*_voc0712.py', _shrink_ssd, _convert_ssd, _ssd_losses)
+        f'ssd{size}': System(
+            f'ssd/ssd{size}_vgg16_*_voc0712.py', _shrink_ssd, _convert_ssd, _ssd_losses
+        )
         for size in (300, 512)
     },
     **{
