@@ -121,9 +121,9 @@ class DarknetEMAHook(EMAHook):
     def before_run(self, runner: Runner) -> None:
         """Derive the two moments from the length of the training."""
         super().before_run(runner)
-        self.begin_iter = runner.max_iters // 2 - 1
+        self.begin_iter = runner.max_iters // 2
         self.apply_iter = runner.max_iters - self.apply_before_end - 1
-        if self.apply_iter <= self.begin_iter:
+        if self.apply_iter < self.begin_iter:
             raise ValueError(
                 f'A training of {runner.max_iters} iterations is too short for an average that is '
                 f'applied {self.apply_before_end} iterations before the end; lower '
