@@ -13,8 +13,8 @@ from torch.autograd.function import once_differentiable
 from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice, promote
 from mmdet_losses.registry import MODELS
 
-Convention = Literal['official', 'notes', 'mmdet']
-_CONVENTIONS = ('official', 'notes', 'mmdet')
+Convention = Literal['official', 'summary', 'mmdet']
+_CONVENTIONS = ('official', 'summary', 'mmdet')
 
 
 def mine_hard_negatives(
@@ -34,8 +34,9 @@ def mine_hard_negatives(
 
     Convention:
         ``ratio`` negatives for each positive of the image, at most P - 1 ('official',
-        ssd.pytorch), P ('notes') or the number of negatives ('mmdet'). Positives compete with a
-        cost of 0, so none is counted twice. Equal costs rank by position.
+        ssd.pytorch), P ('summary', published notes on the loss) or the number of negatives
+        ('mmdet'). Positives compete with a cost of 0, so none is counted twice. Equal costs rank
+        by position.
 
     Args:
         min_neg: negatives of an image with few positives or none; 0 is the original, where a

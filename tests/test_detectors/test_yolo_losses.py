@@ -40,8 +40,8 @@ BOXES = torch.tensor(
 LABELS = torch.tensor([2, 0, 1, 1])
 
 
-@pytest.fixture(name='truth')
-def _truth():
+@pytest.fixture(name='gt_instances')
+def _gt_instances():
     return [
         InstanceData(bboxes=BOXES, labels=LABELS),
         InstanceData(bboxes=BOXES[:0], labels=LABELS[:0]),
@@ -56,7 +56,7 @@ def raw_map(seed=0, batch=3):
 
 
 def overlap(first, second):
-    """IoU of two cxcywh boxes, in plain numbers."""
+    """IoU of two cxcywh boxes, as floats."""
     sides = [
         max(
             0.0,
@@ -69,10 +69,10 @@ def overlap(first, second):
     return inter / (first[2] * first[3] + second[2] * second[3] - inter)
 
 
-def objects(truth):
+def objects(gt_instances):
     """(cx, cy, w, h) fractions and label of every object, image by image."""
     found = []
-    for each in truth:
+    for each in gt_instances:
         rows = []
         for (x1, y1, x2, y2), label in zip(each.bboxes.tolist(), each.labels.tolist(), strict=True):
             box = ((x1 + x2) / 2 / 160, (y1 + y2) / 2 / 96, (x2 - x1) / 160, (y2 - y1) / 96)
@@ -82,7 +82,7 @@ def objects(truth):
 
 
 def claims(rows, threshold):
-    """(object, anchor, row, column) of an image, by shape: the best, and those above."""
+    """(object, anchor, row, column) of an image: the best anchor by shape, and those above."""
     found = []
     for number, (box, _) in enumerate(rows):
         shapes = [overlap((0, 0, *box[2:]), (0, 0, w / 160, h / 96)) for w, h in ANCHORS[0]]
@@ -102,10 +102,10 @@ def decoded(raw, a, i, j, scale=1.0):
     )
 
 
-def slow_notes(x, truth, kind, scale, threshold):
-    """The notes' formulas, one prediction at a time."""
+def slow_summary(x, gt_instances, kind, scale, threshold):
+    """The formulas of the loss summary, one prediction at a time."""
     total = 0
-    for raw, rows in zip(x, objects(truth), strict=True):
+    for raw, rows in zip(x, objects(gt_instances), strict=True):
         owner = {(a, i, j): n for n, a, i, j in claims(rows, threshold)}
         for a in range(2):
             for i in range(H):
@@ -154,21 +154,23 @@ def slow_notes(x, truth, kind, scale, threshold):
         ('ciou', YOLOV4TargetEncoder, YOLOV4Loss, YOLOV4Outputs, 1.1, 0.7),
     ],
 )
-def test_notes_are_the_slow_loop(truth, kind, encoder, criterion, outputs, scale, threshold):
+def test_summary_formulas_equal_a_slow_loop(
+    gt_instances, kind, encoder, criterion, outputs, scale, threshold
+):
     x = raw_map()
-    encoder = encoder(3, ANCHORS, convention='notes')
-    targets = encoder.encode(truth, [(H, W)], SIZE)
-    got = sum(criterion(convention='notes')(outputs((x,)), targets).values())
-    want = slow_notes(x, truth, kind, scale, threshold)
+    encoder = encoder(3, ANCHORS, convention='summary')
+    targets = encoder.encode(gt_instances, [(H, W)], SIZE)
+    got = sum(criterion(convention='summary')(outputs((x,)), targets).values())
+    want = slow_summary(x, gt_instances, kind, scale, threshold)
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
     grads = [torch.autograd.grad(each, x)[0] for each in (got, want)]
     torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-5)
 
 
-def slow_v3(x, truth):
+def slow_v3(x, gt_instances):
     """darknet's [yolo] layer with squares, one prediction at a time; returns its delta."""
     delta = torch.zeros_like(x)
-    for raw, rows, out in zip(x, objects(truth), delta, strict=True):
+    for raw, rows, out in zip(x, objects(gt_instances), delta, strict=True):
         for a in range(2):
             for i in range(H):
                 for j in range(W):
@@ -194,22 +196,22 @@ def slow_v3(x, truth):
     return delta
 
 
-def test_yolov3_delta_is_the_slow_loop(truth):
+def test_yolov3_delta_equals_a_slow_loop(gt_instances):
     x = raw_map(1)
-    targets = YOLOV3TargetEncoder(3, ANCHORS).encode(truth, [(H, W)], SIZE)
+    targets = YOLOV3TargetEncoder(3, ANCHORS).encode(gt_instances, [(H, W)], SIZE)
     sum(YOLOV3Loss()(YOLOV3Outputs((x,)), targets).values()).backward()
-    torch.testing.assert_close(-x.grad, slow_v3(x.detach(), truth), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(-x.grad, slow_v3(x.detach(), gt_instances), rtol=1e-5, atol=1e-6)
     shared = targets.levels[0].positive[0, :, 0] & targets.levels[0].positive[0, :, 3]
     assert shared.any()  # two objects share an anchor of one cell: the case is not trivial
 
 
-def test_autograd_mode_is_the_true_gradient_and_darknets_is_not(truth):
+def test_autograd_mode_is_the_true_gradient_and_darknets_is_not(gt_instances):
     x = raw_map(2)
     targets = YOLOV4TargetEncoder(3, ANCHORS, iou_threshold=1.0, scale_xy=1.1).encode(
-        truth, [(H, W)], SIZE
+        gt_instances, [(H, W)], SIZE
     )
     want = 0
-    for raw, rows in zip(x, objects(truth), strict=True):
+    for raw, rows in zip(x, objects(gt_instances), strict=True):
         for n, a, i, j in claims(rows, 1.0):
             goal = torch.tensor(rows[n][0], dtype=torch.float64)
             pair = [
@@ -228,29 +230,29 @@ def test_autograd_mode_is_the_true_gradient_and_darknets_is_not(truth):
     assert (grads['darknet'] - expected).abs().max() > 0.01
 
 
-def test_darknet_directions_are_finite_for_exploding_sizes(truth):
+def test_darknet_directions_are_finite_for_exploding_sizes(gt_instances):
     x = raw_map(3).detach().float()
     x[:, [2, 3, 10, 11]] = 200.0
     x.requires_grad_()
-    targets = YOLOV4TargetEncoder(3, ANCHORS, scale_xy=1.1).encode(truth, [(H, W)], SIZE)
+    targets = YOLOV4TargetEncoder(3, ANCHORS, scale_xy=1.1).encode(gt_instances, [(H, W)], SIZE)
     losses = YOLOV4Loss()(YOLOV4Outputs((x,)), targets)
     sum(losses.values()).backward()
     assert all(value.isfinite() for value in losses.values())
     assert x.grad.isfinite().all()
 
 
-def test_divide_by_images(truth):
+def test_normalizer_images_divides_by_the_batch_size(gt_instances):
     x = raw_map(4)
-    targets = YOLOV3TargetEncoder(3, ANCHORS).encode(truth, [(H, W)], SIZE)
+    targets = YOLOV3TargetEncoder(3, ANCHORS).encode(gt_instances, [(H, W)], SIZE)
     plain = YOLOV3Loss()(YOLOV3Outputs((x,)), targets)
     mean = YOLOV3Loss(normalizer='images')(YOLOV3Outputs((x,)), targets)
     for name, value in plain.items():
         torch.testing.assert_close(mean[name], value / 3)
 
 
-def test_yolov2_warms_up_by_images_seen(truth):
+def test_yolov2_counts_images_for_its_warm_up(gt_instances):
     x = raw_map(5)
-    targets = YOLOV2TargetEncoder(3, ANCHORS).encode(truth, [(H, W)], SIZE)
+    targets = YOLOV2TargetEncoder(3, ANCHORS).encode(gt_instances, [(H, W)], SIZE)
     criterion = YOLOV2Loss(warmup_images=6)
     costs = [criterion(YOLOV2Outputs((x,)), targets)['loss_wh'].item() for _ in range(3)]
     assert criterion.seen == 9
@@ -266,9 +268,9 @@ def test_yolov2_warms_up_by_images_seen(truth):
     assert criterion.seen == 9
 
 
-def test_yolov2_counts_on_after_resuming_and_loads_files_without_a_count(truth):
+def test_yolov2_continues_the_count_of_a_checkpoint_and_loads_files_without_one(gt_instances):
     criterion = YOLOV2Loss()
-    targets = YOLOV2TargetEncoder(3, ANCHORS).encode(truth, [(H, W)], SIZE)
+    targets = YOLOV2TargetEncoder(3, ANCHORS).encode(gt_instances, [(H, W)], SIZE)
     criterion(YOLOV2Outputs((raw_map(5),)), targets)
     head = nn.ModuleDict(dict(criterion=YOLOV2Loss()))
     head.load_state_dict({'criterion.seen': criterion.state_dict()['seen']})
@@ -279,16 +281,16 @@ def test_yolov2_counts_on_after_resuming_and_loads_files_without_a_count(truth):
         head.load_state_dict({'criterion.other': torch.zeros(())})
 
 
-def slow_v1(outputs, truth, notes):
+def slow_v1(outputs, gt_instances, summary):
     cls, conf, box = outputs
     total = 0
-    for b, rows in enumerate(objects(truth)):
+    for b, rows in enumerate(objects(gt_instances)):
         owner = {}
         for goal, label in rows:
             owner.setdefault((int(goal[1] * H), int(goal[0] * W)), (goal, label))
         for i in range(H):
             for j in range(W):
-                answering, reached = None, 1.0
+                responsible, reached = None, 1.0
                 if (i, j) in owner:
                     goal, label = owner[i, j]
                     inside = (goal[0] * W - j, goal[1] * H - i)
@@ -297,22 +299,22 @@ def slow_v1(outputs, truth, notes):
                     boxes = [(x / W, y / H, w * w, h * h) for x, y, w, h in boxes]
                     ious = [overlap(each, place) for each in boxes]
                     far = [math.dist(each, place) for each in boxes]
-                    answering = ious.index(max(ious)) if max(ious) > 0 else far.index(min(far))
-                    reached = 1.0 if notes else ious[answering]
+                    responsible = ious.index(max(ious)) if max(ious) > 0 else far.index(min(far))
+                    reached = 1.0 if summary else ious[responsible]
                     wanted = torch.tensor([*inside, *(math.sqrt(s) for s in goal[2:])])
-                    total = total + 5 * (box[b, answering, :, i, j] - wanted).square().sum()
+                    total = total + 5 * (box[b, responsible, :, i, j] - wanted).square().sum()
                     own = F.one_hot(torch.tensor(label), 3)
                     total = total + (cls[b, :, i, j] - own).square().sum()
                 for a in range(2):
-                    if a == answering:
+                    if a == responsible:
                         total = total + (conf[b, a, i, j] - reached) ** 2
                     else:
                         total = total + 0.5 * conf[b, a, i, j] ** 2
-    return total if notes else total / 2
+    return total if summary else total / 2
 
 
-@pytest.mark.parametrize('convention', ['notes', 'darknet'])
-def test_yolov1_is_the_slow_loop(truth, convention):
+@pytest.mark.parametrize('convention', ['summary', 'darknet'])
+def test_yolov1_equals_a_slow_loop(gt_instances, convention):
     generator = torch.Generator().manual_seed(6)
     shapes = ((3, 3, H, W), (3, 2, H, W), (3, 2, 4, H, W))
     maps = [
@@ -320,29 +322,27 @@ def test_yolov1_is_the_slow_loop(truth, convention):
         for shape in shapes
     ]
     outputs = YOLOV1Outputs(*maps)
-    targets = YOLOV1TargetEncoder(3).encode(truth, [(H, W)], SIZE)
+    targets = YOLOV1TargetEncoder(3).encode(gt_instances, [(H, W)], SIZE)
     got = sum(YOLOV1Loss(convention=convention)(outputs, targets).values())
-    want = slow_v1(outputs, truth, convention == 'notes')
+    want = slow_v1(outputs, gt_instances, convention == 'summary')
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
     pairs = zip(torch.autograd.grad(got, maps), torch.autograd.grad(want, maps), strict=True)
     for have, expected in pairs:
         torch.testing.assert_close(have, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_messages():
+def test_invalid_arguments_raise():
     with pytest.raises(ValueError, match="box='l1' is unknown"):
         YOLOV3Loss(box='l1')
     for side in (-4, 0, math.nan, math.inf):
-        with pytest.raises(ValueError, match='is impossible'):
+        with pytest.raises(ValueError, match=rf'anchor \(10, {side}\) has the entry {side}'):
             YOLOV3TargetEncoder(3, [[(10, side)]])
-    with pytest.raises(ValueError, match='has the number 10 where an anchor should be'):
-        YOLOV3TargetEncoder(3, [(10, 13), (16, 30)])
-    for nothing in ([], [[]]):
-        with pytest.raises(ValueError, match='no list of maps with at least one anchor each'):
-            YOLOV3TargetEncoder(3, nothing)
-    with pytest.raises(ValueError, match="knows box='mse' and box='ciou', not 'giou'"):
-        YOLOV4Loss(box='giou', convention='notes')
-    with pytest.raises(ValueError, match='leave the box term out by box_gain=0'):
+    for wrong in ([], [[]], [(10, 13), (16, 30)], [[(10, 13, 16)]]):
+        with pytest.raises(ValueError, match='is not a list of anchors per map'):
+            YOLOV3TargetEncoder(3, wrong)
+    with pytest.raises(ValueError, match="box='giou' is not part of convention='summary'"):
+        YOLOV4Loss(box='giou', convention='summary')
+    with pytest.raises(ValueError, match='set box_gain=0 to leave the box term out'):
         ScaledYOLOV4Loss(loss_box={'type': 'BoxIoULoss', 'mode': 'ciou', 'loss_weight': 0.0})
     with pytest.raises(ValueError, match='scale_xy has 2 entries but anchors 1 levels'):
         YOLOV3TargetEncoder(3, ANCHORS, scale_xy=(1.0, 1.1))
@@ -350,14 +350,14 @@ def test_messages():
         YOLOV3TargetEncoder(4, ANCHORS).decode(YOLOV3Outputs((raw_map(),)), SIZE)
 
 
-def test_a_list_of_numbers_has_one_for_each_map(truth):
-    targets = YOLOV3TargetEncoder(3, ANCHORS).encode(truth, [(H, W)], SIZE)
+def test_a_list_of_options_needs_one_value_per_map(gt_instances):
+    targets = YOLOV3TargetEncoder(3, ANCHORS).encode(gt_instances, [(H, W)], SIZE)
     with pytest.raises(ValueError, match='1 maps but obj_normalizer has 2 entries'):
         YOLOV4Loss(obj_normalizer=(1.0, 0.4))(YOLOV3Outputs((raw_map(),)), targets)
 
 
 @pytest.mark.parametrize('encoder', [YOLOV3TargetEncoder, ScaledYOLOV4TargetEncoder])
-def test_maps_for_other_anchors_are_said_before_training(encoder):
+def test_maps_for_other_anchors_raise_before_training(encoder):
     outputs = encoder.outputs_type((raw_map(),))
     assert encoder(3, ANCHORS).feat_sizes(outputs) == [(H, W)]
     with pytest.raises(ValueError, match='which is not 3 anchors'):

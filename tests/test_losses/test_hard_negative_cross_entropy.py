@@ -33,7 +33,7 @@ def slow_mining(cost, positive, limit):
     ('convention', 'limit'),
     [
         ('official', lambda positive: len(positive) - 1),
-        ('notes', len),
+        ('summary', len),
         ('mmdet', lambda positive: int((~positive).sum())),
     ],
 )

@@ -142,7 +142,7 @@ def _region(
 ) -> list[Row]:
     rows: list[Row] = []
     level = targets.levels[0]
-    count, (height, width) = level.positive.shape[1], level.size
+    count, (height, width) = level.positive.shape[1], level.grid.size
     cells = height * width
     index = level.index[:, None].expand_as(level.positive)
     last = last_in_cell(index, level.positive, cells)
@@ -150,7 +150,7 @@ def _region(
     owner = put_cells(kept[:, None].expand_as(index), index, last, cells, -1)
     owner = owner.unflatten(2, (height, width))
     pos = owner >= 0
-    unit = YOLOV2TargetEncoder(encoder.num_classes, [level.anchors.tolist()])
+    unit = YOLOV2TargetEncoder(encoder.num_classes, [level.grid.anchors.tolist()])
     boxes, objects, scores = (
         each.unflatten(1, (count, height, width))
         for each in unit.decode_all(YOLOV2Outputs((x.detach(),)), (1, 1))

@@ -108,7 +108,7 @@ def _options(file: str, case: Case, targets: GridTargets, x: Tensor) -> list[Row
     """What the layer was given, and options that this package has in one setting only."""
     rows: list[Row] = []
     add(rows, file, case, 'truth', listed_truth(targets, case['truth']), atol=1e-6)
-    add(rows, file, case, 'stride', case.img_size()[0] / targets.levels[0].size[0])
+    add(rows, file, case, 'stride', case.img_size()[0] / targets.levels[0].grid.size[0])
     add(rows, file, case, 'opt_truth_thresh', 1.0)  # an IoU that nothing exceeds
     add(rows, file, case, 'x_activated', x.detach().sigmoid(), atol=1e-6)
     return rows
@@ -146,7 +146,7 @@ def _deltas(
 def _claims(file: str, case: Case, targets: GridTargets, x: Tensor, count: int) -> list[Row]:
     rows: list[Row] = []
     level = targets.levels[0]
-    height, width = level.size
+    height, width = level.grid.size
     index = level.index[:, None].expand_as(level.positive)
     number = torch.zeros(*level.positive.shape[:2], height * width, dtype=torch.int64)
     number = number.scatter_add(2, index, level.positive.long()).unflatten(2, (height, width))
@@ -154,7 +154,7 @@ def _claims(file: str, case: Case, targets: GridTargets, x: Tensor, count: int) 
     add(rows, file, case, 'num_truth', number)
     obj = x.detach().double().unflatten(1, (count, -1))[:, :, 4].sigmoid()
     grad = x.grad.double().unflatten(1, (count, -1))[:, :, 4]
-    if level.squared:
+    if level.grid.squared:
         grad = grad / (obj * (1 - obj))
     plain = obj * case.number('opt_obj_normalizer')
     ignored = (number == 0) & ((grad - plain).abs() > 1e-5 * plain)
@@ -172,7 +172,7 @@ def _decoded(
 ) -> list[Row]:
     rows: list[Row] = []
     level = targets.levels[0]
-    count, (height, width) = len(groups[0]), level.size
+    count, (height, width) = len(groups[0]), level.grid.size
     decoded = decode_first(encoder, x, (1, 1), case.img_size())
     boxes, objects, classes = (each.unflatten(1, (count, height, width)) for each in decoded)
     fractions = torch.cat((box_center(boxes), box_size(boxes)), -1)
@@ -181,7 +181,7 @@ def _decoded(
         cell = torch.stack(torch.meshgrid(torch.arange(width), torch.arange(height), indexing='xy'))
         cells = torch.tensor([width, height])
         xy = (fractions[..., :2] * cells).permute(0, 1, 4, 2, 3) - cell
-        wh = (x if not level.squared else x.sigmoid()).unflatten(1, (count, -1))[:, :, 2:4]
+        wh = (x if not level.grid.squared else x.sigmoid()).unflatten(1, (count, -1))[:, :, 2:4]
         parts = (xy, wh, objects[:, :, None], classes.permute(0, 1, 4, 2, 3))
         output = torch.cat(parts, 2).flatten(1, 2)
         add(rows, file, case, 'output', output, atol=1e-5)

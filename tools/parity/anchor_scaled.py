@@ -103,7 +103,7 @@ def _targets(
         shape = level.index.shape
         image = torch.arange(shape[0])[:, None, None].expand(shape)
         anchor = torch.arange(shape[1])[:, None].expand(shape)
-        row, column = level.index // level.size[1], level.index % level.size[1]
+        row, column = level.index // level.grid.size[1], level.index % level.grid.size[1]
         index = torch.stack((image, anchor, row, column), -1)
         got = {'indices': index, 'tcls': level.labels}
         for key, value in got.items():

@@ -1,4 +1,4 @@
-"""One cell: YOLOv1, v2, v3, v4 and Scaled-YOLOv4."""
+"""Detectors with a grid of cells: YOLOv1, v2, v3, v4 and Scaled-YOLOv4."""
 
 from mmdet_losses.detectors.yolo.contracts import (
     GridTargets,
@@ -10,12 +10,6 @@ from mmdet_losses.detectors.yolo.contracts import (
     YOLOV3Outputs,
     YOLOV4Outputs,
 )
-from mmdet_losses.detectors.yolo.darknet_encoder import (
-    YOLOV2TargetEncoder,
-    YOLOV3TargetEncoder,
-    YOLOV4TargetEncoder,
-)
-from mmdet_losses.detectors.yolo.darknet_loss import YOLOV3Loss, YOLOV4Loss
 from mmdet_losses.detectors.yolo.predictors import (
     ScaledYOLOV4Predictor,
     YOLOV1Predictor,
@@ -27,7 +21,12 @@ from mmdet_losses.detectors.yolo.scaled_yolov4_encoder import ScaledYOLOV4Target
 from mmdet_losses.detectors.yolo.scaled_yolov4_loss import ScaledYOLOV4Loss
 from mmdet_losses.detectors.yolo.yolov1_encoder import YOLOV1TargetEncoder
 from mmdet_losses.detectors.yolo.yolov1_loss import YOLOV1Loss
+from mmdet_losses.detectors.yolo.yolov2_encoder import YOLOV2TargetEncoder
 from mmdet_losses.detectors.yolo.yolov2_loss import YOLOV2Loss
+from mmdet_losses.detectors.yolo.yolov3_encoder import YOLOV3TargetEncoder
+from mmdet_losses.detectors.yolo.yolov3_loss import YOLOV3Loss
+from mmdet_losses.detectors.yolo.yolov4_encoder import YOLOV4TargetEncoder
+from mmdet_losses.detectors.yolo.yolov4_loss import YOLOV4Loss
 
 __all__ = [
     'GridTargets',

@@ -1,7 +1,7 @@
-"""What the networks of the YOLO family say, and what they should have said.
+"""Output and target types of the YOLO family.
 
-B images, C classes, A anchors (YOLOv1: boxes) a cell, (H, W) size of a map. Values are raw: no
-sigmoid, no exponential, no softmax.
+B images, C classes, A anchors (YOLOv1: boxes) per cell, (H, W) size of a map. Outputs are raw: no
+sigmoid, exponential or softmax.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ class YOLOV1Outputs(NamedTuple):
     """One grid of S x S cells; everything is linear."""
 
     cls: Tensor
-    """(B, C, S, S) class scores of a cell."""
+    """(B, C, S, S) class scores of each cell."""
     conf: Tensor
     """(B, A, S, S) confidence of each box."""
     box: Tensor
-    """(B, A, 4, S, S) x and y inside the cell, square roots of width and height over the image."""
+    """(B, A, 4, S, S) x, y inside the cell, and square roots of width and height over the image."""
 
 
 class YOLOV2Outputs(NamedTuple):
@@ -50,53 +50,36 @@ class ScaledYOLOV4Outputs(NamedTuple):
     """(B, A * (5 + C), H, W) each."""
 
 
-class ScaledLevel(NamedTuple):
-    """What the anchors of one map stand for; K slots an anchor, five (the cell of the centre and
-    its left, upper, right and lower neighbour) times M objects."""
+class Grid(NamedTuple):
+    """Cells and anchors of one map, and how raw values become boxes."""
 
-    index: Tensor
-    """(B, A, K) int64 cell, y * W + x; a cell can repeat."""
-    box: Tensor
-    """(B, A, K, 4) centre relative to the corner of the cell, width, height; in cells."""
-    labels: Tensor
-    """(B, A, K) int64."""
-    mask: Tensor
-    """(B, A, K) bool."""
-    anchors: Tensor
-    """(A, 2) width and height in cells."""
-    size: tuple[int, int]
-    """(H, W)."""
-
-
-class ScaledYOLOV4Targets(NamedTuple):
-    """One :class:`ScaledLevel` a map."""
-
-    levels: tuple[ScaledLevel, ...]
-    num_pos: Tensor
-    """Positive slots over all maps, float32 scalar."""
-    num_dropped: Tensor
-    """Annotations left out (not finite, empty, outside, bad label), float32 scalar."""
-
-
-class GridLevel(NamedTuple):
-    """Which anchors of one map the M objects of an image claim, and that map's geometry."""
-
-    positive: Tensor
-    """(B, A, M) bool; an object claims anchors in the cell of its centre."""
-    index: Tensor
-    """(B, M) int64 cell of the centre, y * W + x."""
     anchors: Tensor
     """(A, 2) width and height as fractions of the image."""
     size: tuple[int, int]
     """(H, W)."""
-    scale_xy: float
+    scale_xy: float = 1.0
     """Grid sensitivity: a centre is ``scale_xy * sigmoid(t) - (scale_xy - 1) / 2`` in its cell."""
-    squared: bool
+    squared: bool = False
     """Sizes are anchors times (2 sigmoid(t))^2 instead of times exp(t)."""
+
+    @property
+    def cells(self) -> int:
+        """H * W."""
+        return self.size[0] * self.size[1]
+
+
+class GridLevel(NamedTuple):
+    """Anchors of one map that stand for the M objects of an image."""
+
+    positive: Tensor
+    """(B, A, M) bool; the anchors stand in the cell of the object's centre."""
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
+    """(B, M) int64 cell of the centre, y * W + x."""
+    grid: Grid
 
 
 class GridTargets(NamedTuple):
-    """Ground truth of YOLOv2, v3 and v4, and what the criterion needs to judge predictions."""
+    """Targets of YOLOv2, v3 and v4, with all that the criterion needs to judge predictions."""
 
     boxes: Tensor
     """(B, M, 4) cxcywh fractions of the image, clipped to it; zero where ``mask`` is false."""
@@ -106,15 +89,43 @@ class GridTargets(NamedTuple):
     """(B, M) bool, in the order of the annotations."""
     levels: tuple[GridLevel, ...]
     several: bool
-    """Objects may claim more anchors than their best."""
+    """An object may have several anchors."""
     num_pos: Tensor
     """(object, anchor) pairs over all maps, float32 scalar."""
     num_dropped: Tensor
-    """Annotations left out (not finite, below a pixel, outside, bad label), float32 scalar."""
+    """Annotations dropped (not finite, too small, outside, bad label), float32 scalar."""
+
+
+class ScaledLevel(NamedTuple):
+    """Anchors of one map that stand for objects.
+
+    K is five times the M objects: the cell of the centre and its left, upper, right and lower
+    neighbour.
+    """
+
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
+    """(B, A, K) int64 cell, y * W + x; a cell can occur several times."""
+    box: Tensor
+    """(B, A, K, 4) centre relative to the corner of the cell, width, height; in cells."""
+    labels: Tensor
+    """(B, A, K) int64."""
+    mask: Tensor
+    """(B, A, K) bool."""
+    grid: Grid
+
+
+class ScaledYOLOV4Targets(NamedTuple):
+    """Targets of Scaled-YOLOv4: one :class:`ScaledLevel` per map."""
+
+    levels: tuple[ScaledLevel, ...]
+    num_pos: Tensor
+    """Positive slots over all maps, float32 scalar."""
+    num_dropped: Tensor
+    """Annotations dropped (not finite, empty, outside, bad label), float32 scalar."""
 
 
 class YOLOV1Targets(NamedTuple):
-    """One object a cell; everything is zero in cells without one."""
+    """Targets of YOLOv1: one object per cell; zero in cells without an object."""
 
     labels: Tensor
     """(B, S, S) int64."""
@@ -125,5 +136,5 @@ class YOLOV1Targets(NamedTuple):
     num_pos: Tensor
     """Cells with an object, float32 scalar."""
     num_dropped: Tensor
-    """Annotations without a cell (not finite, too small, outside, bad label, or behind another
-    one in its cell), float32 scalar."""
+    """Annotations without a cell (not finite, too small, outside, bad label, or another object is
+    first in the cell), float32 scalar."""

@@ -1,4 +1,4 @@
-"""From feature maps to raw grids: the last layers of YOLOv1, v2, v3, v4 and Scaled-YOLOv4."""
+"""Predictors of the YOLO family: feature maps to raw maps."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ from mmdet_losses.registry import MODELS
 
 @MODELS.register_module()
 class YOLOV1Predictor(BaseModule):
-    """A layer over the whole map, dropout, and a connected layer that writes every cell at once.
+    """YOLOv1's predictor: a hidden layer, dropout, and a connected layer for the whole grid.
 
     Shape:
         feats: one (B, in_channels, H, W) with ``(H, W) == feat_size``.
         Returns :class:`YOLOV1Outputs` on a grid of ``side`` x ``side`` cells.
 
     Convention:
-        The flat vector is darknet's: all class scores cell by cell, then all confidences, then
-        all boxes. The official network has three boxes a cell and a locally connected layer of 256
-        channels; the paper has two boxes and ``hidden='connected'`` with 4096 units. Both read the
-        map through a connected layer with weights of its own for every cell, which takes pictures
-        by the ten thousand; ``hidden='shared'`` has the same weights in all cells, for fewer.
+        The flat vector has darknet's order: all class scores cell by cell, then all confidences,
+        then all boxes. The official network has three boxes per cell and a locally connected layer
+        of 256 channels; the paper has two boxes and ``hidden='connected'`` with 4096 units. Both
+        learn separate weights for every cell, which needs tens of thousands of images;
+        ``hidden='shared'`` has the same weights in all cells and needs fewer.
 
     Args:
         num_classes: classes.
         in_channels: channels of the map.
-        feat_size: (H, W) of the map; (7, 7) for 448 x 448 images. The weights depend on it, and
-            ``hidden='shared'`` wants (side, side).
-        side: cells along each side of the grid.
-        num_boxes: boxes a cell.
-        hidden: ``'local'`` (own weights in every cell), ``'connected'``, or ``'shared'``: a 3x3
+        feat_size: (H, W) of the map; (7, 7) for 448 x 448 images. The weights depend on it;
+            ``hidden='shared'`` needs (side, side).
+        side: number of cells along each side of the grid.
+        num_boxes: number of boxes per cell.
+        hidden: ``'local'`` (separate weights per cell), ``'connected'``, or ``'shared'``: a 3x3
             and a 1x1 convolution.
         hidden_channels: channels of the local or shared layer, or units of the connected one.
         dropout: probability, in training, of dropping a hidden value.
 
     Raises:
-        ValueError: ``hidden`` is none of these, or the map of shared weights is not the grid.
+        ValueError: an unknown ``hidden``, or ``hidden='shared'`` on a map of another size.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class YOLOV1Predictor(BaseModule):
         else:
             if tuple(feat_size) != (side, side):
                 raise ValueError(
-                    f"feat_size={tuple(feat_size)} with hidden='shared' has no cell of its own for "
-                    f'each of {side} x {side}; give both the same size.'
+                    f"feat_size={tuple(feat_size)} with hidden='shared' does not fit the grid of "
+                    f'{side} x {side} cells; give both the same size.'
                 )
             layer = conv_module(in_channels, hidden_channels, 3, norm_cfg=BATCH_NORM, act_cfg=None)
             self.hidden = nn.Sequential(layer)
@@ -99,7 +99,7 @@ class YOLOV1Predictor(BaseModule):
             self.output = nn.Linear(width, side * side * values)
 
     def forward(self, feats: tuple[Tensor, ...]) -> YOLOV1Outputs:
-        """The last map (B, C, S, S) to the vector of darknet's detection layer, taken apart."""
+        """The last map to class scores, confidences and boxes of the grid."""
         hidden = self.dropout(self.act(self.hidden(feats[-1])))
         if isinstance(self.output, nn.Conv2d):
             boxes = self.num_boxes
@@ -119,7 +119,7 @@ class YOLOV1Predictor(BaseModule):
 
 @MODELS.register_module()
 class YOLOV2Predictor(BaseModule):
-    """One 1x1 convolution over one map.
+    """YOLOv2's predictor: one 1x1 convolution on one map.
 
     Shape:
         feats: one (B, in_channels, H, W). Returns :class:`YOLOV2Outputs`, one level.
@@ -127,7 +127,7 @@ class YOLOV2Predictor(BaseModule):
     Args:
         num_classes: classes C.
         in_channels: channels of the map.
-        num_anchors: anchors a cell.
+        num_anchors: anchors per cell.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class YOLOV2Predictor(BaseModule):
 
 
 class _Level(BaseModule):
-    """A 3x3 convolution that doubles the channels, then the 1x1 that predicts."""
+    """A 3x3 convolution that doubles the channels, and the predicting 1x1 convolution."""
 
     def __init__(
         self, channels: int, anchors: int, classes: int, stride: int | None, **cfg: Any
@@ -159,7 +159,7 @@ class _Level(BaseModule):
 
 
 def _last_conv(channels: int, anchors: int, classes: int, stride: int | None) -> nn.Conv2d:
-    """The 1x1 that predicts; with a stride its biases start at the prior of objects."""
+    """The predicting 1x1 convolution; with a stride its biases start at the prior of objects."""
     conv = nn.Conv2d(channels, anchors * (5 + classes), 1)
     nn.init.normal_(conv.weight, std=0.01)
     bias = torch.zeros(anchors, 5 + classes)
@@ -171,19 +171,19 @@ def _last_conv(channels: int, anchors: int, classes: int, stride: int | None) ->
 
 
 class _GridPredictor(BaseModule):
-    """One 3x3 and one 1x1 convolution for each map; subclasses name the outputs.
+    """One 3x3 and one 1x1 convolution per map; subclasses set the type of the outputs.
 
     Args:
         num_classes: classes C.
         in_channels: channels of each map, in the order of the maps.
-        num_anchors: anchors a cell.
-        strides: where given, biases start where eight objects on a 640 x 640 image, spread over
-            the classes, would put them, which calms the first iterations; darknet starts at zero.
+        num_anchors: anchors per cell.
+        strides: with strides, biases start at the prior of eight objects on a 640 x 640 image, as
+            in Scaled-YOLOv4; this stabilises the first iterations. darknet starts at zero.
         norm_cfg: batch norm of the 3x3 convolutions.
-        act_cfg: their activation; None for the one of the paper.
+        act_cfg: their activation; None for the activation of the paper.
 
     Raises:
-        ValueError: as many strides as maps are needed.
+        ValueError: the number of strides is not the number of maps.
     """
 
     outputs_type: type[tuple]
@@ -203,7 +203,7 @@ class _GridPredictor(BaseModule):
         starts = list(strides or [None] * len(in_channels))
         if len(starts) != len(in_channels):
             raise ValueError(
-                f'`strides` has {len(starts)} entries for {len(in_channels)} maps; give one each.'
+                f'strides has {len(starts)} entries for {len(in_channels)} maps; give one per map.'
             )
         cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg or self.act_cfg)
         self.levels = nn.ModuleList(
@@ -218,7 +218,7 @@ class _GridPredictor(BaseModule):
 
 @MODELS.register_module()
 class YOLOV3Predictor(_GridPredictor):
-    """YOLOv3's heads, in the order in which MMDetection's ``YOLOV3Neck`` returns its maps.
+    """YOLOv3's predictor, for the maps of MMDetection's ``YOLOV3Neck`` in their order.
 
     Shape:
         feats: (B, in_channels[i], H, W) each, coarse to fine: ``in_channels=(512, 256, 128)``.
@@ -230,7 +230,7 @@ class YOLOV3Predictor(_GridPredictor):
 
 @MODELS.register_module()
 class YOLOV4Predictor(_GridPredictor):
-    """YOLOv4's heads, one per map of ``YOLOV4Neck``.
+    """YOLOv4's predictor, for the maps of ``YOLOV4Neck``.
 
     Shape:
         feats: (B, in_channels[i], H, W) each, fine to coarse. Returns :class:`YOLOV4Outputs`.
@@ -241,7 +241,7 @@ class YOLOV4Predictor(_GridPredictor):
 
 @MODELS.register_module()
 class ScaledYOLOV4Predictor(_GridPredictor):
-    """Scaled-YOLOv4's heads, one per map of ``ScaledYOLOV4Neck``.
+    """Scaled-YOLOv4's predictor, for the maps of ``ScaledYOLOV4Neck``.
 
     Shape:
         feats: (B, in_channels[i], H, W) each, fine to coarse. Returns

@@ -1,7 +1,10 @@
-"""The YOLO formulas as a widely read summary gives them, beside those that darknet runs.
+"""YOLO losses as written in a public summary of one-stage detector losses.
 
-They differ in thresholds, weights and normalisation; ``convention='notes'`` of the criteria and
-encoders selects them. Sums over the batch, nothing is divided.
+The formulas of ``convention='summary'``. They differ from darknet's in thresholds, weights and
+normalisation. Sums over the batch, without a divisor.
+
+Reference:
+    "Summary of One Stage Model Loss", public notes on HackMD, sections on YOLOv1 to YOLOv4.
 """
 
 from __future__ import annotations
@@ -13,100 +16,90 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdet_losses.detectors.yolo.contracts import GridLevel, GridTargets
-from mmdet_losses.detectors.yolo.darknet_encoder import cell_targets, grid_boxes, grid_sizes
-from mmdet_losses.detectors.yolo.maps import (
-    RawLevel,
-    last_in_cell,
-    put_cells,
-    split_level,
-    take_cells,
+from mmdet_losses.detectors.yolo.contracts import GridTargets
+from mmdet_losses.detectors.yolo.grids import (
+    Slots,
+    cell_offset,
+    grid_boxes,
+    grid_sizes,
+    object_slots,
+    slot_boxes,
+    slot_targets,
+    take_boxes,
 )
-from mmdet_losses.ops import (
-    best_overlap,
-    box_similarity,
-    boxes_around,
-    cell_xy,
-    constant,
-    masked_sum,
-)
+from mmdet_losses.detectors.yolo.maps import RawLevel, one_hot, split_level, take_cells
+from mmdet_losses.ops import best_overlap, box_similarity, boxes_around, masked_sum
 
+Formula = Literal['v2', 'mse', 'ciou']
 COORD = 5.0
 NO_OBJECT = 0.5
 NEGATIVE_IOU = 0.3
 
 
-def grid_notes_loss(
-    levels: Sequence[Tensor], targets: GridTargets, box: Literal['mse', 'ciou', 'v2']
+def summary_loss(
+    levels: Sequence[Tensor], targets: GridTargets, formula: Formula
 ) -> dict[str, Tensor]:
     r"""YOLOv2 ('v2'), YOLOv3 ('mse') or YOLOv4 ('ciou').
 
     Convention:
-        Of several objects that claim one anchor of a cell the last has it. 5 weighs the box
-        terms, 0.5 the objectness of anchors without an object.
+        Of several objects with one anchor of a cell the last is used. The box terms have weight
+        5, the objectness of anchors without an object 0.5.
 
-        * 'mse': mean of the two squared differences of the centre in its cell, and of the two raw
-          sizes; binary entropies of objectness and classes; a prediction whose IoU with some
-          object is 0.3 or more is no negative.
-        * 'ciou': 1 - CIoU in place of both squares.
-        * 'v2': the sums of squares of YOLOv1's formula, over centres in their cell and square
-          roots of sizes as fractions of the image; squared errors of the objectness (towards 1
-          and 0) and of the class probabilities, a softmax.
+        * 'mse': mean of the two squared differences of the centre in its cell, and of the raw
+          sizes; binary entropies of objectness and classes; a prediction with an IoU of 0.3 or
+          more with any object is not a negative.
+        * 'ciou': 1 - CIoU instead of both squares.
+        * 'v2': YOLOv1's sums of squares, over centres in their cell and square roots of sizes as
+          fractions of the image; squared errors of the objectness (targets 1 and 0) and of the
+          softmax of the classes.
     """
-    each = [
-        _level(split_level(level, len(grid.anchors)), grid, targets, box)
+    terms = [
+        _level(
+            split_level(level, len(grid.grid.anchors)),
+            object_slots(grid, targets),
+            targets,
+            formula,
+        )
         for level, grid in zip(levels, targets.levels, strict=True)
     ]
-    return {name: sum(terms[name] for terms in each) for name in each[0]}
+    return {name: sum(each[name] for each in terms) for name in terms[0]}
 
 
-def _level(raw: RawLevel, grid: GridLevel, targets: GridTargets, box: str) -> dict[str, Tensor]:
-    cells = raw.obj.shape[2]
-    index = grid.index[:, None].expand_as(grid.positive)
-    mask = last_in_cell(index, grid.positive, cells)
-    claimed = put_cells(mask, index, mask, cells)
-    terms = _boxes(raw, grid, targets.boxes, index, mask, box)
-    logits = take_cells(raw.cls, index)
-    classes = torch.arange(logits.shape[-1], device=logits.device)
-    own = (targets.labels[..., None] == classes).to(logits)[:, None].expand_as(logits)
-    if box == 'v2':
+def _level(raw: RawLevel, slots: Slots, targets: GridTargets, formula: str) -> dict[str, Tensor]:
+    slots, claimed = slots.last(), slots.claimed()
+    logits = take_cells(raw.cls, slots.index)
+    own = one_hot(slots.labels, logits)
+    if formula == 'v2':
         cost = (raw.obj.sigmoid() - claimed.to(raw.obj)).square()
         negative = ~claimed
         errors = (logits.softmax(-1) - own).square()
     else:
         cost = F.binary_cross_entropy_with_logits(raw.obj, claimed.to(raw.obj), reduction='none')
-        center, size = grid_boxes(raw, grid.size, grid.anchors, grid.scale_xy, grid.squared)
-        far = best_overlap(center, size, targets.boxes, targets.mask) < NEGATIVE_IOU
-        negative = ~claimed & far
+        best = best_overlap(*grid_boxes(raw, slots.grid), targets.boxes, targets.mask)
+        negative = ~claimed & (best < NEGATIVE_IOU)
         errors = F.binary_cross_entropy_with_logits(logits, own, reduction='none')
     return {
-        **terms,
+        **_boxes(raw, slots, formula),
         'loss_obj': masked_sum(cost, claimed),
         'loss_noobj': NO_OBJECT * masked_sum(cost, negative),
-        'loss_cls': masked_sum(errors, mask[..., None]),
+        'loss_cls': masked_sum(errors, slots.mask[..., None]),
     }
 
 
-def _boxes(
-    raw: RawLevel, grid: GridLevel, boxes: Tensor, index: Tensor, mask: Tensor, box: str
-) -> dict[str, Tensor]:
-    xy, wh = take_cells(raw.xy, index), take_cells(raw.wh, index)
-    shift = xy.sigmoid() * grid.scale_xy - (grid.scale_xy - 1) / 2
-    goal_xy, goal_wh = cell_targets(grid, boxes)
-    size = grid_sizes(wh, grid.anchors[:, None], grid.squared)
-    if box == 'ciou':
-        cells = constant([grid.size[1], grid.size[0]], shift)
-        center = (shift + cell_xy(index, grid.size[1]).to(shift)) / cells
-        goal = boxes_around(boxes[..., :2], boxes[..., 2:])[:, None]
-        cost = 1 - box_similarity(boxes_around(center, size), goal, 'ciou')
-        return {'loss_box': COORD * masked_sum(cost, mask)}
-    off_xy = (shift - goal_xy[:, None]).square()
-    if box == 'v2':
-        roots = torch.where(mask[..., None], boxes[:, None, :, 2:], 1).sqrt()
-        off_wh, fold = (size.sqrt() - roots).square(), 1
-    else:
-        off_wh, fold = (wh - goal_wh).square(), 2
+def _boxes(raw: RawLevel, slots: Slots, formula: str) -> dict[str, Tensor]:
+    xy, wh = take_boxes(raw, slots)
+    if formula == 'ciou':
+        pred = slot_boxes(xy, wh, slots)
+        pairs = (boxes_around(each[..., :2], each[..., 2:]) for each in (pred, slots.boxes))
+        return {'loss_box': COORD * masked_sum(1 - box_similarity(*pairs, 'ciou'), slots.mask)}
+    goal_xy, goal_wh = slot_targets(slots)
+    off_xy = (cell_offset(xy, slots.grid.scale_xy) - goal_xy).square()
+    off_wh = (wh - goal_wh).square()
+    if formula == 'v2':
+        roots = torch.where(slots.mask[..., None], slots.boxes[..., 2:], 1).sqrt()
+        off_wh = (grid_sizes(wh, slots.grid).sqrt() - roots).square()
+    weight = COORD if formula == 'v2' else COORD / 2
     return {
-        'loss_xy': COORD / fold * masked_sum(off_xy, mask[..., None]),
-        'loss_wh': COORD / fold * masked_sum(off_wh, mask[..., None]),
+        'loss_xy': weight * masked_sum(off_xy, slots.mask[..., None]),
+        'loss_wh': weight * masked_sum(off_wh, slots.mask[..., None]),
     }

@@ -10,34 +10,42 @@ from torch import Tensor
 
 from mmdet_losses.core import Size, TargetEncoder, pad_instances
 from mmdet_losses.detectors.yolo.contracts import YOLOV1Outputs, YOLOV1Targets
-from mmdet_losses.detectors.yolo.darknet_encoder import darknet_truth
-from mmdet_losses.detectors.yolo.maps import best_pairs, cell_corners, put_cells
+from mmdet_losses.detectors.yolo.darknet_encoder import darknet_boxes
+from mmdet_losses.detectors.yolo.grids import cell_corners
+from mmdet_losses.detectors.yolo.maps import best_pairs, first_in_cell, put_cells
 from mmdet_losses.ops import boxes_around, constant, promote, scale_boxes
 from mmdet_losses.registry import TASK_UTILS
 
 SMALLEST = 0.001
-"""Fraction of the image; darknet's loader leaves out narrower and lower boxes."""
+"""Fraction of the image; darknet's loader drops narrower and lower boxes."""
+CERTAIN = 30.0
+"""Logit whose softmax is 1 in float32."""
 
 
 @TASK_UTILS.register_module()
 class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
-    r"""One object a cell: class, centre inside the cell, size as a fraction of the image.
-
-    Redmon et al., *You Only Look Once*, section 2.
+    r"""Assigns one object to a cell: class, centre inside the cell, size over the image.
 
     Convention:
-        Boxes are clipped to the image. Of several objects in a cell the first annotation has it.
-        With ``square_root`` the network says the square roots of width and height.
+        Boxes are clipped to the image. Of several objects in a cell the first annotation is used.
+        With ``square_root`` the outputs are the square roots of width and height.
 
     Args:
         num_classes: C.
-        num_boxes: boxes a cell, for :meth:`ideal_outputs`.
+        num_boxes: number of boxes per cell, for :meth:`ideal_outputs`.
         square_root: see above.
-        softmax: class scores are the softmax of what the network says, as
-            :class:`~mmdet_losses.detectors.yolo.yolov1_loss.YOLOV1Loss` with ``softmax`` trains it.
-        score_thr: scores that decode to a box exceed it.
-        topk: best (box, class) pairs that leave :meth:`decode`; None keeps all, as darknet does,
-            which is the same for any trained network.
+        softmax: class scores are a softmax of the outputs, as
+            :class:`~mmdet_losses.detectors.yolo.yolov1_loss.YOLOV1Loss` with ``softmax`` trains
+            them.
+        score_thr: :meth:`decode` drops scores that are not above this.
+        topk: best (box, class) pairs per image that :meth:`decode` keeps. None keeps all, as
+            darknet does; the results of a trained network are the same.
+
+    Encoded:
+        :class:`~mmdet_losses.detectors.yolo.contracts.YOLOV1Targets`.
+
+    Reference:
+        Redmon et al., *You Only Look Once*, 2016, section 2.
     """
 
     outputs_type = YOLOV1Outputs
@@ -61,38 +69,29 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
         height, width = feat_sizes[0]
         padded = pad_instances(gt_instances)
         smallest = (SMALLEST * img_size[0], SMALLEST * img_size[1])
-        boxes, labels, mask = darknet_truth(padded, img_size, self.num_classes, smallest)
+        boxes, labels, mask = darknet_boxes(padded, img_size, self.num_classes, smallest)
         scaled = boxes[..., :2] * constant([width, height], boxes)
         cell = torch.minimum(scaled.floor(), constant([width - 1, height - 1], boxes))
-        index = (cell[..., 1] * width + cell[..., 0]).long()
-        slots = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-        cells = height * width
-        target = torch.where(mask, index, cells)
-        first = slots.new_full((len(mask), cells + 1), mask.shape[1])
-        first = first.scatter_reduce(1, target, slots, 'amin')
-        kept = mask & (first.gather(1, target) == slots)
+        index = (cell[..., 1] * width + cell[..., 0]).long()[:, None]
+        kept = first_in_cell(index, mask[:, None], height * width)
 
         def put(values: Tensor) -> Tensor:
-            placed = put_cells(values[:, None], index[:, None], kept[:, None], cells)
+            placed = put_cells(values[:, None], index, kept, height * width)
             return placed.squeeze(1).unflatten(-1, (height, width))
 
         num_pos = kept.sum().float()
         return YOLOV1Targets(
             labels=put(labels),
             box=put(torch.cat((scaled - cell, boxes[..., 2:]), -1)),
-            mask=put(kept),
+            mask=put(mask),
             num_pos=num_pos,
             num_dropped=padded.real.sum() - num_pos,
         )
 
-    def feat_sizes(self, outputs: YOLOV1Outputs) -> list[Size]:
-        """(S, S) of the grid."""
-        return [(outputs.cls.shape[-2], outputs.cls.shape[-1])]
-
     def decode_all(self, outputs: YOLOV1Outputs, img_size: Size) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (B, P, 4) xyxy pixels, confidence (B, P), class scores (B, P, C).
 
-        The order of P is box, row, column; the classes of a cell serve all its boxes.
+        The order of P is box, row, column; the boxes of a cell share its class scores.
         """
         cls, conf, box = (promote(each).flatten(-2) for each in outputs)
         height, width = outputs.cls.shape[-2:]
@@ -111,17 +110,14 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
         return best_pairs(boxes, conf[..., None] * classes, self.score_thr, self.topk)
 
     def ideal_outputs(self, targets: YOLOV1Targets) -> YOLOV1Outputs:
-        """Every box of a cell says its object, with confidence and class score 1.
-
-        Behind a softmax the logit of its class is 30, which scores 1 in float32.
-        """
+        """The box of the cell's object in all its boxes, with confidence and class score 1."""
         classes = torch.arange(self.num_classes, device=targets.labels.device)[:, None, None]
         cls = (targets.labels[:, None] == classes) & targets.mask[:, None]
         size = targets.box[:, 2:].sqrt() if self.square_root else targets.box[:, 2:]
         box = torch.cat((targets.box[:, :2], size), 1)
         boxes = self.num_boxes
         return YOLOV1Outputs(
-            cls=cls.to(box) * (30 if self.softmax else 1),
+            cls=cls.to(box) * (CERTAIN if self.softmax else 1),
             conf=targets.mask[:, None].to(box).expand(-1, boxes, -1, -1),
             box=box[:, None].expand(-1, boxes, -1, -1, -1),
         )
@@ -132,9 +128,5 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
         """The cells of the first image that hold an object: (n, 4) xyxy pixels."""
         height, width = targets.mask.shape[-2:]
         y, x = targets.mask[0].nonzero(as_tuple=True)
-        corner = torch.stack((x, y), -1)
-        return scale_boxes(
-            torch.cat((corner, corner + 1), -1).float(),
-            img_size[1] / width,
-            img_size[0] / height,
-        )
+        cells = torch.stack((x, y, x + 1, y + 1), -1).float()
+        return scale_boxes(cells, img_size[1] / width, img_size[0] / height)

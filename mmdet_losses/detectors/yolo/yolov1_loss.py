@@ -17,27 +17,28 @@ from mmdet_losses.registry import MODELS
 class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
     r"""Squared errors of boxes, confidences and class scores, weighted by 5, 1, 0.5 and 1.
 
-    Redmon et al., *You Only Look Once*, eq. 3; darknet's [detection] layer.
-
     Convention:
-        The responsible box of a cell has the highest IoU with its object (offsets of the cell
-        left out on both sides); where all are zero, the smallest root mean square distance.
-        'darknet': half of each squared error, so that minus the gradient is darknet's delta (the
-        paper's sums have no half); the confidence of the responsible box is drawn to its current
-        IoU (``rescore``), every other confidence to 0. 'notes': whole squared errors, confidence
-        drawn to 1. Sums over the batch; darknet divides by the batch through its learning rate,
-        ``normalizer='images'`` does it here.
+        The responsible box of a cell has the highest IoU with the cell's object, both without the
+        offset of the cell; if all IoUs are zero, it is the box at the smallest root mean square
+        distance. 'darknet': half of each squared error, so that minus the gradient is darknet's
+        delta (the paper has no half); the confidence target of the responsible box is its current
+        IoU (``rescore``), of every other box 0. 'summary': whole squared errors, confidence
+        target 1; see :mod:`~mmdet_losses.detectors.yolo.summary`. Sums over the batch; darknet
+        divides by the batch size in its learning rate, ``normalizer='images'`` divides here.
 
     Args:
         coord_scale, object_scale, no_object_scale, class_scale: weights.
-        rescore: see above; with False, or 'notes', the target is 1.
-        square_root: sizes are compared as square roots, and the network says these.
-        softmax: class scores pass a softmax first; darknet's delta is then its cross-entropy's.
+        rescore: see above; with False the target is 1.
+        square_root: the size outputs are square roots, and are compared as such.
+        softmax: class scores pass a softmax first; darknet's delta is then that of cross-entropy.
         convention: see above.
         normalizer: 'nothing' or 'images'.
 
     Raises:
         ValueError: an unknown choice.
+
+    Reference:
+        Redmon et al., *You Only Look Once*, 2016, eq. 3; darknet's [detection] layer.
     """
 
     def __init__(
@@ -49,12 +50,12 @@ class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
         rescore: bool = True,
         square_root: bool = True,
         softmax: bool = False,
-        convention: Literal['darknet', 'notes'] = 'darknet',
+        convention: Literal['darknet', 'summary'] = 'darknet',
         normalizer: Literal['nothing', 'images'] = 'nothing',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        check_choice('convention', convention, ('darknet', 'notes'))
+        check_choice('convention', convention, ('darknet', 'summary'))
         check_choice('normalizer', normalizer, ('nothing', 'images'))
         self.coord_scale, self.class_scale = coord_scale, class_scale
         self.object_scale, self.no_object_scale = object_scale, no_object_scale
@@ -72,26 +73,24 @@ class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
         goal_wh = targets.box[:, 2:].sqrt() if self.square_root else targets.box[:, 2:]
         goal = torch.cat((targets.box[:, :2], goal_wh), 1)[:, None]
         off = torch.where(responsible[:, :, None], box - goal, 0).square()
+        squares = {
+            'loss_xy': self.coord_scale * off[:, :, :2].sum(),
+            'loss_wh': self.coord_scale * off[:, :, 2:].sum(),
+            'loss_obj': self.object_scale * masked_sum((conf - wanted).square(), responsible),
+            'loss_noobj': self.no_object_scale * masked_sum(conf.square(), ~responsible),
+            'loss_cls': self.class_scale * self._classes(cls, targets),
+        }
+        divisor = len(cls) if self.normalizer == 'images' else 1
+        return {name: self.half / divisor * term for name, term in squares.items()}
+
+    def _classes(self, cls: Tensor, targets: YOLOV1Targets) -> Tensor:
         classes = torch.arange(cls.shape[1], device=cls.device)[:, None, None]
         own = (targets.labels[:, None] == classes).to(cls)
-        scale = self.half / (len(cls) if self.normalizer == 'images' else 1)
-        return {
-            'loss_xy': scale * self.coord_scale * off[:, :, :2].sum(),
-            'loss_wh': scale * self.coord_scale * off[:, :, 2:].sum(),
-            'loss_obj': scale
-            * self.object_scale
-            * masked_sum((conf - wanted).square(), responsible),
-            'loss_noobj': scale * self.no_object_scale * masked_sum(conf.square(), ~responsible),
-            'loss_cls': scale * self.class_scale * self._classes(cls, own, targets.mask[:, None]),
-        }
-
-    def _classes(self, cls: Tensor, own: Tensor, mask: Tensor) -> Tensor:
-        if not self.softmax:
-            return masked_sum((cls - own).square(), mask)
-        return 2 * masked_sum(-own * cls.log_softmax(1), mask)
+        cost = -2 * own * cls.log_softmax(1) if self.softmax else (cls - own).square()
+        return masked_sum(cost, targets.mask[:, None])
 
     def _responsible(self, box: Tensor, targets: YOLOV1Targets) -> tuple[Tensor, Tensor]:
-        """Which box answers for its cell's object, (B, A, S, S) bool, and the IoU of every box."""
+        """The responsible box of each cell, (B, A, S, S) bool, and the IoU of every box."""
         height, width = targets.mask.shape[-2:]
         cells = constant([width, height], box)
         size = box[:, :, 2:].square() if self.square_root else box[:, :, 2:]

@@ -7,23 +7,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mmdet_losses.core import DetectorLoss
-from mmdet_losses.detectors.yolo.contracts import GridLevel, GridTargets, YOLOV2Outputs
-from mmdet_losses.detectors.yolo.darknet_encoder import cell_targets, grid_boxes, grid_sizes
-from mmdet_losses.detectors.yolo.maps import (
-    RawLevel,
-    check_levels,
-    last_in_cell,
-    put_cells,
-    split_level,
-    take_cells,
+from mmdet_losses.core import DetectorLoss, check_levels
+from mmdet_losses.detectors.yolo.contracts import GridTargets, YOLOV2Outputs
+from mmdet_losses.detectors.yolo.grids import (
+    Slots,
+    grid_boxes,
+    grid_sizes,
+    object_slots,
+    slot_boxes,
+    slot_targets,
+    take_boxes,
 )
-from mmdet_losses.detectors.yolo.summary import grid_notes_loss
+from mmdet_losses.detectors.yolo.maps import RawLevel, put_cells, split_level, take_cells
+from mmdet_losses.detectors.yolo.summary import summary_loss
 from mmdet_losses.ops import (
     best_overlap,
-    cell_xy,
     check_choice,
-    constant,
     darknet_iou,
     masked_sum,
     process_count,
@@ -38,33 +37,35 @@ PRIOR_SCALE = 0.01
 class YOLOV2Loss(DetectorLoss[YOLOV2Outputs, GridTargets]):
     r"""darknet's [region] layer: its delta is minus the gradient of these terms.
 
-    Redmon and Farhadi, *YOLO9000*, section 2.
-
     Convention:
-        Half squared errors of the sigmoid of the centre, of the raw size and of the sigmoid of
-        the objectness; softmax cross-entropy of the classes. The objectness of an anchor with an
-        object is drawn to its current IoU (``rescore``), of every other one to 0 unless its IoU
-        with some object exceeds ``ignore_threshold``. Of several objects that claim one anchor of
-        a cell the last has it. For the first ``warmup_images`` images every other anchor is drawn
-        to the centre of its cell and its own size, with weight 0.01. Sums over the batch;
-        darknet divides by the batch through its learning rate, ``normalizer='images'`` does it
-        here.
+        Half squared errors of the sigmoid of the centre, the raw size and the sigmoid of the
+        objectness; softmax cross-entropy of the classes. The objectness target of an anchor with
+        an object is its current IoU (``rescore``), of every other anchor 0. A prediction without
+        an object whose IoU with any object is above ``ignore_threshold`` is ignored. Of several
+        objects with one anchor of a cell the last is used. During the first ``warmup_images``
+        images every other anchor is trained towards the centre of its cell and its own size, with
+        weight 0.01. Sums over the batch; darknet divides by the batch size in its learning rate,
+        ``normalizer='images'`` divides here.
 
     Args:
         object_scale, no_object_scale, class_scale, coord_scale: weights.
         rescore: see above; with False the target is 1.
         ignore_threshold: see above.
-        match_shape: an object keeps the anchor that its encoder chose; with False it takes the
-            one whose current size in its cell overlaps it most (darknet's ``bias_match=0``).
-        warmup_images: see above; the buffer ``seen`` counts the images of all processes while
-            training, the present batch included. It is saved, so that a resumed training goes on
-            counting; a file without it (converted weights) loads strictly and leaves it as it is.
-        convention: 'darknet', or 'notes' for
-            :func:`~mmdet_losses.detectors.yolo.summary.grid_notes_loss`.
+        match_shape: an object keeps the anchor that the encoder chose; with False it gets the
+            anchor whose current size in the object's cell fits best (darknet's ``bias_match=0``).
+        warmup_images: see above. The buffer ``seen`` counts the images of all processes during
+            training, including the current batch. It is saved, so a resumed training continues
+            the count; a checkpoint without it (converted weights) loads strictly and does not
+            change it.
+        convention: 'darknet', or 'summary' for
+            :func:`~mmdet_losses.detectors.yolo.summary.summary_loss`.
         normalizer: 'nothing' or 'images'.
 
     Raises:
         ValueError: an unknown choice, or maps that do not fit the targets.
+
+    Reference:
+        Redmon and Farhadi, *YOLO9000*, 2017, section 2.
     """
 
     def __init__(
@@ -77,12 +78,12 @@ class YOLOV2Loss(DetectorLoss[YOLOV2Outputs, GridTargets]):
         ignore_threshold: float = 0.6,
         match_shape: bool = True,
         warmup_images: int = 12800,
-        convention: Literal['darknet', 'notes'] = 'darknet',
+        convention: Literal['darknet', 'summary'] = 'darknet',
         normalizer: Literal['nothing', 'images'] = 'nothing',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        check_choice('convention', convention, ('darknet', 'notes'))
+        check_choice('convention', convention, ('darknet', 'summary'))
         check_choice('normalizer', normalizer, ('nothing', 'images'))
         self.object_scale, self.no_object_scale = object_scale, no_object_scale
         self.class_scale, self.coord_scale = class_scale, coord_scale
@@ -102,76 +103,54 @@ class YOLOV2Loss(DetectorLoss[YOLOV2Outputs, GridTargets]):
         batch = len(outputs.levels[0])
         if self.training:
             self.seen += batch * process_count()
-        if self.convention == 'notes':
-            terms = grid_notes_loss(outputs.levels, targets, 'v2')
+        if self.convention == 'summary':
+            terms = [summary_loss(outputs.levels, targets, 'v2')]
         else:
-            each = [
-                self._level(split_level(level, len(grid.anchors)), grid, targets)
-                for level, grid in zip(outputs.levels, targets.levels, strict=True)
+            terms = [
+                self._level(
+                    split_level(level, len(target.grid.anchors)),
+                    object_slots(target, targets),
+                    targets,
+                )
+                for level, target in zip(outputs.levels, targets.levels, strict=True)
             ]
-            terms = {name: sum(term[name] for term in each) for name in each[0]}
         divisor = batch if self.normalizer == 'images' else 1
-        return {name: term / divisor for name, term in terms.items()}
+        return {name: sum(each[name] for each in terms) / divisor for name in terms[0]}
 
-    def _level(self, raw: RawLevel, grid: GridLevel, targets: GridTargets) -> dict[str, Tensor]:
-        cells = raw.obj.shape[2]
-        index = grid.index[:, None].expand_as(grid.positive)
-        wh = take_cells(raw.wh, index)
-        with torch.no_grad():
-            center, size = grid_boxes(raw, grid.size, grid.anchors, grid.scale_xy, grid.squared)
-            best = best_overlap(center, size, targets.boxes, targets.mask)
-            claims = grid.positive
-            if not self.match_shape:
-                claims = _by_current_size(wh, grid, targets)
-            mask = last_in_cell(index, claims, cells)
-            claimed = put_cells(mask, index, mask, cells)
+    def _level(self, raw: RawLevel, slots: Slots, targets: GridTargets) -> dict[str, Tensor]:
+        """All terms of one map."""
+        xy, wh = take_boxes(raw, slots)
+        if not self.match_shape:
+            slots = slots._replace(mask=_claims_by_current_size(wh, slots, targets))
+        slots = slots.last()
+        logs = take_cells(raw.cls, slots.index).log_softmax(-1)
+        own = logs.gather(-1, slots.labels[..., None]).squeeze(-1)
         return {
-            **self._boxes(raw, wh, grid, targets.boxes, index, mask, claimed),
-            **self._objectness(raw, wh, grid, targets, index, mask, claimed, best),
-            'loss_cls': self._classes(raw, targets.labels, index, mask),
+            **self._boxes(raw, xy, wh, slots),
+            **self._objectness(raw, xy, wh, slots, targets),
+            'loss_cls': self.class_scale * masked_sum(-own, slots.mask),
         }
 
-    def _boxes(
-        self,
-        raw: RawLevel,
-        wh: Tensor,
-        grid: GridLevel,
-        boxes: Tensor,
-        index: Tensor,
-        mask: Tensor,
-        claimed: Tensor,
-    ) -> dict[str, Tensor]:
-        goal_xy, goal_wh = cell_targets(grid, boxes)
-        shift = take_cells(raw.xy, index).sigmoid()
-        here = mask[..., None]
-        xy = self.coord_scale * masked_sum((goal_xy[:, None] - shift).square(), here)
-        wh_cost = self.coord_scale * masked_sum((goal_wh - wh).square(), here)
+    def _boxes(self, raw: RawLevel, xy: Tensor, wh: Tensor, slots: Slots) -> dict[str, Tensor]:
+        goal_xy, goal_wh = slot_targets(slots)
+        here, free = slots.mask[..., None], ~slots.claimed()[:, :, None]
+        off_xy = self.coord_scale * masked_sum((goal_xy - xy.sigmoid()).square(), here)
+        off_wh = self.coord_scale * masked_sum((goal_wh - wh).square(), here)
         prior = PRIOR_SCALE * (self.seen < self.warmup_images)
-        free = ~claimed[:, :, None]
-        xy = xy + prior * masked_sum((raw.xy.sigmoid() - 0.5).square(), free)
-        wh_cost = wh_cost + prior * masked_sum(raw.wh.square(), free)
-        return {'loss_xy': xy / 2, 'loss_wh': wh_cost / 2}
+        off_xy = off_xy + prior * masked_sum((raw.xy.sigmoid() - 0.5).square(), free)
+        off_wh = off_wh + prior * masked_sum(raw.wh.square(), free)
+        return {'loss_xy': off_xy / 2, 'loss_wh': off_wh / 2}
 
     def _objectness(
-        self,
-        raw: RawLevel,
-        wh: Tensor,
-        grid: GridLevel,
-        targets: GridTargets,
-        index: Tensor,
-        mask: Tensor,
-        claimed: Tensor,
-        best: Tensor,
+        self, raw: RawLevel, xy: Tensor, wh: Tensor, slots: Slots, targets: GridTargets
     ) -> dict[str, Tensor]:
-        cells = raw.obj.shape[2]
-        wanted = claimed.to(raw.obj)
-        if self.rescore:
-            with torch.no_grad():
-                at = take_cells(raw.xy, index).sigmoid() + cell_xy(index, grid.size[1])
-                at = at / constant([grid.size[1], grid.size[0]], at)
-                size = grid_sizes(wh, grid.anchors[:, None], grid.squared)
-                reached = darknet_iou(torch.cat((at, size), -1), targets.boxes[:, None])
-                wanted = put_cells(reached, index, mask, cells)
+        with torch.no_grad():
+            claimed = slots.claimed()
+            best = best_overlap(*grid_boxes(raw, slots.grid), targets.boxes, targets.mask)
+            wanted = claimed.to(raw.obj)
+            if self.rescore:
+                iou = darknet_iou(slot_boxes(xy, wh, slots), slots.boxes)
+                wanted = put_cells(iou, slots.index, slots.mask, slots.grid.cells)
         cost = (raw.obj.sigmoid() - wanted).square() / 2
         negative = ~claimed & (best <= self.ignore_threshold)
         return {
@@ -179,15 +158,10 @@ class YOLOV2Loss(DetectorLoss[YOLOV2Outputs, GridTargets]):
             'loss_noobj': self.no_object_scale * masked_sum(cost, negative),
         }
 
-    def _classes(self, raw: RawLevel, labels: Tensor, index: Tensor, mask: Tensor) -> Tensor:
-        logs = take_cells(raw.cls, index).log_softmax(-1)
-        own = labels[:, None, :, None].expand(*index.shape, 1)
-        return self.class_scale * masked_sum(-logs.gather(-1, own).squeeze(-1), mask)
 
-
-def _by_current_size(wh: Tensor, grid: GridLevel, targets: GridTargets) -> Tensor:
-    """(B, A, M) claims of the anchor whose predicted size in the object's cell fits best."""
-    size = grid_sizes(wh, grid.anchors[:, None], grid.squared).transpose(1, 2)  # (B, M, A, 2)
+def _claims_by_current_size(wh: Tensor, slots: Slots, targets: GridTargets) -> Tensor:
+    """The anchor of the object's cell whose predicted size fits best: (B, A, M) bool."""
+    size = grid_sizes(wh, slots.grid).transpose(1, 2)  # (B, M, A, 2)
     overlap = shape_iou(targets.boxes[:, :, None, 2:], size).squeeze(2)
     anchors = torch.arange(size.shape[2], device=size.device)
     claims = (anchors == overlap.argmax(-1, keepdim=True)) & targets.mask[..., None]

@@ -1,0 +1,122 @@
+"""Box terms of darknet's [yolo] layer.
+
+A term takes the raw xy and wh of the slots of one map and returns named losses whose gradient is
+minus darknet's delta.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmdet_losses.detectors.yolo.grids import Slots, cell_offset, slot_boxes, slot_targets
+from mmdet_losses.ops import (
+    IoUMode,
+    at_least_one,
+    box_similarity,
+    boxes_around,
+    darknet_iou,
+    darknet_iou_direction,
+    masked_sum,
+)
+
+
+class BoxWeights(NamedTuple):
+    """Weights of the box deltas of one map."""
+
+    normalizer: float
+    """``iou_normalizer`` of the cfg."""
+    multiplier: Tensor
+    """(B, A, K) class multiplier of the object."""
+    share: Tensor
+    """(B, A, K) divisor of the delta."""
+    max_delta: float | None
+    """Bound of IoU deltas before the division; None does not clip."""
+
+
+def squared_term(
+    xy: Tensor, wh: Tensor, slots: Slots, weights: BoxWeights, mode: str
+) -> dict[str, Tensor]:
+    """Binary entropy of the centre and half squares of the raw sizes, weighted by 2 - w h.
+
+    With a grid sensitivity above 1 darknet uses the residual of the scaled sigmoid without a
+    chain factor; the value is then half its square.
+
+    Raises:
+        ValueError: sizes in the squared form, which has no such term.
+    """
+    grid = slots.grid
+    if grid.squared:
+        raise ValueError(f'box={mode!r} has no squared form; choose an IoU mode for box.')
+    goal_xy, goal_wh = slot_targets(slots)
+    weight = weights.normalizer * weights.multiplier / weights.share
+    weight = weight * (2 - slots.boxes[..., 2] * slots.boxes[..., 3])
+    weight = torch.where(slots.mask, weight, 0)[..., None]
+    loss_wh = (weight * (goal_wh - wh).square() / 2).sum()
+    if grid.scale_xy == 1:
+        entropy = F.binary_cross_entropy_with_logits(xy, goal_xy, reduction='none')
+        return {'loss_xy': (weight * entropy).sum(), 'loss_wh': loss_wh}
+    with torch.no_grad():
+        residual = goal_xy - cell_offset(xy, grid.scale_xy)
+        delta = weight * residual
+        reported = (delta * residual).sum() / 2
+    return {'loss_xy': Steer.apply(xy, delta, reported), 'loss_wh': loss_wh}
+
+
+def similarity_term(
+    xy: Tensor, wh: Tensor, slots: Slots, weights: BoxWeights, mode: IoUMode
+) -> dict[str, Tensor]:
+    """1 - IoU (or its kind) of the decoded boxes, with its true gradient."""
+    pred = slot_boxes(xy, wh, slots)
+    pairs = (boxes_around(each[..., :2], each[..., 2:]) for each in (pred, slots.boxes))
+    weight = weights.normalizer * weights.multiplier / weights.share
+    return {'loss_box': masked_sum(weight * (1 - box_similarity(*pairs, mode)), slots.mask)}
+
+
+def directed_term(
+    xy: Tensor, wh: Tensor, slots: Slots, weights: BoxWeights, mode: IoUMode
+) -> dict[str, Tensor]:
+    """darknet's value and darknet's direction, which is not the gradient of the value.
+
+    The value is the mean of 1 - IoU over the slots (for 'giou' its own measure, else the plain
+    IoU). The direction (:func:`~mmdet_losses.ops.darknet_iou.darknet_iou_direction`) moves raw
+    centres without the factors of sigmoid and grid, is clipped, and is never NaN.
+    """
+    grid, values = slots.grid, torch.cat((xy, wh), -1)
+    score = values.sigmoid()
+    with torch.no_grad():
+        pred = slot_boxes(xy, wh, slots)
+        chain = torch.ones_like(pred)
+        if not grid.squared:
+            chain = torch.cat((chain[..., :2], wh.exp()), -1)
+            pred = torch.cat((pred[..., :2], wh.exp() * grid.anchors[:, None]), -1)
+        weight = (weights.normalizer * weights.multiplier)[..., None]
+        delta = darknet_iou_direction(pred, slots.boxes, mode) * chain * weight
+        delta = delta.nan_to_num(0, 0, 0)
+        if weights.max_delta is not None:
+            delta = delta.clamp(-weights.max_delta, weights.max_delta)
+        delta = torch.where(slots.mask[..., None], delta / weights.share[..., None], 0)
+        iou = darknet_iou(pred, slots.boxes, 'giou' if mode == 'giou' else 'iou')
+        total = masked_sum(1 - iou.nan_to_num(0, 0, 0), slots.mask)
+        reported = weights.normalizer * total / at_least_one(slots.mask.sum())
+    return {'loss_box': Steer.apply(score if grid.squared else values, delta, reported)}
+
+
+BOX_TERMS = {'mse': squared_term, 'autograd': similarity_term, 'darknet': directed_term}
+
+
+class Steer(torch.autograd.Function):
+    """A scalar with the value ``reported`` whose gradient by ``values`` is minus ``delta``."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, delta: Tensor, reported: Tensor) -> Tensor:
+        ctx.save_for_backward(delta)
+        return reported.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (delta,) = ctx.saved_tensors
+        return -grad * delta, None, None

@@ -1,0 +1,97 @@
+"""Base of the encoders of YOLOv2, v3, v4 and Scaled-YOLOv4."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_losses.core import Size, TargetEncoder, check_channels, check_levels
+from mmdet_losses.core.types import OutputsT, TargetsT
+from mmdet_losses.detectors.yolo.contracts import Grid
+from mmdet_losses.detectors.yolo.grids import Slots, decode_map, ideal_map, positive_anchors
+from mmdet_losses.detectors.yolo.maps import best_pairs, check_anchors, split_level
+
+
+class GridTargetEncoder(TargetEncoder[OutputsT, TargetsT]):
+    """Encoder of a detector with anchors on one or more maps.
+
+    Subclasses write the targets; this class decodes, and draws ideal outputs and positive anchors
+    from the slots of the targets.
+
+    Args:
+        num_classes: C.
+        anchors: for each map the (width, height) of its anchors in pixels.
+        score_thr: :meth:`decode` drops scores that are not above this.
+        topk: best (box, class) pairs per image that :meth:`decode` keeps; None keeps all.
+
+    Raises:
+        ValueError: anchors that are not positive pairs of numbers.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        anchors: Sequence[Sequence[tuple[float, float]]],
+        score_thr: float,
+        topk: int | None,
+    ) -> None:
+        check_anchors(anchors)
+        self.num_classes, self.anchors = num_classes, anchors
+        self.score_thr, self.topk = score_thr, topk
+
+    @abstractmethod
+    def grid(self, level: int, size: Size, img_size: Size, like: Tensor) -> Grid:
+        """Cells and anchors of one map of (H, W) = ``size``."""
+
+    @abstractmethod
+    def slots(self, targets: TargetsT) -> list[Slots]:
+        """The (object, anchor) pairs of each map."""
+
+    def class_scores(self, logits: Tensor) -> Tensor:
+        """Scores of the classes from logits (B, A, C, N)."""
+        return logits.sigmoid()
+
+    def feat_sizes(self, outputs: OutputsT) -> list[Size]:
+        """(H, W) of the maps.
+
+        Raises:
+            ValueError: the channels do not fit anchors and classes.
+        """
+        counts = [len(level) for level in self.anchors]
+        check_channels(outputs.levels, counts, 5 + self.num_classes)
+        return super().feat_sizes(outputs)
+
+    def decode_all(self, outputs: OutputsT, img_size: Size) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes (B, P, 4) xyxy pixels, objectness (B, P), class scores (B, P, C).
+
+        The order of P is level, anchor, row, column.
+        """
+        sizes = self.feat_sizes(outputs)
+        check_levels(len(sizes), len(self.anchors), 'anchors')
+        boxes, objects, classes = [], [], []
+        for i, level in enumerate(outputs.levels):
+            raw = split_level(level, len(self.anchors[i]))
+            boxes.append(decode_map(raw, self.grid(i, sizes[i], img_size, raw.xy), img_size))
+            objects.append(raw.obj.sigmoid().flatten(1))
+            classes.append(self.class_scores(raw.cls).transpose(2, 3).flatten(1, 2))
+        return torch.cat(boxes, 1), torch.cat(objects, 1), torch.cat(classes, 1)
+
+    def decode(self, outputs: OutputsT, img_size: Size) -> list[InstanceData]:
+        """The best pairs by objectness times class score; boxes are not clipped."""
+        boxes, objects, classes = self.decode_all(outputs, img_size)
+        return best_pairs(boxes, objects[..., None] * classes, self.score_thr, self.topk)
+
+    def ideal_outputs(self, targets: TargetsT) -> OutputsT:
+        """Certain logits for the last object of every claimed anchor, and values of its box."""
+        maps = (ideal_map(slots, self.num_classes) for slots in self.slots(targets))
+        return self.outputs_type(tuple(maps))
+
+    def positive_boxes(
+        self, targets: TargetsT, feat_sizes: Sequence[Size], img_size: Size
+    ) -> Tensor:
+        """The claimed anchors of the first image: (n, 4) xyxy pixels."""
+        return torch.cat([positive_anchors(slots, img_size) for slots in self.slots(targets)])

@@ -1,0 +1,144 @@
+"""Grids of anchors: raw values to boxes and back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmdet_losses.core import IDEAL_LOGIT, Size
+from mmdet_losses.detectors.yolo.contracts import Grid, GridLevel, GridTargets
+from mmdet_losses.detectors.yolo.maps import (
+    RawLevel,
+    join_level,
+    last_in_cell,
+    put_cells,
+    take_cells,
+)
+from mmdet_losses.ops import boxes_around, cell_xy, constant
+
+MAX_LOG_SIZE = 20.0
+"""Sizes decode to at most exp(20) anchors, so that boxes are finite."""
+
+
+class Slots(NamedTuple):
+    """(object, anchor) pairs of one map, K per anchor."""
+
+    grid: Grid
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
+    """(B, A, K) int64 cell, y * W + x; a cell can occur several times."""
+    mask: Tensor
+    """(B, A, K) bool; the slot holds an object."""
+    boxes: Tensor
+    """(B, A, K, 4) cxcywh fractions of the image."""
+    labels: Tensor
+    """(B, A, K) int64."""
+
+    def claimed(self) -> Tensor:
+        """Anchors that stand for an object: (B, A, N) bool."""
+        return put_cells(self.mask, self.index, self.mask, self.grid.cells)
+
+    def last(self) -> Slots:
+        """The same slots; of several objects with one anchor of a cell only the last stays."""
+        return self._replace(mask=last_in_cell(self.index, self.mask, self.grid.cells))
+
+
+def object_slots(level: GridLevel, targets: GridTargets) -> Slots:
+    """The (object, anchor) pairs of one map of YOLOv2, v3 or v4."""
+    anchors = level.positive.shape[1]
+    return Slots(
+        grid=level.grid,
+        index=level.index[:, None].expand_as(level.positive),
+        mask=level.positive,
+        boxes=targets.boxes[:, None].expand(-1, anchors, -1, -1),
+        labels=targets.labels[:, None].expand_as(level.positive),
+    )
+
+
+def cell_offset(xy: Tensor, scale_xy: float) -> Tensor:
+    """Centre relative to the corner of its cell, in cells, from raw values."""
+    return xy.sigmoid() * scale_xy - (scale_xy - 1) / 2
+
+
+def grid_sizes(wh: Tensor, grid: Grid) -> Tensor:
+    """Widths and heights as fractions of the image from raw values, (B, A, K, 2)."""
+    if grid.squared:
+        return (wh.sigmoid() * 2).square() * grid.anchors[:, None]
+    return wh.clamp(max=MAX_LOG_SIZE).exp() * grid.anchors[:, None]
+
+
+def grid_boxes(raw: RawLevel, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Centres and sizes of all anchors as fractions of the image, (B, A, 2, N) each."""
+    width_height = constant([[grid.size[1]], [grid.size[0]]], raw.xy)
+    center = (cell_offset(raw.xy, grid.scale_xy) + cell_corners(grid.size, raw.xy)) / width_height
+    return center, grid_sizes(raw.wh.transpose(2, 3), grid).transpose(2, 3)
+
+
+def slot_boxes(xy: Tensor, wh: Tensor, slots: Slots) -> Tensor:
+    """Boxes that the raw values of slots decode to: (B, A, K, 4) cxcywh fractions."""
+    grid = slots.grid
+    corner = cell_xy(slots.index, grid.size[1]).to(xy)
+    width_height = constant([grid.size[1], grid.size[0]], xy)
+    center = (cell_offset(xy, grid.scale_xy) + corner) / width_height
+    return torch.cat((center, grid_sizes(wh, grid)), -1)
+
+
+def take_boxes(raw: RawLevel, slots: Slots) -> tuple[Tensor, Tensor]:
+    """Raw xy and wh of the slots, (B, A, K, 2) each."""
+    return take_cells(raw.xy, slots.index), take_cells(raw.wh, slots.index)
+
+
+def slot_targets(slots: Slots) -> tuple[Tensor, Tensor]:
+    """Centres inside their cells and raw sizes that decode to the boxes of the slots.
+
+    (B, A, K, 2) each; finite where a slot holds no object.
+    """
+    grid = slots.grid
+    width_height = constant([grid.size[1], grid.size[0]], slots.boxes)
+    xy = slots.boxes[..., :2] * width_height - cell_xy(slots.index, grid.size[1])
+    ratio = slots.boxes[..., 2:] / grid.anchors[:, None]
+    ratio = torch.where(ratio > 0, ratio, 1)
+    return xy, torch.logit(ratio.sqrt() / 2, eps=1e-6) if grid.squared else ratio.log()
+
+
+def cell_corners(size: Size, like: Tensor) -> Tensor:
+    """x and y of the corner of every cell: (2, H * W) in cells."""
+    cells = torch.arange(size[0] * size[1], device=like.device)
+    return cell_xy(cells, size[1]).to(like).t()
+
+
+def decode_map(raw: RawLevel, grid: Grid, img_size: Size) -> Tensor:
+    """Boxes of all anchors: (B, A * N, 4) xyxy pixels, in the order anchor, row, column."""
+    pixels = constant([img_size[1], img_size[0]], raw.xy)
+    center, size = (each.transpose(2, 3) * pixels for each in grid_boxes(raw, grid))
+    return boxes_around(center, size).flatten(1, 2)
+
+
+def ideal_map(slots: Slots, num_classes: int) -> Tensor:
+    """A map (B, A * (5 + C), H, W) that decodes to the last object of every claimed anchor.
+
+    A ``squared`` size of four anchors or more cannot be written; the map holds the nearest one.
+    """
+    last, grid = slots.last().mask, slots.grid
+    xy, wh = slot_targets(slots)
+    xy = torch.logit((xy + (grid.scale_xy - 1) / 2) / grid.scale_xy, eps=1e-6)
+    own = slots.labels[..., None] == torch.arange(num_classes, device=xy.device)
+
+    def put(values: Tensor, fill: float = 0) -> Tensor:
+        return put_cells(values, slots.index, last, grid.cells, fill)
+
+    obj = put(last * IDEAL_LOGIT, -IDEAL_LOGIT)
+    cls = put((own * 2 - 1) * IDEAL_LOGIT, -IDEAL_LOGIT)
+    return join_level(RawLevel(put(xy), put(wh), obj, cls), grid.size)
+
+
+def positive_anchors(slots: Slots, img_size: Size) -> Tensor:
+    """Anchors of the first image's slots, centred in their cells: (n, 4) xyxy pixels."""
+    grid = slots.grid
+    anchor, slot = slots.mask[0].nonzero(as_tuple=True)
+    pixels = constant([img_size[1], img_size[0]], grid.anchors)
+    width_height = constant([grid.size[1], grid.size[0]], grid.anchors)
+    corner = cell_xy(slots.index[0][anchor, slot], grid.size[1])
+    center = (corner + 0.5) / width_height
+    return boxes_around(center * pixels, grid.anchors[anchor] * pixels)
