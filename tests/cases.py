@@ -479,7 +479,7 @@ ELSEWHERE: dict[str, str] = {
     'DarknetEMAHook': 'test_engine/test_darknet.py',
     'DarknetLR': 'test_engine/test_darknet.py',
     'PicturesHook': 'test_visualization/test_pictures.py',
-    'SuppressedTTAModel': 'test_tools/test_tta.py',
+    'PostprocessTTAModel': 'test_tools/test_tta.py',
 }
 
 

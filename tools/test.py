@@ -17,7 +17,7 @@ from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmengine.config import Config, ConfigDict
 
-from mmdet_losses.core.tta import OWN_SUPPRESSION, WITHOUT_AUGMENTATION
+from mmdet_losses.core.tta import OWN_NMS_TYPES, WITHOUT_AUGMENTATION
 
 TTA_SCALES = (0.75, 1.0, 1.25)
 
@@ -78,7 +78,7 @@ def augment(cfg: Config) -> None:
         test_cfg = cfg.model.get('test_cfg') or {}
         nms = test_cfg.get('nms') or dict(type='nms', iou_threshold=0.5)
         limit = test_cfg.get('max_per_img', 100)
-        kind = 'SuppressedTTAModel' if nms['type'] in OWN_SUPPRESSION else 'DetTTAModel'
+        kind = 'PostprocessTTAModel' if nms['type'] in OWN_NMS_TYPES else 'DetTTAModel'
         cfg.tta_model = dict(type=kind, tta_cfg=dict(nms=nms, max_per_img=limit))
     if 'tta_pipeline' not in cfg:
         cfg.tta_pipeline = augmented_pipeline(dataset.pipeline)

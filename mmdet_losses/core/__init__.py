@@ -1,4 +1,4 @@
-"""What every detector shares: types, the encoder, criterion and head bases, post-processing."""
+"""Shared parts of all detectors: types, base classes of encoder and criterion, the head, NMS."""
 
 from mmdet_losses.core.criterion import (
     DetectorLoss,
@@ -17,7 +17,7 @@ from mmdet_losses.core.padding import (
     usable_boxes,
 )
 from mmdet_losses.core.postprocess import postprocess
-from mmdet_losses.core.tta import OutputsTTAModel, SuppressedTTAModel
+from mmdet_losses.core.tta import OutputsTTAModel, PostprocessTTAModel
 from mmdet_losses.core.types import Size, stacks
 
 __all__ = [
@@ -26,8 +26,8 @@ __all__ = [
     'EncodedDenseHead',
     'OutputsTTAModel',
     'PaddedInstances',
+    'PostprocessTTAModel',
     'Size',
-    'SuppressedTTAModel',
     'TargetEncoder',
     'build_term',
     'check_channels',

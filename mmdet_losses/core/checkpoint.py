@@ -1,10 +1,9 @@
-"""Checkpoints of the papers' own code, renamed into ours: strict, by rules.
+"""Conversion of official checkpoints to our parameter names, by strict rules.
 
-A family keeps its rules beside its networks (``detectors/<family>/checkpoints.py``) as a
-``KeyMap`` and offers them as ``Family`` entries of a table ``FAMILIES``. The engine here applies
-them: every key of the source is claimed, every key of the target is filled once, every shape is
-equal, and what is left out is listed with its reason. Anything else is an error that lists the
-keys.
+A family defines its rules as a ``KeyMap`` in ``detectors/<family>/checkpoints.py`` and lists them
+in a table ``FAMILIES`` of ``Family`` entries. :func:`convert` applies them: every source key
+matches a rule, every target key gets one tensor of equal shape, and ignored keys are listed with a
+reason. Anything else raises an error that lists the keys.
 """
 
 from __future__ import annotations
@@ -19,30 +18,30 @@ import torch
 from torch import Tensor, nn
 
 _COUNTER = r'num_batches_tracked$'
-_COUNTER_REASON = 'a counter that no forward pass reads; counting restarts at zero'
+_COUNTER_REASON = 'a counter that the forward pass does not use; it restarts at zero'
 
 
 class KeyMap(NamedTuple):
-    """Rules from source names to target names; patterns are regular expressions.
+    """Rules that convert source names to target names; patterns are regular expressions.
 
-    A source key is claimed by the first entry of ``claims`` that matches at its start, which
-    rewrites that start; then every entry of ``inner`` rewrites the rest wherever it occurs.
+    The first entry of ``claims`` that matches the start of a source key replaces that start. Then
+    every entry of ``inner`` is replaced anywhere in the rest.
     """
 
     claims: Sequence[tuple[str, str]]
-    """(pattern, replacement), first match wins."""
+    """(pattern, replacement); the first match is used."""
     inner: Sequence[tuple[str, str]] = ()
     """(pattern, replacement), all applied in order."""
     ignored: Sequence[tuple[str, str]] = ()
     """(pattern, reason) of source keys that the network does not need."""
     folded: Sequence[tuple[str, str]] = ()
-    """(pattern of a target-side convolution bias, name of the running mean behind it): where our
-    layer has no bias before a norm, subtracting it from the mean is the same function."""
+    """(pattern of a convolution bias, name of the running mean after it). If our layer has no bias
+    before a norm, subtracting the bias from the running mean gives the same function."""
     class_layers: str = r'$^'
     """Pattern of target keys whose shape depends on the number of classes."""
 
     def rename(self, key: str) -> str | None:
-        """Target name of a source key; None where no rule claims it."""
+        """Target name of a source key; None if no rule matches."""
         for pattern, replacement in self.claims:
             if match := re.match(pattern, key):
                 key = match.expand(replacement) + key[match.end() :]
@@ -53,19 +52,19 @@ class KeyMap(NamedTuple):
 
 
 class Conversion(NamedTuple):
-    """A converted checkpoint and what was left out on the way."""
+    """A converted checkpoint and the keys that were left out."""
 
     state_dict: dict[str, Tensor]
     ignored: dict[str, str]
     """Source key -> reason."""
     class_layers: list[str]
-    """Target keys left out because the number of classes differs (only where allowed)."""
+    """Target keys left out because the number of classes differs (only if allowed)."""
     missing: list[str]
-    """Target keys that a file of the first layers does not reach (only where allowed)."""
+    """Target keys that a file of the first layers does not contain (only if allowed)."""
 
 
 class CheckpointMismatch(ValueError):
-    """The file and the network do not fit; the message lists every key that does not."""
+    """The file does not match the network; the message lists all keys that differ."""
 
 
 def convert(
@@ -75,17 +74,17 @@ def convert(
     allow_class_layers: bool = False,
     partial: bool = False,
 ) -> Conversion:
-    """Rename ``source`` into the names of ``target``.
+    """State dict ``source`` with the names of ``target``.
 
     Args:
         source: the official state dict.
         target: ``state_dict()`` of our network; only names and shapes are read.
         key_map: the family's rules.
         allow_class_layers: leave out layers whose shape differs with the number of classes.
-        partial: leave out what nothing in the source fills.
+        partial: leave out target keys that the source does not contain.
 
     Raises:
-        CheckpointMismatch: missing, unexpected, doubly filled or shape-changed keys.
+        CheckpointMismatch: keys are missing, unexpected, filled twice or of another shape.
     """
     wanted = {key for key in target if not re.search(_COUNTER, key)}
     claimed = _claim(source, key_map)
@@ -104,10 +103,10 @@ def convert(
     missing = [key for key in target if key in wanted and key not in claimed.renamed]
     _raise_on(
         {
-            'missing (nothing in the file fills them)': [] if partial else missing,
-            'unexpected (no rule or no layer takes them)': claimed.unexpected,
-            'shape-changed': changed,
-            'colliding (two keys of the file for one of ours)': claimed.collisions,
+            'missing (not in the file)': [] if partial else missing,
+            'unexpected (no rule or no layer for them)': claimed.unexpected,
+            'of another shape': changed,
+            'filled twice (two keys of the file for one of ours)': claimed.collisions,
         }
     )
     for key in target.keys() - wanted:
@@ -142,7 +141,7 @@ def _claim(source: Mapping[str, Tensor], key_map: KeyMap) -> _Claimed:
 
 
 def _fold(claimed: _Claimed, wanted: set[str], key_map: KeyMap) -> None:
-    """Move biases that have no place into the running means behind them, in ``renamed``."""
+    """Subtract biases without a target key from the running means after them, in ``renamed``."""
     renamed = claimed.renamed
     for key in [key for key in renamed if key not in wanted]:
         for pattern, replacement in key_map.folded:
@@ -155,7 +154,7 @@ def _fold(claimed: _Claimed, wanted: set[str], key_map: KeyMap) -> None:
 
 
 def _raise_on(problems: Mapping[str, list[str]]) -> None:
-    lines = ['The checkpoint does not fit the network.']
+    lines = ['The checkpoint does not match the network.']
     for title, keys in problems.items():
         if keys:
             lines += [f'{len(keys)} {title}:', *(f'  {key}' for key in keys)]
@@ -164,34 +163,34 @@ def _raise_on(problems: Mapping[str, list[str]]) -> None:
 
 
 def assemble(backbone: nn.Module, predictor: nn.Module, neck: nn.Module | None = None) -> nn.Module:
-    """A container whose children are named as in a full detector."""
+    """Module whose children are named as in a full detector."""
     parts = dict(backbone=backbone, bbox_head=nn.ModuleDict(dict(predictor=predictor)))
     return nn.ModuleDict(parts if neck is None else dict(parts, neck=neck))
 
 
 def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
-    """The state dict in a file: bare, or under ``state_dict`` or ``model``; ``module.`` removed.
+    """State dict of a file: the whole file, ``state_dict`` or ``model``; ``module.`` is removed.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file holds something other than tensors by name.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file does not contain named tensors only.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
+        raise FileNotFoundError(f'checkpoint {path} does not exist; check the path.')
     try:
         content = torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f'{path} does not load as plain tensors ({said}); save its state_dict alone with the '
-            'code that wrote it, then convert that.'
+            f'{path} does not load as plain tensors ({reason}); save only its state_dict with the '
+            'code that created the file, then convert that file.'
         ) from error
     return strip_module(_unwrap(content, path))
 
 
 def strip_module(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the ``module.`` that parallel wrappers write before every key."""
+    """The state dict without the prefix ``module.`` of parallel wrappers."""
     if all(key.startswith('module.') for key in state):
         return {key.removeprefix('module.'): value for key, value in state.items()}
     return dict(state)
@@ -209,40 +208,40 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
         or not all(isinstance(value, Tensor) for value in content.values())
     ):
         raise ValueError(
-            f'{path} holds no tensors by name, neither bare nor under state_dict or model; save '
-            'a state_dict.'
+            f'{path} contains no named tensors, neither directly nor under state_dict or model; '
+            'save a state_dict.'
         )
     return dict(content)
 
 
 class Family(NamedTuple):
-    """One kind of published file: how to read it, what it becomes."""
+    """One kind of official file: how to read it, and the network that it fits."""
 
     key_map: KeyMap
     build: Callable[..., nn.Module]
-    """Makes our network by ``assemble``; its keyword arguments are the family's options."""
+    """Builds our network with ``assemble``; its keyword arguments are the options of the family."""
     read: Callable[[Path], dict[str, Tensor]] = read_checkpoint
-    """{official key: tensor} of a file."""
+    """Reads a file into {official key: tensor}."""
     fill: Callable[[Path, nn.Module, bool], dict[str, Tensor]] | None = None
-    """For files without names, instead of ``read``: {our key: tensor}, known from our network;
-    the third argument is ``partial``."""
+    """For files without names, instead of ``read``: fills {our key: tensor} in the order of our
+    network; the third argument is ``partial``."""
 
     def load(self, path: Path, network: nn.Module, partial: bool = False) -> dict[str, Tensor]:
-        """The tensors of a file, as the rules expect them.
+        """Tensors of a file, with the keys that the rules expect.
 
         Args:
             path: the official file.
-            network: of ``build``.
-            partial: the file may end before the network does.
+            network: result of ``build``.
+            partial: the file may contain only the first layers.
 
         Raises:
-            ValueError: ``partial`` for files that name their tensors.
+            ValueError: ``partial`` for a file with named tensors.
         """
         if self.fill is not None:
             return self.fill(path, network, partial)
         if partial:
             raise ValueError(
-                f'{path} is no darknet file of first layers, and --partial is for those; leave '
-                'it out.'
+                f'{path} is not a darknet file, but --partial is only for darknet files of first '
+                'layers; remove --partial.'
             )
         return self.read(path)

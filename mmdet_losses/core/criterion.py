@@ -1,4 +1,4 @@
-"""The contract of a whole-detector loss."""
+"""Base class of a criterion, and helpers for its terms."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mmdet_losses.registry import MODELS
 
 
 class DetectorLoss(BaseModule, Generic[OutputsT, TargetsT]):
-    """Outputs and targets to named, weighted terms whose sum is the detector's loss.
+    """Criterion: computes the named, weighted loss terms of a detector from outputs and targets.
 
-    The term modules carry their own ``loss_weight``; what a sum is divided by stands in the
-    subclass, in plain sight.
+    The sum of the terms is the loss of the detector. Each term module has its own ``loss_weight``;
+    the subclass contains the normaliser of each term.
     """
 
     @abstractmethod
@@ -29,9 +29,9 @@ class DetectorLoss(BaseModule, Generic[OutputsT, TargetsT]):
 
 
 def build_term(config: dict | nn.Module) -> nn.Module:
-    """A term from its config (through the registry), or the module itself.
+    """A term built from its config, or the module itself.
 
-    A short name that MMDetection's registry knows means that entry under any default scope.
+    A name in MMDetection's registry refers to that entry under any default scope.
     """
     if isinstance(config, nn.Module):
         return config
@@ -40,10 +40,10 @@ def build_term(config: dict | nn.Module) -> nn.Module:
 
 
 def heatmap_term(term: nn.Module, pred: Tensor, target: Splats, **kwargs: Tensor) -> Tensor:
-    """Call a heatmap term: with splats if it says ``accepts_splats``, else with the dense map.
+    """Call a heatmap term, with splats if it has ``accepts_splats=True``, else with the dense map.
 
-    MMDetection's ``GaussianFocalLoss`` gets what its own heads hand over: clamped scores, and the
-    number of positives to divide by.
+    MMDetection's ``GaussianFocalLoss`` gets the arguments that its own heads pass: clamped scores,
+    and the number of positives as ``avg_factor``.
     """
     if isinstance(term, GaussianFocalLoss):
         pred = promote(pred).sigmoid().clamp(1e-4, 1 - 1e-4)
@@ -55,6 +55,6 @@ def heatmap_term(term: nn.Module, pred: Tensor, target: Splats, **kwargs: Tensor
 def mean_over_stacks(
     terms_of: Callable[[OutputsT], dict[str, Tensor]], outputs: OutputsT
 ) -> dict[str, Tensor]:
-    """Average every term over the stacks of a network (intermediate supervision)."""
+    """Mean of every term over the stacks of a network (intermediate supervision)."""
     per_stack = [terms_of(stack) for stack in stacks(outputs)]
     return {name: torch.stack([terms[name] for terms in per_stack]).mean() for name in per_stack[0]}

@@ -1,4 +1,4 @@
-"""The contract of a target encoder: a pair of inverse maps between boxes and tensors."""
+"""Base class of a target encoder: a pair of inverse maps between boxes and tensors."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ IDEAL_LOGIT = 12.0
 
 
 class TargetEncoder(ABC, Generic[OutputsT, TargetsT]):
-    """Writes ground truth as targets, and reads outputs back as boxes.
+    """Converts ground truth to targets, and outputs to boxes.
 
-    Boxes enter :meth:`encode` and leave :meth:`decode` in one frame: xyxy pixels of the network
-    input. ``encode`` looks at ground truth only and never changes it.
+    The boxes of :meth:`encode` and :meth:`decode` are xyxy in pixels of the network input.
+    ``encode`` reads only ground truth and never modifies it.
     """
 
     outputs_type: type[OutputsT]
-    """The NamedTuple that the detector's predictor returns."""
+    """NamedTuple that the detector's predictor returns."""
 
     @abstractmethod
     def encode(
         self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
     ) -> TargetsT:
-        """Ground truth of a batch to targets.
+        """Targets of a batch.
 
         Args:
-            gt_instances: one an image, with ``bboxes`` (n, 4) and ``labels`` (n,).
-            feat_sizes: (H, W) of the maps that the predictor returns, see :meth:`feat_sizes`.
+            gt_instances: one per image, with ``bboxes`` (n, 4) and ``labels`` (n,).
+            feat_sizes: (H, W) of the predicted feature maps, see :meth:`feat_sizes`.
             img_size: (h, w) of the network input.
         """
 
     @abstractmethod
     def decode(self, outputs: OutputsT, img_size: Size) -> list[InstanceData]:
-        """Outputs of a batch to one ``InstanceData`` an image: ``bboxes, scores, labels``."""
+        """Decoded boxes of a batch: one ``InstanceData`` per image, ``bboxes, scores, labels``."""
 
     @abstractmethod
     def ideal_outputs(self, targets: TargetsT) -> OutputsT:
-        """What a perfect network would have said: outputs that decode to the encoded boxes."""
+        """Outputs of a perfect network: they decode to the encoded boxes."""
 
     def positive_boxes(
         self, targets: TargetsT, feat_sizes: Sequence[Size], img_size: Size
     ) -> Tensor:
-        """Anchors or cells that stand for objects in the first image: (n, 4) xyxy pixels.
+        """Positive anchors or cells of the first image, for drawing: (n, 4) xyxy in pixels.
 
-        For drawing. A detector without anchors returns no boxes, which is the default.
+        The default is no boxes, for detectors without anchors.
         """
         return torch.zeros(0, 4)
 
     def feat_sizes(self, outputs: OutputsT) -> list[Size]:
-        """(H, W) of the maps in ``outputs`` that :meth:`encode` must match.
+        """(H, W) of the feature maps in ``outputs``, as :meth:`encode` needs them.
 
-        By default the first field decides: a map (..., H, W), or a tuple of them.
+        By default those of the first field: a tensor (..., H, W), or a tuple of tensors.
         """
         maps = (outputs[0],) if isinstance(outputs[0], Tensor) else outputs[0]
         return [(int(each.shape[-2]), int(each.shape[-1])) for each in maps]
 
     def statistics(self, targets: TargetsT) -> dict[str, Tensor]:
-        """Counts worth logging beside the losses (float32 scalars, never summed into them).
+        """Counts that are logged with the losses: float32 scalars, not part of the loss.
 
-        By default the fields ``num_pos`` and ``num_dropped`` of the targets, where they exist.
+        By default the fields ``num_pos`` and ``num_dropped`` of the targets, if they exist.
         """
         names = ('num_pos', 'num_dropped')
         return {name: getattr(targets, name) for name in names if hasattr(targets, name)}

@@ -1,4 +1,4 @@
-"""One dense head for every detector."""
+"""Dense head of all detectors."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from mmdet_losses.registry import MODELS, TASK_UTILS
 
 @MODELS.register_module()
 class EncodedDenseHead(BaseDenseHead):
-    """Introduces a predictor, a target encoder and a criterion to each other.
+    """Dense head composed of a predictor, a target encoder and a criterion.
 
-    Works wherever MMDetection expects a dense head, ``SingleStageDetector`` above all.
+    Use it as the ``bbox_head`` of MMDetection's ``SingleStageDetector``.
 
     Args:
-        predictor: config of the module from feature maps to outputs (MODELS).
+        predictor: config of the module that computes outputs from feature maps (MODELS).
         encoder: config of the :class:`~mmdet_losses.core.encoder.TargetEncoder` (TASK_UTILS).
         criterion: config of the :class:`~mmdet_losses.core.criterion.DetectorLoss` (MODELS).
-        train_cfg: kept for MMDetection; unused.
+        train_cfg: unused; MMDetection passes it.
         test_cfg: ``score_thr``, ``nms``, ``max_per_img``, see
             :func:`~mmdet_losses.core.postprocess.postprocess`.
 
     Raises:
-        ValueError: predictor and encoder are for different numbers of classes.
+        ValueError: predictor and encoder have different numbers of classes.
     """
 
     def __init__(
@@ -48,22 +48,22 @@ class EncodedDenseHead(BaseDenseHead):
         ours, theirs = _classes(predictor, self.predictor), _classes(encoder, self.encoder)
         if None not in (ours, theirs) and ours != theirs:
             raise ValueError(
-                f'The predictor has num_classes={ours} but the encoder num_classes={theirs}; '
-                'give both the number of classes of your data.'
+                f'num_classes is {ours} in the predictor but {theirs} in the encoder; set both to '
+                'the number of classes of the data set.'
             )
         self.criterion = MODELS.build(criterion)
         self.train_cfg = train_cfg
         self.test_cfg = ConfigDict(test_cfg or {})
 
     def forward(self, feats: tuple[Tensor, ...]) -> tuple:
-        """Feature maps to the encoder's ``outputs_type``."""
+        """Outputs (``outputs_type`` of the encoder) from feature maps."""
         return self.predictor(feats)
 
     def loss_by_feat(self, *arguments: Any) -> dict[str, Tensor]:
-        """Fields of the outputs, then ground truth, metas, ignored ground truth: to losses.
+        """Losses from the output fields, ground truth, meta data and ignored ground truth.
 
-        Beside the criterion's terms the dict carries the encoder's statistics (``num_pos``, ...),
-        which no name makes part of the sum.
+        The dict also has the encoder's statistics (``num_pos``, ...). They are only logged:
+        MMEngine sums the entries whose key contains "loss".
         """
         *fields, gt_instances, img_metas, _ = arguments
         outputs = self.encoder.outputs_type(*fields)
@@ -80,7 +80,7 @@ class EncodedDenseHead(BaseDenseHead):
         rescale: bool = False,
         **_: Any,
     ) -> list[InstanceData]:
-        """Fields of the outputs to the results of each image."""
+        """Results of each image from the output fields."""
         outputs = self.encoder.outputs_type(*fields)
         decoded = self.encoder.decode(outputs, input_size(batch_img_metas))
         cfg = self.test_cfg if cfg is None else cfg
@@ -91,23 +91,23 @@ class EncodedDenseHead(BaseDenseHead):
 
 
 def input_size(img_metas: list[dict]) -> Size:
-    """(h, w) of the network input, from the metas of its images.
+    """(h, w) of the network input, from the meta data of its images.
 
     Raises:
-        KeyError: the metas hold neither ``batch_input_shape`` nor ``img_shape``.
+        KeyError: the meta data have neither ``batch_input_shape``, ``pad_shape`` nor ``img_shape``.
     """
     meta = img_metas[0]
     for key in ('batch_input_shape', 'pad_shape', 'img_shape'):
         if key in meta:
             return int(meta[key][0]), int(meta[key][1])
     raise KeyError(
-        'batch_input_shape is missing from the image meta data, so the head cannot know the '
-        'size of the network input; use DetDataPreprocessor, or set the key yourself.'
+        'batch_input_shape is missing from the image meta data, but the head needs the size of the '
+        'network input; use DetDataPreprocessor, or set the key.'
     )
 
 
 def _classes(config: dict, built: object) -> int | None:
-    """``num_classes`` of a component: as its config says, or by default; None without any."""
+    """``num_classes`` of a component: from its config or its default; None if it has none."""
     parameter = inspect.signature(type(built)).parameters.get('num_classes')
     default = (
         None if parameter is None or parameter.default is parameter.empty else parameter.default

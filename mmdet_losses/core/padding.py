@@ -1,4 +1,4 @@
-"""The ground truth of a batch as one padded block of tensors."""
+"""Padding: the ground truth of a batch as tensors of one shape."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmdet_losses.ops import constant, is_proper
 
 
 class PaddedInstances(NamedTuple):
-    """The ground truth of a batch as one block: slot m of image b is its m-th annotation."""
+    """Padded ground truth of a batch: slot m of image b is its m-th annotation."""
 
     boxes: Tensor
     """(B, M, 4) float32 xyxy in input pixels, zero where ``real`` is false."""
@@ -31,22 +31,22 @@ class PaddedInstances(NamedTuple):
 def pad_instances(
     gt_instances: Sequence[InstanceData], max_objects: int | None = None
 ) -> PaddedInstances:
-    """Stack the instances of a batch, keeping the first ``max_objects`` of each image.
+    """Padded instances of a batch, at most ``max_objects`` per image.
 
     Args:
-        gt_instances: one ``InstanceData`` an image, with ``bboxes`` (n, 4) and ``labels`` (n,).
-        max_objects: slots of an image; the rest is left out, in the order of the annotations,
-            and said once. ``None`` keeps all.
+        gt_instances: one ``InstanceData`` per image, with ``bboxes`` (n, 4) and ``labels`` (n,).
+        max_objects: limit per image. Annotations beyond it are dropped, with one warning. ``None``
+            keeps all.
 
     Returns:
-        A block with M = the largest number of instances in the batch (at least one slot).
+        Instances with M = the largest number of instances per image (at least 1).
     """
     boxes = [get_box_tensor(instances.bboxes) for instances in gt_instances]
     labels = [instances.labels for instances in gt_instances]
     counts = [len(each) for each in boxes]
     most = max([0, *counts])
     if max_objects is not None and most > max_objects:
-        _say_once(most, max_objects)
+        _warn_once(most, max_objects)
         boxes = [each[:max_objects] for each in boxes]
         labels = [each[:max_objects] for each in labels]
         most = max_objects
@@ -60,7 +60,7 @@ def pad_instances(
 
 
 def pad_rows(rows: Sequence[Tensor], slots: int) -> Tensor:
-    """The first ``slots`` rows (n, ...) of each image as one block (B, slots, ...), then zeros."""
+    """The first ``slots`` rows (n, ...) of each image, padded with zeros to (B, slots, ...)."""
     block = rows[0].new_zeros((len(rows), slots, *rows[0].shape[1:]))
     for image, each in enumerate(rows):
         block[image, : len(each)] = each[:slots]
@@ -88,26 +88,26 @@ def usable_boxes(
 
 
 def keep_first(mask: Tensor, max_objects: int) -> Tensor:
-    """The first ``max_objects`` chosen slots of each image, said once where there may be more.
+    """The first ``max_objects`` true slots of each image; warns once if there may be more.
 
     Shape:
         mask: (B, M) bool; returns the same shape.
     """
     if mask.shape[1] <= max_objects:
         return mask
-    _say_once(mask.shape[1], max_objects)
+    _warn_once(mask.shape[1], max_objects)
     return mask & (mask.cumsum(1) <= max_objects)
 
 
-_said: set[int] = set()
+_warned: set[int] = set()
 
 
-def _say_once(found: int, kept: int) -> None:
-    if kept not in _said:
-        _said.add(kept)
+def _warn_once(found: int, kept: int) -> None:
+    if kept not in _warned:
+        _warned.add(kept)
         print_log(
             f'An image has {found} objects; its encoder keeps the first {kept} in the order of '
-            'the annotations. Raise max_objects to use them all (said once).',
+            'the annotations. Increase max_objects to use them all. This is logged once.',
             logger='current',
             level=30,
         )

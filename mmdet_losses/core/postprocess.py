@@ -1,4 +1,4 @@
-"""From decoded boxes to results: suppression, limits, the way back to image pixels."""
+"""Post-processing: from decoded boxes to results in image pixels."""
 
 from __future__ import annotations
 
@@ -17,25 +17,23 @@ from mmdet_losses.ops import clip_boxes, greedy_nms
 def postprocess(
     instances: InstanceData, img_meta: dict, cfg: ConfigDict | dict, rescale: bool = False
 ) -> InstanceData:
-    """Filter, suppress and rescale the decoded boxes of one image.
+    """Results of one image: score threshold, NMS, limit, border, rescaling and clipping.
 
     Args:
         instances: ``bboxes`` (n, 4) xyxy in input pixels, ``scores`` (n,), ``labels`` (n,), and
-            any other fields of n rows. Point fields named in ``POINT_FIELDS`` (..., 2k) follow
-            the boxes, those in ``VECTOR_FIELDS`` their scale.
-        img_meta: of the image; ``border`` (absent: 0), with ``rescale`` ``scale_factor``, with
-            ``clip`` ``ori_shape`` or, not rescaled, ``img_shape``.
-        cfg: ``score_thr`` (scores must exceed it), ``nms`` (a config of
-            :func:`mmcv.ops.batched_nms`; absent or None: no suppression), ``max_per_img``,
-            ``clip`` (True: after all else boxes end at the image, as darknet's, SSD's and
-            Scaled-YOLOv4's evaluations have it).
-            ``type='official_soft_nms'`` is the corner codes' own, see
-            :func:`~mmdet_losses.core.soft_nms.official_soft_nms`; ``type='darknet_nms'`` YOLOv4's,
-            see :func:`~mmdet_losses.ops.nms.greedy_nms`.
+            any other fields of n rows. ``POINT_FIELDS`` (..., 2k) are shifted and scaled like the
+            boxes, ``VECTOR_FIELDS`` only scaled.
+        img_meta: of the image: ``border`` (default 0), ``scale_factor`` for ``rescale``, and for
+            ``clip`` ``ori_shape`` (rescaled) or ``img_shape``.
+        cfg: ``score_thr`` (scores must exceed it), ``nms``, ``max_per_img`` and ``clip`` (True:
+            clip the final boxes at the image, as in darknet, SSD and Scaled-YOLOv4).
+            ``nms`` is a config of :func:`mmcv.ops.batched_nms`, or has ``type='official_soft_nms'``
+            (corner detectors, :func:`~mmdet_losses.core.soft_nms.official_soft_nms`) or
+            ``type='darknet_nms'`` (YOLOv4, :func:`~mmdet_losses.ops.nms.greedy_nms`); None: no NMS.
         rescale: return boxes in pixels of the original image.
 
     Raises:
-        KeyError: ``img_meta`` lacks what ``rescale`` or ``clip`` needs.
+        KeyError: ``img_meta`` lacks a key that ``rescale`` or ``clip`` needs.
     """
     kept = instances[instances.scores > cfg.get('score_thr', 0.0)]
     nms = cfg.get('nms')
@@ -82,7 +80,7 @@ def _map_points(
 
 
 def _image_size(img_meta: dict, rescale: bool) -> tuple[float, float]:
-    """(height, width) of what is no border, in the pixels that the boxes have."""
+    """(height, width) of the image without border, in the pixels of the boxes."""
     border = img_meta.get('border')
     if border is not None and not rescale:
         top, bottom, left, right = (float(edge) for edge in border)
@@ -90,8 +88,8 @@ def _image_size(img_meta: dict, rescale: bool) -> tuple[float, float]:
     name = 'ori_shape' if rescale else 'img_shape'
     if name not in img_meta:
         raise KeyError(
-            f'{name} is missing from the image meta data; clip=True of test_cfg needs it: add it '
-            'to meta_keys of PackDetInputs, or leave clip out.'
+            f'{name} is missing from the image meta data, but clip=True of test_cfg needs it; add '
+            'it to meta_keys of PackDetInputs, or remove clip.'
         )
     return img_meta[name][:2]
 
@@ -99,7 +97,7 @@ def _image_size(img_meta: dict, rescale: bool) -> tuple[float, float]:
 def _scale_factor(img_meta: dict) -> Sequence[float]:
     if 'scale_factor' not in img_meta:
         raise KeyError(
-            'scale_factor is missing from the image meta data; rescaling to the original image '
-            'needs it: add it to meta_keys of PackDetInputs, or predict with rescale=False.'
+            'scale_factor is missing from the image meta data, but rescaling to the original image '
+            'needs it; add it to meta_keys of PackDetInputs, or predict with rescale=False.'
         )
     return [float(s) for s in img_meta['scale_factor'][:2]]

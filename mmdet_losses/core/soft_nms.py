@@ -1,4 +1,4 @@
-"""Soft-NMS: lower the scores of boxes that overlap a better one, as the official codes do.
+"""Soft-NMS of the official corner codes: lowers the scores of boxes that overlap a better one.
 
 Bodla et al., *Soft-NMS: Improving Object Detection With One Line of Code*.
 """
@@ -18,10 +18,10 @@ METHODS = ('gaussian', 'linear', 'naive')
 
 
 class SoftNMSResult(NamedTuple):
-    """Rows in the order of their final ranks."""
+    """Rows in their final order."""
 
     rows: np.ndarray
-    """(n, 5 + E) float32; the first ``kept`` are the result, the rest is what was left behind."""
+    """(n, 5 + E) float32; the first ``kept`` are the result, the others are leftovers."""
     kept: int
 
 
@@ -38,22 +38,23 @@ def soft_nms(
 ) -> SoftNMSResult:
     r"""Soft-NMS of the boxes of one class.
 
-    The best box left is fixed; every other then keeps the share :math:`\exp(-o^2 / \sigma)` of its
-    score ('gaussian'; :math:`1 - o` for :math:`o` above the threshold, 'linear'; 0 there, 'naive')
-    for its IoU :math:`o` with it, and is dropped below ``min_score``.
+    In each step the best remaining box is kept. The scores of the boxes after it are multiplied by
+    a factor that depends on the IoU :math:`o` with the kept box: :math:`\exp(-o^2 / \sigma)`
+    ('gaussian'), or for :math:`o` above the threshold :math:`1 - o` ('linear') or 0 ('naive').
+    Boxes with a score below ``min_score`` are dropped.
 
     Convention:
         The official codes measure sides as :math:`x_2 - x_1 + 1` (``offset=1``). They drop a row
-        by copying the last live one over it, so it stays behind as well, beyond ``kept``, with
-        the score it had; CornerNet, Squeeze and CenterNet triplets then use all rows, Saccade the
-        kept ones. And they move only box and score (``frozen_extras``): other columns stay in
-        their place and belong to another box after a move. The sane way is the default.
+        by copying the last row over it. The copied row remains at its old place beyond ``kept``,
+        with its old score: CornerNet, Squeeze and CenterNet triplets use all rows, Saccade only
+        the kept rows. They also move only box and score (``frozen_extras``), so the other columns
+        belong to another box after a move. The defaults have none of these effects.
 
     Args:
         rows: (n, 5 + E) x1, y1, x2, y2, score, and E other columns; not modified.
-        merge_exponent: replace each fixed box by the average of itself and those it lowers:
-            top-left corners weigh column 5, bottom-right corners column 6, times
-            (1 - share) ** exponent.
+        merge_exponent: replace each kept box by the weighted mean of itself and the boxes whose
+            scores it lowers. The weights are column 5 for top-left corners and column 6 for
+            bottom-right corners, times (1 - factor) ** exponent.
 
     Raises:
         ValueError: an unknown method.
@@ -68,14 +69,14 @@ def soft_nms(
         rows[[best, top], :moving] = rows[[top, best], :moving]
         rest = slice(best + 1, live)
         overlap = _iou(rows[best], rows[rest], offset)
-        share = _share(overlap, method, sigma, iou_threshold)
+        factor = _factor(overlap, method, sigma, iou_threshold)
         before = rows[rest].copy()
-        rows[rest, 4] *= share
+        rows[rest, 4] *= factor
         lost = (overlap > 0) & (rows[rest, 4] < min_score)
-        place = np.arange(best + 1, live)  # where each row was when its turn came
+        place = np.arange(best + 1, live)  # row index of each box when it was processed
         live = _drop(rows, before, lost, place, best + 1, moving)
         if merge_exponent is not None:
-            weight = np.where(overlap > 0, 1 - share, 0).astype(np.float64) ** merge_exponent
+            weight = np.where(overlap > 0, 1 - factor, 0).astype(np.float64) ** merge_exponent
             extras = rows[place, 5:7] if frozen_extras else before[:, 5:7]
             _merge(rows[best], before[:, :4], weight[:, None] * extras)
         best += 1
@@ -92,8 +93,8 @@ def _iou(box: np.ndarray, others: np.ndarray, offset: float) -> np.ndarray:
     return np.divide(inter, union, out=np.zeros_like(union), where=inter > 0)
 
 
-def _share(overlap: np.ndarray, method: Method, sigma: float, threshold: float) -> np.ndarray:
-    """What is left of the scores: (n,) float32."""
+def _factor(overlap: np.ndarray, method: Method, sigma: float, threshold: float) -> np.ndarray:
+    """Factors of the scores: (n,) float32."""
     if method == 'gaussian':
         return np.exp(-(overlap.astype(np.float64) ** 2) / sigma).astype(np.float32)
     less = 1 - overlap if method == 'linear' else np.zeros_like(overlap)
@@ -108,9 +109,9 @@ def _drop(
     start: int,
     moving: int,
 ) -> int:
-    """Fill the places of lost rows from the end; returns how many rows stay live.
+    """Overwrite dropped rows with rows from the end; returns the number of remaining rows.
 
-    A row that fills a place remains at the end, as it was ``before`` its score was lowered.
+    A moved row also remains at the end, with the score it had ``before`` this step.
     """
     live = start + len(lost)
     lost = lost.copy()
@@ -127,7 +128,7 @@ def _drop(
 
 
 def _merge(box: np.ndarray, others: np.ndarray, weights: np.ndarray) -> None:
-    """Average corners in place: ``weights`` (n, 2) for the top left and the bottom right."""
+    """Average corners in place, with ``weights`` (n, 2) for top-left and bottom-right."""
     for corner, column in ((slice(0, 2), 5), (slice(2, 4), 6)):
         weight = weights[:, column - 5 : column - 4]
         total = box[corner] * box[column] + (others[:, corner] * weight).sum(0)
@@ -145,21 +146,21 @@ def official_soft_nms(
     stale_rows: bool = True,
     max_num: int | None = None,
 ) -> InstanceData:
-    """Class by class soft-NMS with every quirk of the official corner codes, for parity.
+    """Soft-NMS per class, equal to the official corner codes.
 
     Args:
         instances: ``bboxes, scores, labels``, and for merging ``tl_scores, br_scores``.
-        stale_rows: return what was left behind too (CornerNet, Squeeze, triplets); False for
+        stale_rows: also return the leftover rows (CornerNet, Squeeze, triplets); False for
             Saccade.
-        max_num: the limit of an image; rows that tie with the last one stay, as officially.
+        max_num: limit per image; rows with the same score as the last row are kept.
 
-    The other arguments are those of :func:`soft_nms`. Returns the same fields, class by class.
+    The other arguments are those of :func:`soft_nms`. Returns the same fields, sorted by class.
     """
     names = [name for name in ('tl_scores', 'br_scores') if name in instances]
     columns = [instances.bboxes, *(instances[name][:, None] for name in ('scores', *names))]
     block = torch.cat([each.float() for each in columns], 1).cpu().numpy()
     labels = instances.labels.cpu().numpy()
-    found, kinds = [block[:0]], [labels[:0]]
+    found, classes = [block[:0]], [labels[:0]]
     for label in np.unique(labels):
         rows, kept = soft_nms(
             block[labels == label],
@@ -172,8 +173,8 @@ def official_soft_nms(
             frozen_extras=True,
         )
         found.append(rows if stale_rows else rows[:kept])
-        kinds.append(np.full(len(found[-1]), label))
-    rows, labels = np.concatenate(found), np.concatenate(kinds)
+        classes.append(np.full(len(found[-1]), label))
+    rows, labels = np.concatenate(found), np.concatenate(classes)
     if max_num is not None and len(rows) > max_num:
         chosen = rows[:, 4] >= np.partition(rows[:, 4], -max_num)[-max_num]
         rows, labels = rows[chosen], labels[chosen]

@@ -1,4 +1,4 @@
-"""Test-time augmentation: of outputs before they are decoded, or of boxes after NMS."""
+"""Test-time augmentation: merges the outputs or the results of several views of an image."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ from torch.utils._pytree import tree_map_only
 from mmdet_losses.core.postprocess import postprocess
 from mmdet_losses.registry import MODELS
 
-OWN_SUPPRESSION = ('darknet_nms', 'official_soft_nms')
+OWN_NMS_TYPES = ('darknet_nms', 'official_soft_nms')
+"""Types of NMS that :func:`mmcv.ops.batched_nms` does not have."""
 WITHOUT_AUGMENTATION = {
-    'CornerNetSaccade': 'it looks twice already, at scales of its own',
-    'CenterTrack': 'it reads the frames of a video in turn',
+    'CornerNetSaccade': 'it already processes each image at several scales',
+    'CenterTrack': 'it needs the frames of a video in order',
 }
-"""Type of a detector -> why its results are not merged over views."""
+"""Detector type -> why it has no test-time augmentation."""
 
-View = tuple[tuple, DetDataSample]
-"""The outputs for one image, of the encoder's ``outputs_type``, and its sample."""
+ImageView = tuple[tuple, DetDataSample]
+"""Outputs of one view of an image, of the encoder's ``outputs_type``, and its sample."""
 
 
 class OutputsTTAModel(BaseTTAModel):
-    """Hands the outputs of all views of an image to ``merge_preds``, undecoded.
+    """Passes the outputs of all views of an image to ``merge_preds`` before they are decoded.
 
     Args:
         module: a ``SingleStageDetector`` with an ``EncodedDenseHead``.
-        tta_cfg: ``score_thr, nms, max_per_img`` over all views, see
+        tta_cfg: ``score_thr, nms, max_per_img`` of the merged result, see
             :func:`~mmdet_losses.core.postprocess.postprocess`; default: the detector's
             ``test_cfg``.
-        data_preprocessor: replaces the detector's own.
+        data_preprocessor: replaces that of the detector.
     """
 
     def __init__(
@@ -51,45 +52,45 @@ class OutputsTTAModel(BaseTTAModel):
 
     @torch.no_grad()
     def test_step(self, data: dict) -> list[DetDataSample]:
-        """``inputs`` and ``data_samples`` as lists over views of lists over images."""
-        said = []
+        """Merged results; ``inputs`` and ``data_samples`` are lists (views) of lists (images)."""
+        views = []
         for inputs, samples in zip(data['inputs'], data['data_samples'], strict=True):
             batch = dict(inputs=inputs, data_samples=samples)
             prepared = self.module.data_preprocessor(batch, False)
             outputs = self.module(**prepared, mode='tensor')
             samples = prepared['data_samples']
-            said.append([(_image(outputs, i), sample) for i, sample in enumerate(samples)])
-        return self.merge_preds(list(zip(*said, strict=True)))
+            views.append([(_image(outputs, i), sample) for i, sample in enumerate(samples)])
+        return self.merge_preds(list(zip(*views, strict=True)))
 
     @abstractmethod
-    def merge_preds(self, data_samples_list: Sequence[Sequence[View]]) -> list[DetDataSample]:
-        """Views of each image to its first sample with ``pred_instances``."""
+    def merge_preds(self, data_samples_list: Sequence[Sequence[ImageView]]) -> list[DetDataSample]:
+        """First sample of each image, with merged ``pred_instances``."""
 
 
 def _image(outputs: tuple, index: int) -> tuple:
-    """One image of a batch of outputs."""
+    """Outputs of one image of a batch."""
     return tree_map_only(Tensor, lambda maps: maps[index : index + 1], outputs)
 
 
 @MODELS.register_module()
-class SuppressedTTAModel(DetTTAModel):
+class PostprocessTTAModel(DetTTAModel):
     """``DetTTAModel`` that merges by :func:`~mmdet_losses.core.postprocess.postprocess`.
 
     Args:
-        tta_cfg: ``score_thr, nms, max_per_img`` over the results of all views, in pixels of the
-            original picture; each view was suppressed by the detector's ``test_cfg`` before.
+        tta_cfg: ``score_thr, nms, max_per_img`` of the merged results, in pixels of the original
+            image. The results of each view have passed the NMS of the detector's ``test_cfg``.
     """
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[DetDataSample]]) -> list:
-        """Views of each picture to its first sample with the ``pred_instances`` of all."""
+        """First sample of each image, with merged ``pred_instances``."""
         return [self._merge_views(views) for views in data_samples_list]
 
     def _merge_views(self, views: Sequence[DetDataSample]) -> DetDataSample:
-        upright = []
+        unflipped = []
         for view in views:
             found = view.pred_instances
             if view.flip:
                 found.bboxes = bbox_flip(found.bboxes, view.ori_shape, view.flip_direction)
-            upright.append(found)
-        views[0].pred_instances = postprocess(InstanceData.cat(upright), {}, self.tta_cfg)
+            unflipped.append(found)
+        views[0].pred_instances = postprocess(InstanceData.cat(unflipped), {}, self.tta_cfg)
         return views[0]

@@ -1,20 +1,20 @@
-"""Types that every detector shares."""
+"""Types shared by all detectors."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
 Size = tuple[int, int]
-"""Height and width, in this order."""
+"""(height, width)."""
 
 OutputsT = TypeVar('OutputsT', bound=tuple)
 TargetsT = TypeVar('TargetsT', bound=tuple)
 
 
 def stacks(outputs: OutputsT) -> tuple[OutputsT, ...]:
-    """The outputs of every stack of a network, first stack first.
+    """Outputs of every stack of a network, first stack first.
 
-    An ``Outputs`` tuple holds the tensors of the last stack, which speaks at test time; the stacks
-    before it wait in its field ``earlier``.
+    An ``Outputs`` tuple holds the tensors of the last stack, which is used at test time. The
+    earlier stacks are in its field ``earlier``.
     """
     return (*getattr(outputs, 'earlier', ()), outputs)

@@ -103,8 +103,8 @@ def break_orphan_bias(given, wanted):
         (break_missing, r'1 missing[^:]*:\n  backbone\.conv\.weight'),
         (break_unclaimed, r'1 unexpected[^:]*:\n  tail\.weight'),
         (break_homeless, r'unexpected[^:]*:\n  stem\.extra \(as backbone\.extra\)'),
-        (break_shape, r'shape-changed:\n  stem\.conv\.weight \[3, 2\] \(as [\w.]+ \[2, 3\]\)'),
-        (break_collision, r'colliding[^:]*:\n  stem\.bn1\.running_mean and stem\.norm'),
+        (break_shape, r'of another shape:\n  stem\.conv\.weight \[3, 2\] \(as [\w.]+ \[2, 3\]\)'),
+        (break_collision, r'filled twice[^:]*:\n  stem\.bn1\.running_mean and stem\.norm'),
         (break_orphan_bias, r'unexpected[^:]*:\n  stem\.conv\.bias'),
     ],
     ids=lambda value: getattr(value, '__name__', ''),
@@ -153,9 +153,9 @@ class Untrusted:
 @pytest.mark.parametrize(
     ('content', 'said'),
     [
-        ({'state_dict': {}}, 'holds no tensors by name'),
-        ([torch.ones(1)], 'holds no tensors by name'),
-        ({'epoch': 3}, 'holds no tensors by name'),
+        ({'state_dict': {}}, 'contains no named tensors'),
+        ([torch.ones(1)], 'contains no named tensors'),
+        ({'epoch': 3}, 'contains no named tensors'),
         (Untrusted(), 'does not load as plain tensors'),
         (None, 'does not load as plain tensors'),
     ],
@@ -173,5 +173,5 @@ def test_other_files_are_refused_in_one_sentence(tmp_path, content, said):
 
 
 def test_an_absent_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no checkpoint at .*gone\.pth'):
-        read_checkpoint(tmp_path / 'gone.pth')
+    with pytest.raises(FileNotFoundError, match=r'checkpoint .*absent\.pth does not exist'):
+        read_checkpoint(tmp_path / 'absent.pth')

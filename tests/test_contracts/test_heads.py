@@ -28,11 +28,12 @@ def _head(stem):
 
 
 @pytest.mark.parametrize('part', ['predictor', 'encoder'])
-def test_different_numbers_of_classes_are_said(stem, part):
+def test_different_numbers_of_classes_raise_an_error(stem, part):
     case = DETECTORS[stem]
     parts = {name: dict(getattr(case, name)) for name in ('predictor', 'encoder', 'criterion')}
     parts[part]['num_classes'] = 7
-    with pytest.raises(ValueError, match=r'num_classes=\d+ but the encoder num_classes=\d+; give'):
+    message = r'num_classes is \d+ in the predictor but \d+ in the encoder; set both'
+    with pytest.raises(ValueError, match=message):
         MODELS.build({'type': 'EncodedDenseHead', **parts})
 
 

@@ -1,4 +1,4 @@
-"""What postprocess does to boxes at the edge of the picture."""
+"""postprocess: boxes at the border of the image."""
 
 import pytest
 import torch
@@ -20,13 +20,13 @@ def instances():
     [
         # the padded input is larger than img_shape
         ({'img_shape': (50, 80)}, False, [[0, 10, 30, 50], [20, 0, 80, 40]]),
-        # the same picture at twice the size originally
+        # the original image has twice the size
         (
             {'img_shape': (50, 80), 'ori_shape': (101, 160), 'scale_factor': (0.5, 0.5)},
             True,
             [[0, 20, 60, 101], [40, 0, 160, 80]],
         ),
-        # 4 rows above, 6 columns left of it
+        # a border of 4 rows above and 6 columns to the left
         (
             {'img_shape': (64, 96), 'border': [4, 44, 6, 76]},
             False,
@@ -34,19 +34,19 @@ def instances():
         ),
     ],
 )
-def test_clip_ends_boxes_at_the_picture(meta, rescale, expected):
+def test_clip_limits_boxes_to_the_image(meta, rescale, expected):
     found = postprocess(instances(), meta, {'clip': True}, rescale)
     assert found.bboxes[:2].tolist() == expected
     assert found.scores.tolist() == instances().scores.tolist()
 
 
-def test_without_clip_boxes_stick_out():
+def test_without_clip_boxes_can_leave_the_image():
     found = postprocess(instances(), {'img_shape': (50, 80)}, {})
     torch.testing.assert_close(found.bboxes, BOXES, rtol=0, atol=0)
 
 
-def test_clip_comes_after_suppression():
-    """Two boxes whose parts inside the picture are the same both survive."""
+def test_clip_is_applied_after_nms():
+    """Two boxes with the same part inside the image are both kept."""
     boxes = torch.tensor([[-90.0, 0, 10, 10], [0.0, 0, 10, 10]])
     both = InstanceData(bboxes=boxes, scores=torch.tensor([0.9, 0.8]), labels=torch.zeros(2).long())
     cfg = {'clip': True, 'nms': {'type': 'nms', 'iou_threshold': 0.5}}
@@ -55,6 +55,6 @@ def test_clip_comes_after_suppression():
 
 
 @pytest.mark.parametrize(('rescale', 'missing'), [(False, 'img_shape'), (True, 'ori_shape')])
-def test_clip_names_the_size_it_lacks(rescale, missing):
-    with pytest.raises(KeyError, match=f'{missing} is missing .* leave clip out'):
+def test_a_missing_size_is_named(rescale, missing):
+    with pytest.raises(KeyError, match=f'{missing} is missing .* remove clip'):
         postprocess(instances(), {'scale_factor': (1.0, 1.0)}, {'clip': True}, rescale)

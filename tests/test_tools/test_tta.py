@@ -33,7 +33,7 @@ class Detector(BaseModel):
 def merged(views, **tta_cfg):
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(
-            dict(type='SuppressedTTAModel', module=Detector(), tta_cfg=ConfigDict(tta_cfg))
+            dict(type='PostprocessTTAModel', module=Detector(), tta_cfg=ConfigDict(tta_cfg))
         )
     return model.merge_preds([views])[0].pred_instances
 
@@ -61,8 +61,8 @@ def config(name, nms):
 @pytest.mark.parametrize(
     ('nms', 'kind'),
     [
-        (NMS, 'SuppressedTTAModel'),
-        (dict(type='official_soft_nms'), 'SuppressedTTAModel'),
+        (NMS, 'PostprocessTTAModel'),
+        (dict(type='official_soft_nms'), 'PostprocessTTAModel'),
         (dict(type='nms', iou_threshold=0.5), 'DetTTAModel'),
         (None, 'DetTTAModel'),
     ],

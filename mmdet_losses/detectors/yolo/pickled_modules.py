@@ -59,7 +59,7 @@ def read_pickled_module(path: Path | str, entry: str = 'model') -> dict[str, Ten
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
+        raise FileNotFoundError(f'checkpoint {path} does not exist; check the path.')
     reader = SimpleNamespace(__name__='inert', Unpickler=_Unpickler, load=_load)
     try:
         content = torch.load(path, map_location='cpu', pickle_module=reader, weights_only=False)
