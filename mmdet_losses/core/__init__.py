@@ -6,7 +6,7 @@ from mmdet_losses.core.criterion import (
     heatmap_term,
     mean_over_stacks,
 )
-from mmdet_losses.core.encoder import IDEAL_LOGIT, TargetEncoder
+from mmdet_losses.core.encoder import IDEAL_LOGIT, TargetEncoder, ideal_logits
 from mmdet_losses.core.head import EncodedDenseHead
 from mmdet_losses.core.levels import check_channels, check_levels, check_positive
 from mmdet_losses.core.padding import (
@@ -14,6 +14,7 @@ from mmdet_losses.core.padding import (
     keep_first,
     pad_instances,
     pad_rows,
+    split_images,
     usable_boxes,
 )
 from mmdet_losses.core.postprocess import postprocess
@@ -34,11 +35,13 @@ __all__ = [
     'check_levels',
     'check_positive',
     'heatmap_term',
+    'ideal_logits',
     'keep_first',
     'mean_over_stacks',
     'pad_instances',
     'pad_rows',
     'postprocess',
+    'split_images',
     'stacks',
     'usable_boxes',
 ]

@@ -11,9 +11,15 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core.types import OutputsT, Size, TargetsT
+from mmdet_losses.ops import Splats
 
 IDEAL_LOGIT = 12.0
 """Logit of a certain class or objectness in :meth:`TargetEncoder.ideal_outputs`."""
+
+
+def ideal_logits(heatmap: Splats) -> Tensor:
+    """Finite logits of a target heatmap, for :meth:`TargetEncoder.ideal_outputs`."""
+    return torch.logit(heatmap.dense(), eps=1e-6)
 
 
 class TargetEncoder(ABC, Generic[OutputsT, TargetsT]):

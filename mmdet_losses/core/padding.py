@@ -27,6 +27,11 @@ class PaddedInstances(NamedTuple):
     left_out: int
     """Annotations of the batch beyond ``max_objects`` of their image."""
 
+    def valid(self, num_classes: int) -> Tensor:
+        """(B, M) bool: boxes that are finite and not empty, with labels in 0 ... C-1."""
+        known = (self.labels >= 0) & (self.labels < num_classes)
+        return self.real & is_proper(self.boxes) & known
+
 
 def pad_instances(
     gt_instances: Sequence[InstanceData], max_objects: int | None = None
@@ -67,6 +72,12 @@ def pad_rows(rows: Sequence[Tensor], slots: int) -> Tensor:
     return block
 
 
+def split_images(**fields: Tensor) -> list[InstanceData]:
+    """One ``InstanceData`` per image, from fields (B, n, ...)."""
+    rows = zip(*fields.values(), strict=True)
+    return [InstanceData(**dict(zip(fields, each, strict=True))) for each in rows]
+
+
 def usable_boxes(
     padded: PaddedInstances, img_size: Size, num_classes: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,8 +92,7 @@ def usable_boxes(
     """
     x1, y1, x2, y2 = padded.boxes.unbind(-1)
     inside = (x2 > 0) & (y2 > 0) & (x1 < img_size[1]) & (y1 < img_size[0])
-    known = (padded.labels >= 0) & (padded.labels < num_classes)
-    mask = padded.real & is_proper(padded.boxes) & inside & known
+    mask = padded.valid(num_classes) & inside
     far = constant([-3.0, -3.0, -2.0, -2.0], padded.boxes) * max(img_size)
     return torch.where(mask[..., None], padded.boxes, far), padded.labels * mask, mask
 

@@ -19,7 +19,7 @@ from mmdet_losses.detectors.corner import (
     CornerNetSaccadeTargetEncoder,
     CornerNetTargetEncoder,
 )
-from mmdet_losses.detectors.corner.decode import CornerPairs, find_peaks, pair_corners, top_centers
+from mmdet_losses.detectors.corner.decode import CornerPairs, pair_corners, top_centers
 from mmdet_losses.detectors.corner.saccade import (
     Crops,
     attention_locations,
@@ -31,7 +31,7 @@ from mmdet_losses.detectors.corner.saccade import (
     nms_locations,
 )
 from mmdet_losses.detectors.corner.views import canvas_view
-from mmdet_losses.ops import cell_xy, suppress_non_peaks
+from mmdet_losses.ops import cell_xy, find_peaks, suppress_non_peaks
 from tools.parity.corner_losses import keypoints
 from tools.parity.golden_file import GoldenFile
 from tools.parity.rows import Row

@@ -7,13 +7,13 @@ from typing import Any
 
 from mmengine.structures import InstanceData
 
-from mmdet_losses.core import Size
+from mmdet_losses.core import Size, ideal_logits
 from mmdet_losses.detectors.corner.contracts import (
     CenterKeypoint,
     CenterNetTripletOutputs,
     CenterNetTripletTargets,
 )
-from mmdet_losses.detectors.corner.corners import CornerTargetEncoder, ideal_logits
+from mmdet_losses.detectors.corner.corners import CornerTargetEncoder
 from mmdet_losses.detectors.corner.decode import (
     CenterCandidates,
     CornerPairs,

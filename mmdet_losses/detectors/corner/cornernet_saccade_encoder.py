@@ -10,12 +10,12 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import Size
+from mmdet_losses.core import Size, ideal_logits
 from mmdet_losses.detectors.corner.contracts import (
     CornerNetSaccadeOutputs,
     CornerNetSaccadeTargets,
 )
-from mmdet_losses.detectors.corner.corners import CornerTargetEncoder, Objects, ideal_logits
+from mmdet_losses.detectors.corner.corners import CornerTargetEncoder, Objects
 from mmdet_losses.ops import Splats, box_center, box_size, splat_gaussians
 from mmdet_losses.registry import TASK_UTILS
 

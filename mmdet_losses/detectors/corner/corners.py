@@ -9,7 +9,7 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import Size, TargetEncoder, keep_first, pad_instances
+from mmdet_losses.core import Size, TargetEncoder, ideal_logits, keep_first, pad_instances
 from mmdet_losses.detectors.corner.contracts import (
     CornerNetTargets,
     CornerOutputsT,
@@ -85,8 +85,7 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
         """Clip the boxes, mark those that can have a target, and compute their radii."""
         padded = pad_instances(gt_instances)
         boxes = clip_boxes(padded.boxes, img_size[1] - 1, img_size[0] - 1)
-        usable = padded.real & is_proper(padded.boxes) & is_proper(boxes)
-        usable = usable & (padded.labels >= 0) & (padded.labels < self.num_classes)
+        usable = padded.valid(self.num_classes) & is_proper(boxes)
         area = box_size(padded.boxes).prod(-1)
         boxes = torch.where(usable[..., None], boxes, 0)
         scale = feat_size[1] / img_size[1], feat_size[0] / img_size[0]
@@ -181,8 +180,3 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
             for point in (targets.tl, targets.br)
         )
         return tl, br
-
-
-def ideal_logits(heatmap: Splats) -> Tensor:
-    """Finite logits of a target heatmap."""
-    return torch.logit(heatmap.dense(), eps=1e-6)

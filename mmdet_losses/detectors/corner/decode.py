@@ -12,15 +12,14 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_losses.core import split_images
 from mmdet_losses.detectors.corner.contracts import CenterKeypoint, Keypoint
 from mmdet_losses.ops import (
-    Peaks,
     cell_xy,
     constant,
+    find_peaks,
     gather_cells,
     promote,
-    suppress_non_peaks,
-    top_peaks,
 )
 
 ViewT = TypeVar('ViewT', bound=tuple)
@@ -72,13 +71,8 @@ class CornerPairs(NamedTuple):
 
     def instances(self) -> list[InstanceData]:
         """The valid pairs of each image, with MMDetection's field names."""
-        names = ('bboxes', *self._fields[1:])
-        return [
-            InstanceData(
-                **{name: field[image][kept] for name, field in zip(names, self, strict=True)}
-            )
-            for image, kept in enumerate(self.valid)
-        ]
+        fields = zip(('bboxes', *self._fields[1:]), self, strict=True)
+        return [image[image.scores > -1] for image in split_images(**dict(fields))]
 
 
 class CenterCandidates(NamedTuple):
@@ -90,12 +84,6 @@ class CenterCandidates(NamedTuple):
     """(B, K)."""
     labels: Tensor
     """(B, K) int64."""
-
-
-def find_peaks(heatmap: Tensor, topk: int, kernel: int = 3) -> Peaks:
-    """The ``topk`` best local maxima of (B, C, H, W) logits, over all classes."""
-    scores = promote(heatmap).sigmoid()
-    return top_peaks(suppress_non_peaks(scores, kernel) if kernel > 1 else scores, topk)
 
 
 def find_corners(corner: Keypoint, topk: int, peak_kernel: int = 3) -> Corners:
