@@ -20,8 +20,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'docs')]
 import landscape
 from docstrings import Docstring, config, inline, read_docstring, signature
 
+from mmdet_losses.detectors.checkpoints import LAYOUTS
 from mmdet_losses.registry import MODELS, TASK_UTILS
-from tools import convert_checkpoint
 from tools.list_components import Component, components
 from tools.makers import small_configs
 
@@ -326,14 +326,11 @@ def link(name: str, pages: set[str]) -> str:
 
 
 def checkpoint_page() -> str:
-    """docs/checkpoints.md with the table of families in place of its mark."""
+    """docs/checkpoints.md with the table of layouts in place of its mark."""
     text = (ROOT / 'docs' / 'checkpoints.md').read_text(encoding='utf-8')
-    rows = ['| family | options and their defaults |', '|---|---|']
-    for name, family in convert_checkpoint.families().items():
-        parameters = inspect.signature(family.build).parameters.values()
-        options = ' '.join(f'`{each.name}={each.default}`' for each in parameters)
-        rows.append(f'| `{name}` | {options} |')
-    return text.replace('<!-- families -->', '\n'.join(rows))
+    rows = ['| layout | files of |', '|---|---|']
+    rows += [f'| `{name}` | {layout.source} |' for name, layout in LAYOUTS.items()]
+    return text.replace('<!-- layouts -->', '\n'.join(rows))
 
 
 def pages() -> Iterator[tuple[str, str, str]]:

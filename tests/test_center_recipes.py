@@ -11,20 +11,21 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
-from mmdet_losses.core.checkpoint import convert, strip_module
+from mmdet_losses.core.checkpoint import convert, network_of, strip_module
+from mmdet_losses.detectors.center.checkpoints import LAYOUTS
 from mmdet_losses.registry import MODELS, TRANSFORMS
-from tools.convert_checkpoint import families, main
+from tools.convert_checkpoint import main
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / 'tests' / 'golden' / 'models'
 POINTS, POSE = 'centernet_points/centernet_points', 'centernet_pose/centernet_pose'
-# config, family of the converter, folder of the official network's keys
+# config, layout of the file, folder of the official network's keys
 RECIPES = [
-    (f'{POINTS}_resdcn18_8xb14-140e_coco', 'centernet_points_resdcn', 'ctdet_resdcn18'),
-    (f'{POINTS}_dla34_8xb16-140e_coco', 'centernet_points_dla', 'ctdet_dla34'),
-    (f'{POINTS}_dla34_8xb16-230e_coco_multiscale', 'centernet_points_dla', 'ctdet_dla34'),
-    (f'{POINTS}_hg104_8xb3-50e_coco', 'centernet_points_hourglass', 'ctdet_hourglass'),
-    (f'{POSE}_dla34_8xb16-320e_coco', 'centernet_pose_dla', 'multi_pose_dla34'),
+    (f'{POINTS}_resdcn18_8xb14-140e_coco', 'centernet_resdcn', 'ctdet_resdcn18'),
+    (f'{POINTS}_dla34_8xb16-140e_coco', 'centernet_dla', 'ctdet_dla34'),
+    (f'{POINTS}_dla34_8xb16-230e_coco_multiscale', 'centernet_dla', 'ctdet_dla34'),
+    (f'{POINTS}_hg104_8xb3-50e_coco', 'centernet_hourglass', 'ctdet_hourglass'),
+    (f'{POSE}_dla34_8xb16-320e_coco', 'centernet_dla', 'multi_pose_dla34'),
 ]
 
 
@@ -37,15 +38,15 @@ def build(config, **changes):
         return MODELS.build({**read(config).model, **changes})
 
 
-@pytest.mark.parametrize(('config', 'family', 'folder'), RECIPES, ids=[each[0] for each in RECIPES])
-def test_the_official_checkpoint_fits_the_recipe(config, family, folder):
-    """Names and shapes, without numbers: what the converter writes loads strictly."""
+@pytest.mark.parametrize(('config', 'layout', 'folder'), RECIPES, ids=[each[0] for each in RECIPES])
+def test_the_official_checkpoint_fits_the_recipe(config, layout, folder):
+    """Names and shapes, without numbers: the converted file loads strictly."""
     with torch.device('meta'):
         keys = json.loads((GOLDEN / folder / 'keys.json').read_text())
         source = {key: torch.empty(shape) for key, shape in keys.items()}
-        target = families()[family].build().state_dict()
         model = build(config)
-    result = convert(strip_module(source), target, families()[family].key_map).state_dict
+    target = network_of(read(config).model).state_dict()
+    result = convert(strip_module(source), target, LAYOUTS[layout].rules).state_dict
     assert {key: value.shape for key, value in result.items()} == {
         key: value.shape for key, value in model.state_dict().items()
     }
@@ -64,8 +65,8 @@ def test_imagenet_weights_of_dla_fit_the_recipe(tmp_path):
         name: torch.randn(shape) if shape else torch.tensor(0) for name, shape in shapes.items()
     }
     torch.save(source, official)
-    assert main(['dla34_imagenet', str(official), str(ours)]) == 0
     config = f'{POINTS}_dla34_8xb16-140e_coco'
+    assert main([str(ROOT / 'configs' / f'{config}.py'), str(official), str(ours)]) == 0
     backbone = read(config).model.backbone
     assert backbone.init_cfg == dict(
         type='Pretrained', checkpoint='checkpoints/dla34_imagenet.pth', prefix='backbone.'

@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 
-from mmdet_losses.core.checkpoint import convert, strip_module
+from mmdet_losses.core.checkpoint import convert, network_of, strip_module
+from mmdet_losses.detectors.center.checkpoints import DLA
 from mmdet_losses.registry import DATASETS, MODELS
-from tools.convert_checkpoint import families
 from tools.make_videos import make_videos
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,14 +53,13 @@ def on(cfg, videos):
 
 @pytest.mark.parametrize('config', [f'{STEM}_2xb16-70e_mot17', f'{STEM}_4xb16-140e_crowdhuman'])
 def test_the_official_checkpoint_fits_the_recipe(config):
-    """Names and shapes, without numbers: what the converter writes loads strictly."""
-    family = families()['centertrack_dla']
+    """Names and shapes, without numbers: the converted file loads strictly."""
     with torch.device('meta'):
         keys = json.loads(KEYS.read_text())
         source = {key: torch.empty(shape) for key, shape in keys.items()}
-        target = family.build(num_classes=1, ltrb_amodal=True).state_dict()
         model = MODELS.build(read(config).model)
-    result = convert(strip_module(source), target, family.key_map).state_dict
+    target = network_of(read(config).model).state_dict()
+    result = convert(strip_module(source), target, DLA).state_dict
     assert {key: value.shape for key, value in result.items()} == {
         key: value.shape for key, value in model.state_dict().items()
     }

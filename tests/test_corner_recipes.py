@@ -12,64 +12,47 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 from mmengine.structures import InstanceData
 
-from mmdet_losses.core.checkpoint import convert, strip_module
+from mmdet_losses.core.checkpoint import convert, network_of, strip_module
+from mmdet_losses.detectors.corner.checkpoints import CORNERS
 from mmdet_losses.registry import MODELS, TRANSFORMS
-from tools.convert_checkpoint import families, main
+from tools.convert_checkpoint import main, read_model
 from tools.parity.models import make_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / 'tests' / 'golden' / 'models'
-# config, family of the converter, folder of the official network's keys, options
+# config, folder of the official network's keys
 RECIPES = [
-    ('cornernet/cornernet_hg104_8xb6-500k_coco', 'cornernet', 'cornernet_hg104', {}),
-    ('cornernet/cornernet_hg104_8xb6-500k_coco', 'cornernet_lite', 'cornernet_lite_hg104', {}),
-    (
-        'cornernet_squeeze/cornernet_squeeze_8xb7-500k_coco',
-        'cornernet_squeeze',
-        'cornernet_squeeze',
-        {},
-    ),
-    (
-        'cornernet_saccade/cornernet_saccade_8xb6-500k_coco',
-        'cornernet_saccade',
-        'cornernet_saccade',
-        {},
-    ),
-    (
-        'centernet_triplet/centernet_triplet_hg104_8xb6-480k_coco',
-        'centernet_triplet',
-        'centernet_triplet_hg104',
-        {},
-    ),
-    (
-        'centernet_triplet/centernet_triplet_hg52_8xb6-480k_coco',
-        'centernet_triplet',
-        'centernet_triplet_hg52',
-        {'num_stacks': 1},
-    ),
+    ('cornernet/cornernet_hg104_8xb6-500k_coco', 'cornernet_hg104'),
+    ('cornernet/cornernet_hg104_8xb6-500k_coco', 'cornernet_lite_hg104'),
+    ('cornernet_squeeze/cornernet_squeeze_8xb7-500k_coco', 'cornernet_squeeze'),
+    ('cornernet_saccade/cornernet_saccade_8xb6-500k_coco', 'cornernet_saccade'),
+    ('centernet_triplet/centernet_triplet_hg104_8xb6-480k_coco', 'centernet_triplet_hg104'),
+    ('centernet_triplet/centernet_triplet_hg52_8xb6-480k_coco', 'centernet_triplet_hg52'),
 ]
 SQUEEZE = RECIPES[2]
 
 
+def path_of(config):
+    return str(ROOT / 'configs' / f'{config}.py')
+
+
 def build(config):
     with DefaultScope.overwrite_default_scope('mmdet'):
-        return MODELS.build(Config.fromfile(ROOT / 'configs' / f'{config}.py').model)
+        return MODELS.build(Config.fromfile(path_of(config)).model)
 
 
 def read(folder, name):
     return json.loads((GOLDEN / folder / name).read_text())
 
 
-@pytest.mark.parametrize(
-    ('config', 'family', 'folder', 'options'), RECIPES, ids=[each[2] for each in RECIPES]
-)
-def test_the_official_checkpoint_loads_into_the_recipe(config, family, folder, options):
+@pytest.mark.parametrize(('config', 'folder'), RECIPES, ids=[each[1] for each in RECIPES])
+def test_the_official_checkpoint_loads_into_the_recipe(config, folder):
     """The converted names and shapes load strictly."""
     with torch.device('meta'):
         source = {key: torch.empty(shape) for key, shape in read(folder, 'keys.json').items()}
-        target = families()[family].build(**options).state_dict()
         model = build(config)
-    result = convert(strip_module(source), target, families()[family].key_map).state_dict
+    target = network_of(read_model(path_of(config))).state_dict()
+    result = convert(strip_module(source), target, CORNERS).state_dict
     assert {key: value.shape for key, value in result.items()} == {
         key: value.shape for key, value in model.state_dict().items()
     }
@@ -77,10 +60,10 @@ def test_the_official_checkpoint_loads_into_the_recipe(config, family, folder, o
 
 
 def test_a_converted_file_loads_strictly(tmp_path):
-    config, family, folder, _ = SQUEEZE
+    config, folder = SQUEEZE
     official, ours = tmp_path / 'CornerNet_Squeeze_500000.pkl', tmp_path / 'squeeze.pth'
     torch.save(make_weights(read(folder, 'keys.json'), read(folder, 'meta.json')), official)
-    assert main([family, str(official), str(ours)]) == 0
+    assert main([path_of(config), str(official), str(ours)]) == 0
     model = build(config)
     load_checkpoint(model, str(ours), strict=True)
     written = torch.load(ours, weights_only=True)['state_dict']
@@ -90,7 +73,7 @@ def test_a_converted_file_loads_strictly(tmp_path):
 
 STEPS = [
     pytest.param(config, marks=[] if config == SQUEEZE[0] else [pytest.mark.slow], id=folder)
-    for config, _, folder, _ in RECIPES
+    for config, folder in RECIPES
     if folder != 'cornernet_lite_hg104'
 ]
 
@@ -145,7 +128,7 @@ def thin(model):
 @pytest.mark.parametrize(('config', 'count'), TESTS.items(), ids=list(TESTS))
 def test_published_tests_run(config, count):
     """The test pipeline and that of --tta on random pixels; --tta clips boxes to the image."""
-    cfg = Config.fromfile(ROOT / 'configs' / f'{config}.py')
+    cfg = Config.fromfile(path_of(config))
     image = np.random.default_rng(0).integers(0, 255, (70, 95, 3), dtype=np.uint8)
     loaded = dict(img=image, img_id=1, img_path='1.png', ori_shape=(70, 95), instances=[])
     loaded['img_shape'] = (70, 95)

@@ -1,56 +1,55 @@
-"""Convert a checkpoint of a detector's official code into one of this package.
+"""Convert a checkpoint of a detector's official code into one for a config of this package.
 
-Every key of SRC is claimed by a rule of FAMILY, every key of our network is filled, every shape is
-equal; otherwise nothing is written, the keys that do not fit are listed, and the exit code is 1.
-The result holds ``state_dict`` and ``meta`` as plain tensors, strings and numbers, under the names
-of our full detector.
+    python tools/convert_checkpoint.py CONFIG SRC DST
+    python tools/convert_checkpoint.py --list [CONFIG]
+
+The network is built from CONFIG, and the layout of SRC is found in the file. Every key of SRC is
+claimed by a rule, every key of the network is filled, and every shape is equal. Otherwise nothing
+is written, the keys that do not fit are listed, and the exit code is 1. The result holds
+``state_dict`` and ``meta`` as plain tensors, strings and numbers, in the names of the detector.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import importlib
-import inspect
 import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from mmengine.config import Config, ConfigDict, DictAction
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import mmdet_losses
-from mmdet_losses.core.checkpoint import Conversion, Family, convert
+from mmdet_losses.core.checkpoint import Conversion, choose_layout, convert, network_of
+from mmdet_losses.detectors.checkpoints import LAYOUTS
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
 
-def families() -> dict[str, Family]:
-    """Name on the command line -> family, from every ``detectors/<family>/checkpoints.py``."""
-    found: dict[str, Family] = {}
-    for folder in mmdet_losses.detectors.__all__:
-        module = importlib.import_module(f'mmdet_losses.detectors.{folder}.checkpoints')
-        found |= module.FAMILIES
-    return found
-
-
-def parse_args(known: dict[str, Family], argv: list[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    lines = [f'  {name} {describe(family)}'.rstrip() for name, family in known.items()]
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog='families and their options:\n' + '\n'.join(lines),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('family', metavar='FAMILY', choices=known, help='see below')
-    parser.add_argument('src', metavar='SRC', type=Path, help='the official file')
-    parser.add_argument('dst', metavar='DST', type=Path, help='the file to write')
+    parser.add_argument('config', metavar='CONFIG', nargs='?', help='config of the detector')
+    parser.add_argument('src', metavar='SRC', nargs='?', type=Path, help='the official file')
+    parser.add_argument('dst', metavar='DST', nargs='?', type=Path, help='the file to write')
     parser.add_argument(
-        '--options',
+        '--list',
+        action='store_true',
+        help='show the files that CONFIG accepts (without CONFIG: every config of this package)',
+    )
+    parser.add_argument(
+        '--cfg-options',
         nargs='+',
-        default=[],
-        metavar='NAME=VALUE',
-        help='arguments of our network where it differs from the default below',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='changes to CONFIG, such as model.bbox_head.predictor.num_classes=20',
     )
     parser.add_argument(
         '--allow-class-layers',
@@ -64,38 +63,44 @@ def parse_args(known: dict[str, Family], argv: list[str] | None = None) -> argpa
         'the layers after its end are left out',
     )
     parser.add_argument('--force', action='store_true', help='replace DST if it exists')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not args.list and args.dst is None:
+        parser.error('give CONFIG, SRC and DST, or --list')
+    return args
 
 
-def describe(family: Family) -> str:
-    """The family's options and their defaults, as they are written on the command line."""
-    parameters = inspect.signature(family.build).parameters.values()
-    return ' '.join(f'{each.name}={each.default}' for each in parameters)
-
-
-def parse_options(family: Family, words: list[str]) -> dict:
-    """``NAME=VALUE`` words to arguments of ``family.build``.
+def read_model(path: str | Path, changes: dict | None = None) -> ConfigDict:
+    """The detector of a config.
 
     Raises:
-        ValueError: a word without ``=``, or an option that the family has not.
+        ValueError: the config has no ``model``.
     """
-    parameters = inspect.signature(family.build).parameters
-    options = {}
-    for word in words:
-        name, equals, text = word.partition('=')
-        if not equals or name not in parameters:
-            raise ValueError(
-                f'--options {word} is no option of this family; it has: {describe(family)}.'
-            )
-        try:
-            options[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            options[name] = text
-    return options
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(changes or {})
+    if 'model' not in cfg:
+        raise ValueError(f'{path} has no `model`; give the config of a detector.')
+    return cfg.model
+
+
+def accepted(model: ConfigDict) -> list[str]:
+    """Names of the layouts whose files fill the network of a config."""
+    return [name for name, layout in LAYOUTS.items() if layout.fits(model)]
+
+
+def show_list(paths: Sequence[Path | str]) -> None:
+    """Print what each config accepts; sizes and numbers of classes must be equal too."""
+    for path in paths:
+        names = accepted(read_model(path))
+        if names:
+            print(path)
+        for name in names:
+            print(f'  {name}: {LAYOUTS[name].source}', flush=True)
+        if not names and len(paths) == 1:
+            print(f'{path}: no official file has this network')
 
 
 def check_paths(src: Path, dst: Path, force: bool) -> None:
-    """Refuse to lose a file.
+    """Check that no file is lost.
 
     Raises:
         ValueError: DST exists and ``force`` is off, is a folder, or is SRC.
@@ -109,7 +114,7 @@ def check_paths(src: Path, dst: Path, force: bool) -> None:
 
 
 def write(conversion: Conversion, dst: Path, meta: dict) -> None:
-    """Write under a temporary name first, so that DST is never half a checkpoint."""
+    """Write under a temporary name first, so that DST is never incomplete."""
     dst.parent.mkdir(parents=True, exist_ok=True)
     partial = dst.with_name(f'{dst.name}.partial')
     state = {key: tensor.detach().clone() for key, tensor in conversion.state_dict.items()}
@@ -117,29 +122,42 @@ def write(conversion: Conversion, dst: Path, meta: dict) -> None:
     os.replace(partial, dst)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Convert; returns the exit code."""
-    known = families()
-    args = parse_args(known, argv)
-    family = known[args.family]
-    try:
-        check_paths(args.src, args.dst, args.force)
-        options = parse_options(family, args.options)
-        network = family.build(**options)
-        source = family.load(args.src, network, args.partial)
-        conversion = convert(
-            source, network.state_dict(), family.key_map, args.allow_class_layers, args.partial
-        )
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 1
+def run(args: argparse.Namespace) -> tuple[str, Conversion]:
+    """Convert SRC and write DST; returns the name of the layout and what was converted."""
+    check_paths(args.src, args.dst, args.force)
+    model = read_model(args.config, args.cfg_options)
+    name, layout = choose_layout(args.src, model, LAYOUTS)
+    network = network_of(model)
+    source = layout.load(args.src, network, model, args.partial)
+    conversion = convert(
+        source,
+        layout.target(network),
+        layout.key_map(model),
+        args.allow_class_layers,
+        args.partial,
+    )
     meta = {
-        'family': args.family,
-        'options': options,
+        'layout': name,
+        'config': Path(args.config).name,
         'source': args.src.name,
         'mmdet_losses_version': mmdet_losses.__version__,
     }
     write(conversion, args.dst, meta)
+    return name, conversion
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Convert or list; returns the exit code."""
+    args = parse_args(argv)
+    try:
+        if args.list:
+            show_list([args.config] if args.config else sorted(CONFIGS.glob('[!_]*/*.py')))
+            return 0
+        name, conversion = run(args)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f'{args.src.name}: {LAYOUTS[name].source}')
     for reason, count in Counter(conversion.ignored.values()).items():
         print(f'left out {count} keys: {reason}')
     for key in conversion.class_layers:

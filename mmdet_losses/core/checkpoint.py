@@ -1,7 +1,7 @@
 """Conversion of official checkpoints to our parameter names, by strict rules.
 
 A family defines its rules as a ``KeyMap`` in ``detectors/<family>/checkpoints.py`` and lists them
-in a table ``FAMILIES`` of ``Family`` entries. :func:`convert` applies them: every source key
+in a table ``LAYOUTS`` of ``Layout`` entries. :func:`convert` applies them: every source key
 matches a rule, every target key gets one tensor of equal shape, and ignored keys are listed with a
 reason. Anything else raises an error that lists the keys.
 """
@@ -11,11 +11,16 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
+
+from mmdet_losses.registry import MODELS
 
 _COUNTER = r'num_batches_tracked$'
 _COUNTER_REASON = 'a counter that the forward pass does not use; it restarts at zero'
@@ -162,12 +167,6 @@ def _raise_on(problems: Mapping[str, list[str]]) -> None:
         raise CheckpointMismatch('\n'.join(lines))
 
 
-def assemble(backbone: nn.Module, predictor: nn.Module, neck: nn.Module | None = None) -> nn.Module:
-    """Module whose children are named as in a full detector."""
-    parts = dict(backbone=backbone, bbox_head=nn.ModuleDict(dict(predictor=predictor)))
-    return nn.ModuleDict(parts if neck is None else dict(parts, neck=neck))
-
-
 def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
     """State dict of a file: the whole file, ``state_dict`` or ``model``; ``module.`` is removed.
 
@@ -214,34 +213,140 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-class Family(NamedTuple):
-    """One kind of official file: how to read it, and the network that it fits."""
+# ------------------------------------------------------------------------ configs and layouts
 
-    key_map: KeyMap
-    build: Callable[..., nn.Module]
-    """Builds our network with ``assemble``; its keyword arguments are the options of the family."""
+
+def assemble(backbone: nn.Module, predictor: nn.Module, neck: nn.Module | None = None) -> nn.Module:
+    """A container whose children have the names of a full detector's."""
+    parts = dict(backbone=backbone, bbox_head=nn.ModuleDict(dict(predictor=predictor)))
+    return nn.ModuleDict(parts if neck is None else dict(parts, neck=neck))
+
+
+def network_of(model: ConfigDict) -> nn.Module:
+    """Backbone, neck and predictor of a detector's config, without memory for their parameters.
+
+    Raises:
+        ValueError: the config has no predictor, so it is a detector of another package.
+    """
+    if 'predictor' not in model.get('bbox_head', {}):
+        raise ValueError(
+            f'The config describes {model.get("type")} without a bbox_head.predictor; choose a '
+            'config of this package.'
+        )
+    parts = [model.backbone, model.bbox_head.predictor, model.get('neck')]
+    with torch.device('meta'), DefaultScope.overwrite_default_scope('mmdet'):
+        return assemble(*(each and MODELS.build(each) for each in parts))
+
+
+def part_types(model: ConfigDict) -> tuple[str, str, str]:
+    """Class names of backbone, neck ('' for none) and predictor in a detector's config."""
+    parts = (model.backbone, model.get('neck'), model.get('bbox_head', {}).get('predictor'))
+    kinds = (part['type'] if part else '' for part in parts)
+    return tuple(getattr(kind, '__name__', str(kind).rpartition('.')[2]) for kind in kinds)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One layout of published files: how to read them, and the networks that they fill."""
+
+    source: str
+    """The code that wrote the files, as shown by ``convert_checkpoint.py --list``."""
+    networks: Sequence[tuple[str, str, str]]
+    """Patterns of the class names of backbone, neck and predictor (see :func:`part_types`)."""
+    rules: KeyMap | Callable[[ConfigDict], KeyMap]
+    """The rules, or a function of the model's config that returns them."""
     read: Callable[[Path], dict[str, Tensor]] = read_checkpoint
-    """Reads a file into {official key: tensor}."""
-    fill: Callable[[Path, nn.Module, bool], dict[str, Tensor]] | None = None
-    """For files without names, instead of ``read``: fills {our key: tensor} in the order of our
-    network; the third argument is ``partial``."""
+    """{official key: tensor} of a file."""
+    fill: Callable[[Path, nn.Module, ConfigDict, bool], dict[str, Tensor]] | None = None
+    """For files without names, instead of ``read``: file, our network, config of the model and
+    ``partial`` to {our key: tensor}."""
+    only: Callable[[ConfigDict], bool] = lambda model: True
+    """A further condition on the model's config."""
+    prefix: str = ''
+    """The keys of ours that the files fill start with it ('backbone.' for ImageNet weights)."""
 
-    def load(self, path: Path, network: nn.Module, partial: bool = False) -> dict[str, Tensor]:
-        """Tensors of a file, with the keys that the rules expect.
+    def fits(self, model: ConfigDict) -> bool:
+        """Whether files of this layout fill the network of a config."""
+        kinds = part_types(model)
+        known = any(
+            all(re.fullmatch(pattern, kind) for pattern, kind in zip(patterns, kinds, strict=True))
+            for patterns in self.networks
+        )
+        return known and self.only(model)
+
+    def key_map(self, model: ConfigDict) -> KeyMap:
+        """The rules for the network of a config."""
+        return self.rules if isinstance(self.rules, KeyMap) else self.rules(model)
+
+    def target(self, network: nn.Module) -> dict[str, Tensor]:
+        """The part of our state dict that the files fill."""
+        state = network.state_dict()
+        return {key: value for key, value in state.items() if key.startswith(self.prefix)}
+
+    def load(
+        self, path: Path, network: nn.Module, model: ConfigDict, partial: bool = False
+    ) -> dict[str, Tensor]:
+        """The tensors of a file, as the rules expect them.
 
         Args:
             path: the official file.
-            network: result of ``build``.
-            partial: the file may contain only the first layers.
+            network: of :func:`network_of`.
+            model: config of the model.
+            partial: the file may end before the network does.
 
         Raises:
-            ValueError: ``partial`` for a file with named tensors.
+            ValueError: ``partial`` with a file that names its tensors.
         """
         if self.fill is not None:
-            return self.fill(path, network, partial)
+            return self.fill(path, network, model, partial)
         if partial:
             raise ValueError(
                 f'{path} is not a darknet file, but --partial is only for darknet files of first '
                 'layers; remove --partial.'
             )
         return self.read(path)
+
+
+def names_tensors(path: Path) -> bool:
+    """Whether a file is a checkpoint of PyTorch (zip or pickle); darknet's have no names.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no checkpoint at {path}; check the path.')
+    with path.open('rb') as file:
+        return file.read(2) in (b'PK', b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05')
+
+
+def choose_layout(
+    path: Path, model: ConfigDict, layouts: Mapping[str, Layout]
+) -> tuple[str, Layout]:
+    """The layout of a file, among those that fill the network of a config.
+
+    Where several fit, the one whose rules claim the most keys of the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no layout of that kind of file fits the config.
+    """
+    named = names_tensors(path)
+    fitting = {name: each for name, each in layouts.items() if each.fits(model)}
+    found = {name: each for name, each in fitting.items() if (each.fill is None) == named}
+    if not found:
+        kind = 'PyTorch checkpoint' if named else 'darknet weights file (or damaged)'
+        accepted = ', '.join(each.source for each in fitting.values()) or 'no official file'
+        raise ValueError(
+            f'{path.name} is a {kind}, but the network of the config '
+            f'({", ".join(filter(None, part_types(model)))}) accepts {accepted}; choose another '
+            'config (--list shows what each one accepts).'
+        )
+    if len(found) > 1:
+        keys = list(read_checkpoint(path))
+        claimed = {
+            name: sum(each.key_map(model).rename(key) is not None for key in keys)
+            for name, each in found.items()
+        }
+        name = max(claimed, key=claimed.__getitem__)
+        return name, found[name]
+    return next(iter(found.items()))

@@ -1,12 +1,12 @@
 """Stacked hourglasses that MMDetection's ``HourglassNet`` does not cover.
 
-MMDetection's class equals the official Hourglass-104 (its checkpoint converts, see the corner
-family's ``checkpoints.py``) and stays the choice for it. With one stack it holds an unused
-residual, it cannot hand out the maps inside the hourglass, and its blocks are fixed: the classes
-here keep its module names and fill these gaps.
+MMDetection's class equals the official Hourglass-104; use it for two stacks. The classes of this
+file have the same module names and add three features: one stack without an unused residual, the
+maps inside the hourglass as outputs, and other blocks.
 
-Papers: Stacked Hourglass Networks (Newell et al., ECCV 2016); CornerNet (Law and Deng, ECCV 2018),
-section 3.6; CornerNet-Lite (Law et al., BMVC 2020), sections 3.3 and 4.
+Reference:
+    Newell et al., *Stacked Hourglass Networks*, ECCV 2016; Law and Deng, *CornerNet*, ECCV 2018,
+    section 3.6; Law et al., *CornerNet-Lite*, BMVC 2020, sections 3.3 and 4.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 
 import torch
 from mmcv.cnn import ConvModule
-from mmdet.models.backbones.hourglass import HourglassNet
 from mmdet.models.backbones.resnet import BasicBlock
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -25,12 +24,12 @@ from mmdet_losses.registry import MODELS
 
 _NORM = dict(type='BN', requires_grad=True)
 
-# A block maker: (input channels, output channels, stride) -> module.
+# A function of (input channels, output channels, stride) that returns a block.
 Block = Callable[[int, int, int], nn.Module]
 
 
 def residual(in_channels: int, out_channels: int, stride: int = 1) -> BasicBlock:
-    """Two 3x3 convolutions with a 1x1 shortcut only where the stride or the channels change."""
+    """Two 3x3 convolutions, with a 1x1 shortcut if the stride or the channels change."""
     shortcut = None
     if stride != 1 or in_channels != out_channels:
         shortcut = nn.Sequential(
@@ -49,7 +48,7 @@ def stage(
     *,
     change_last: bool = False,
 ) -> nn.Sequential:
-    """``count`` blocks; the stride is in the first, the channels change there or in the last."""
+    """``count`` blocks. The first has the stride; the first or the last changes the channels."""
     before = count if change_last else 1
     widths = [in_channels] * before + [out_channels] * (count + 1 - before)
     return nn.Sequential(
@@ -58,13 +57,13 @@ def stage(
 
 
 class Hourglass(nn.Module):
-    """One hourglass: down by strided blocks, up again with a side branch per level.
+    """One hourglass: strided blocks down, up-sampling with a side branch per level up.
 
     Args:
-        block: maker of the blocks.
-        upsample: maker of the up-sampling layer for a number of channels; None is nearest.
-        channels, blocks: width and number of blocks per level, finest first; one level more than
-            there are down-samplings.
+        block: function that returns a block.
+        upsample: function from a number of channels to the up-sampling layer; None for nearest.
+        channels, blocks: channels and number of blocks per level, finest first. There is one
+            down-sampling between two levels.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Hourglass(nn.Module):
         self.up2 = upsample(here) if upsample else None
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, C, H, W) -> the merged maps of all levels, coarsest first, the last (B, C, H, W)."""
+        """(B, C, H, W) -> the merged maps of all levels, coarsest first; the last is (B, C, H, W)."""
         side = self.up1(x)
         low = self.low2(self.low1(x))
         merged = low if isinstance(low, list) else []
@@ -96,27 +95,27 @@ class Hourglass(nn.Module):
         if self.up2 is None:
             up = F.interpolate(low, size=(height, width), mode='nearest')
         else:
-            up = self.up2(low)[..., :height, :width]  # odd sizes: the extra row or column is cut
+            up = self.up2(low)[..., :height, :width]  # odd sizes: cut the extra row or column
         return [*merged, side + up]
 
 
 @MODELS.register_module()
 class StackedHourglassNet(BaseModule):
-    """Residual hourglasses in a row; with one stack and the default widths, Hourglass-52.
+    """A sequence of residual hourglasses; Hourglass-52 by default.
 
-    Between stacks, ``relu(conv1x1(input) + conv1x1(output))`` and one residual make the next
-    input; predictions are not fed back.
+    The input of the next stack is ``residual(relu(conv1x1(input) + conv1x1(output)))``.
+    Predictions are not fed back.
 
     Shape:
-        (B, 3, h, w) -> ``num_stacks`` maps (B, ``feat_channels``, h/4, w/4), first stack first,
-        then with ``with_merges`` the inner maps of the stacks: stack by stack, coarsest first,
-        ``len(stage_channels) - 1`` each.
+        (B, 3, h, w) -> ``num_stacks`` maps (B, ``feat_channels``, h/4, w/4), first stack first;
+        with ``with_merges`` followed by the inner maps of each stack, coarsest first,
+        ``len(stage_channels) - 1`` per stack.
 
     Args:
-        num_stacks: hourglasses in a row.
-        stage_channels, stage_blocks: width and number of blocks per level, finest first.
+        num_stacks: number of hourglasses.
+        stage_channels, stage_blocks: channels and number of blocks per level, finest first.
         feat_channels: channels of the maps for the predictor.
-        with_merges: also return the inner maps, for attention (CornerNet-Saccade).
+        with_merges: also return the inner maps, for the attention of CornerNet-Saccade.
     """
 
     stem_stages = 1
@@ -136,8 +135,8 @@ class StackedHourglassNet(BaseModule):
         if num_stacks < 1 or len(stage_channels) < 2 or len(stage_channels) != len(stage_blocks):
             raise ValueError(
                 f'num_stacks={num_stacks}, stage_channels={tuple(stage_channels)}, stage_blocks='
-                f'{tuple(stage_blocks)} make no hourglass; give at least one stack and two levels, '
-                'and one block count per level.'
+                f'{tuple(stage_blocks)} are invalid; give at least one stack, at least two levels, '
+                'and one number of blocks per level.'
             )
         self.num_stacks, self.with_merges = num_stacks, with_merges
         width = stage_channels[0]
@@ -164,7 +163,7 @@ class StackedHourglassNet(BaseModule):
         return ConvModule(in_channels, out_channels, 1, norm_cfg=_NORM, act_cfg=None)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Images in, one map per stack out (and the inner maps, see the class)."""
+        """Images to one map per stack (and the inner maps, see the class)."""
         x = self.stem(x)
         features, merges = [], []
         for k, (hourglass, out_conv) in enumerate(
@@ -182,11 +181,11 @@ class StackedHourglassNet(BaseModule):
 
 @MODELS.register_module()
 class SaccadeHourglassNet(StackedHourglassNet):
-    """CornerNet-Saccade's Hourglass-54: three shallow hourglasses and their inner maps.
+    """CornerNet-Saccade's Hourglass-54: three shallow hourglasses, with their inner maps.
 
     Shape:
-        (B, 3, h, w) -> 3 maps (B, 256, h/4, w/4), then per stack the inner maps of strides 16, 8
-        and 4 with 384, 384 and 256 channels.
+        (B, 3, h, w) -> 3 maps (B, 256, h/4, w/4), then for each stack the inner maps of strides
+        16, 8 and 4 with 384, 384 and 256 channels.
     """
 
     def __init__(
@@ -203,13 +202,8 @@ class SaccadeHourglassNet(StackedHourglassNet):
         )
 
 
-def hourglass(num_stacks: int) -> nn.Module:
-    """The published residual trunk: Hourglass-104 with two stacks, Hourglass-52 with one."""
-    return StackedHourglassNet() if num_stacks == 1 else HourglassNet(num_stacks=num_stacks)
-
-
-# Official keys -> ours, for ``core.checkpoint.KeyMap``. CornerNet, the triplets and CenterNet's
-# points keep the trunk at the top level, CornerNet-Lite keeps it under ``hg``.
+# Official keys -> ours, for ``core.checkpoint.KeyMap``. The trunk is at the top level in CornerNet,
+# the triplets and CenterNet (points), and under ``hg`` in CornerNet-Lite.
 TRUNK_CLAIMS = (
     (r'(?:hg\.)?pre\.0\.', 'backbone.stem.0.'),
     (r'(?:hg\.)?pre\.(\d+)\.', r'backbone.stem.\1.0.'),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import struct
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from mmdet_losses.core.checkpoint import CheckpointMismatch, assemble, convert
-from mmdet_losses.detectors.yolo.checkpoints import DARKNET_TABLES, FAMILIES
+from mmdet_losses.core.checkpoint import CheckpointMismatch, assemble, convert, network_of
+from mmdet_losses.detectors.checkpoints import LAYOUTS
+from mmdet_losses.detectors.yolo.checkpoints import YOLOV4_TORCH, darknet_order
 from mmdet_losses.detectors.yolo.darknet_files import (
     OFFICIAL_FLOATS,
     WeightsFileError,
@@ -28,7 +28,8 @@ from mmdet_losses.detectors.yolo.predictors import (
     YOLOV4Predictor,
 )
 from mmdet_losses.networks import DarknetCSP, PlainDarknet, YOLOV2Neck, YOLOV4Neck
-from tools.parity.models_anchor import check_model, recipe_encoder
+from tools.parity.models import recipe
+from tools.parity.models_anchor import DARKNET_CONFIGS, check_model
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'models'
 TABLES = json.loads((GOLDEN / 'darknet_tables.json').read_text())
@@ -58,6 +59,13 @@ def small_yolov1() -> nn.Module:
 
 
 SMALL = {'yolov1': small_yolov1, 'yolov2': small_yolov2, 'yolov4': small_yolov4}
+V1_ORDER, V2_ORDER, V4_ORDER = ORDERS = [darknet_order(recipe(DARKNET_CONFIGS[k])) for k in SMALL]
+
+
+def official(name: str, num_classes: int = 80) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network of the recipe, without memory, and the order of its file."""
+    model = recipe(DARKNET_CONFIGS[name], {'bbox_head.predictor.num_classes': num_classes})
+    return network_of(model), darknet_order(model)
 
 
 def floats_in(network: nn.Module) -> int:
@@ -66,15 +74,13 @@ def floats_in(network: nn.Module) -> int:
 
 @pytest.mark.parametrize('name', sorted(TABLES))
 def test_our_order_and_shapes_are_the_tables(name: str) -> None:
-    table = DARKNET_TABLES[name.removesuffix('-voc')]
-    options = dict(num_classes=20) if name.endswith('-voc') else {}
-    with torch.device('meta'):
-        network = table.build(**options)
-    layers = layers_in_order(network, table.order)
+    of_voc = name in ('yolov1', 'yolov2-voc')
+    network, order = official(name.removesuffix('-voc'), 20 if of_voc else 80)
+    layers = layers_in_order(network, order)
     shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
-    official = TABLES[name]['layers']
-    assert len(layers) == len(official)
-    for layer, (kind, norm, kernel) in zip(layers, official, strict=True):
+    table = TABLES[name]['layers']
+    assert len(layers) == len(table)
+    for layer, (kind, norm, kernel) in zip(layers, table, strict=True):
         assert len(layer.keys) == (5 if norm else 2), layer.name
         ours = shapes[layer.keys[-1]]
         if kind == 'local':  # the table folds cells and channels into one axis
@@ -91,10 +97,10 @@ def test_outputs_equal_darknet(name: str) -> None:
     assert rows and all(row.ok for row in rows), [row for row in rows if not row.ok]
 
 
-@pytest.mark.parametrize('name', sorted(SMALL))
-def test_written_files_come_back(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(('name', 'order'), list(zip(SMALL, ORDERS, strict=True)), ids=list(SMALL))
+def test_written_files_come_back(name: str, order: tuple[str, ...], tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network, order = SMALL[name](), DARKNET_TABLES[name].order
+    network = SMALL[name]()
     for value in network.state_dict().values():
         if value.is_floating_point():
             value.uniform_(0.5, 1.5)
@@ -115,7 +121,7 @@ def write(path: Path, count: int, header: bytes | None = None, tail: bytes = b''
 
 
 def test_short_header_of_old_versions(tmp_path: Path) -> None:
-    network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
+    network, order = small_yolov2(), V2_ORDER
     count = floats_in(network)
     old = write(tmp_path / 'old', count, struct.pack('<3iI', 0, 1, 0, 9))
     new = write(tmp_path / 'new', count)
@@ -125,7 +131,7 @@ def test_short_header_of_old_versions(tmp_path: Path) -> None:
 
 
 def test_order_within_a_convolution_is_bias_scale_mean_variance_kernel(tmp_path: Path) -> None:
-    network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
+    network, order = small_yolov2(), V2_ORDER
     state = read_darknet_weights(write(tmp_path / 'x', floats_in(network)), network, order)
     for start, part in enumerate(('bn.bias', 'bn.weight', 'bn.running_mean', 'bn.running_var')):
         first = state[f'backbone.stages.0.0.{part}']
@@ -136,7 +142,7 @@ def test_order_within_a_convolution_is_bias_scale_mean_variance_kernel(tmp_path:
 
 
 def test_transposed_matrices_of_versions_above_1000(tmp_path: Path) -> None:
-    network, order = small_yolov1(), DARKNET_TABLES['yolov1'].order
+    network, order = small_yolov1(), V1_ORDER
     count = floats_in(network)
     plain = read_darknet_weights(write(tmp_path / 'a', count), network, order)
     header = struct.pack('<3iQ', 1001, 0, 0, 0)
@@ -157,18 +163,18 @@ def test_transposed_matrices_of_versions_above_1000(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_length_names_the_layer(change: int, words: tuple[str, ...], tmp_path: Path) -> None:
-    network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
+    network, order = small_yolov2(), V2_ORDER
     count = floats_in(network)
     path = write(tmp_path / 'x.weights', count + change)
     with pytest.raises(WeightsFileError) as error:
         read_darknet_weights(path, network, order)
-    said = str(error.value)
-    assert all(word in said for word in (*words, str(count), str(count + change)))
-    assert str(4 * count + 20) in said and '\n' not in said
+    message = str(error.value)
+    assert all(word in message for word in (*words, str(count), str(count + change)))
+    assert str(4 * count + 20) in message and '\n' not in message
 
 
-def test_half_a_float_too_many_is_refused(tmp_path: Path) -> None:
-    network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
+def test_half_a_float_too_many_raises(tmp_path: Path) -> None:
+    network, order = small_yolov2(), V2_ORDER
     path = write(tmp_path / 'x', floats_in(network), tail=b'ab')
     with pytest.raises(WeightsFileError, match='2 bytes follow the last layer'):
         read_darknet_weights(path, network, order)
@@ -179,14 +185,13 @@ def test_another_official_file_is_recognised(tmp_path: Path) -> None:
     with path.open('wb') as file:  # sparse: no bytes are stored for the hole
         file.write(struct.pack('<3iQ', 0, 2, 5, 0))
         file.truncate(20 + 4 * OFFICIAL_FLOATS['yolov3-spp'])
-    with torch.device('meta'):
-        network = DARKNET_TABLES['yolov4'].build()
+    model = recipe(DARKNET_CONFIGS['yolov4'])
     with pytest.raises(WeightsFileError, match=r'the size of yolov3-spp\.weights'):
-        DARKNET_TABLES['yolov4'].load(path, network)
+        LAYOUTS['darknet'].load(path, network_of(model), model)
 
 
 def test_numbers_in_another_order_show_as_negative_variance(tmp_path: Path) -> None:
-    network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
+    network, order = small_yolov2(), V2_ORDER
     path = write(tmp_path / 'x', floats_in(network))
     numbers = np.memmap(path, '<f4', 'r+', 20)
     numbers[24 + 3] = -1
@@ -203,7 +208,9 @@ def test_numbers_in_another_order_show_as_negative_variance(tmp_path: Path) -> N
         (b'\xff' * 64, 'not a darknet weights file'),
     ],
 )
-def test_what_is_no_weights_file_is_said(content: bytes, words: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_weights_file_is_named(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
     path = tmp_path / 'x.weights'
     path.write_bytes(content)
     with pytest.raises(WeightsFileError, match=words):
@@ -215,9 +222,8 @@ def test_what_is_no_weights_file_is_said(content: bytes, words: str, tmp_path: P
 @pytest.mark.parametrize(
     ('name', 'words'),
     [
-        ('yolov3-spp', 'yolov3-spp.weights, so choose darknet_yolov3_spp.'),
-        ('yolov2-voc', 'so choose darknet_yolov2 and --options num_classes=20.'),
-        ('yolov4-tiny', 'has the size of yolov4-tiny.weights, a network that is not here.'),
+        ('yolov3-spp', 'it has the size of yolov3-spp.weights; choose a config of that network.'),
+        ('yolov2-voc', 'it has the size of yolov2-voc.weights; choose a config of that network.'),
     ],
 )
 def test_the_file_of_another_network_is_named(name: str, words: str, tmp_path: Path) -> None:
@@ -225,14 +231,12 @@ def test_the_file_of_another_network_is_named(name: str, words: str, tmp_path: P
     with path.open('r+b') as file:
         file.truncate(20 + 4 * OFFICIAL_FLOATS[name])
     with pytest.raises(WeightsFileError) as error:
-        read_darknet_weights(path, small_yolov2(), DARKNET_TABLES['yolov2'].order)
+        read_darknet_weights(path, small_yolov2(), V2_ORDER)
     assert str(error.value).endswith(words)
-    choice = re.search(r'choose (\w+)', words)
-    assert choice is None or choice[1] in FAMILIES
 
 
-def test_first_layers_alone_need_the_permission(tmp_path: Path) -> None:
-    network, order = small_yolov2(), DARKNET_TABLES['yolov2'].order
+def test_a_file_of_first_layers_needs_partial(tmp_path: Path) -> None:
+    network, order = small_yolov2(), V2_ORDER
     backbone = floats_in(network['backbone'])
     path = write(tmp_path / 'darknet19.conv', backbone)
     with pytest.raises(WeightsFileError, match='layer 19 of 23'):
@@ -253,34 +257,32 @@ def test_first_layers_alone_need_the_permission(tmp_path: Path) -> None:
     ],
 )
 def test_published_first_layers_end_with_a_layer(name: str, size: int, last: str) -> None:
-    table = DARKNET_TABLES[name]
-    with torch.device('meta'):
-        network = table.build()
+    network, order = official(name)
     shapes = {key: value.shape for key, value in network.state_dict().items()}
     floats, ends = 0, {}
-    for layer in layers_in_order(network, table.order):
+    for layer in layers_in_order(network, order):
         floats += sum(shapes[key].numel() for key in layer.keys)
         ends[20 + 4 * floats] = layer.name
     assert ends[size] == last
 
 
-def test_an_order_that_misses_a_layer_is_refused() -> None:
+def test_an_order_that_misses_a_layer_raises() -> None:
     network = small_yolov2()
     with pytest.raises(ValueError, match='does not name'):
         layers_in_order(network, ('backbone', 'neck'))
     with pytest.raises(ValueError, match='does not name'):
         layers_in_order(network, ('backbone', 'neck', 'neck.fuse', 'bbox_head.predictor'))
     with pytest.raises(ValueError, match=r'no `neck\.pyramid`'):
-        layers_in_order(network, DARKNET_TABLES['yolov4'].order)
+        layers_in_order(network, V4_ORDER)
 
 
-def test_the_families_of_the_converter_fill_every_layer(tmp_path: Path) -> None:
+def test_the_converter_fills_every_layer(tmp_path: Path) -> None:
     network = small_yolov4()
     path = tmp_path / 'x.weights'
-    write_darknet_weights(path, network, DARKNET_TABLES['yolov4'].order)
-    family = FAMILIES['darknet_yolov4']
-    target = small_yolov4()
-    result = convert(family.load(path, target), target.state_dict(), family.key_map)
+    write_darknet_weights(path, network, V4_ORDER)
+    layout, model, target = LAYOUTS['darknet'], recipe(DARKNET_CONFIGS['yolov4']), small_yolov4()
+    source = layout.load(path, target, model)
+    result = convert(source, target.state_dict(), layout.key_map(model))
     target.load_state_dict(result.state_dict)
     expected = network.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in target.state_dict().items())
@@ -290,19 +292,18 @@ def test_yolov4_pytorch_outputs_and_strictness() -> None:
     rows = check_model(GOLDEN / 'yolov4_pytorch')
     assert rows and all(row.ok for row in rows), [row for row in rows if not row.ok]
     keys = json.loads((GOLDEN / 'yolov4_pytorch' / 'keys.json').read_text())
-    family = FAMILIES['yolov4_pytorch']
+    target = official('yolov4')[0].state_dict()
     with torch.device('meta'):
-        target = family.build().state_dict()
         source = {key: torch.empty(shape) for key, shape in keys.items()}
     source['head.conv19.conv.0.weight'] = source.pop('head.conv18.conv.0.weight')
     with pytest.raises(CheckpointMismatch, match=r'missing.*\n.*levels\.2\.pred\.weight') as error:
-        convert(source, target, family.key_map)
+        convert(source, target, YOLOV4_TORCH)
     assert 'head.conv19.conv.0.weight' in str(error.value)
 
 
 def test_the_parity_tool_decodes_by_the_recipe_of_the_size() -> None:
     anchors = {
-        arch: recipe_encoder(f'scaled_yolov4/scaled_yolov4_{arch}_*.py').anchors
+        arch: recipe(f'scaled_yolov4/scaled_yolov4_{arch}_*.py').bbox_head.encoder.anchors
         for arch in ('csp', 'p5', 'p6', 'p7')
     }
     assert [len(levels) for levels in anchors.values()] == [3, 3, 4, 5]
@@ -312,5 +313,7 @@ def test_the_parity_tool_decodes_by_the_recipe_of_the_size() -> None:
         [(97, 189), (217, 184), (171, 384), (324, 451)],
         [(324, 451), (545, 357), (616, 618), (1024, 1024)],
     ]
-    voc, coco = (recipe_encoder(f'ssd/ssd300_*_{data}.py') for data in ('voc0712', 'coco'))
+    voc, coco = (
+        recipe(f'ssd/ssd300_*_{data}.py').bbox_head.encoder for data in ('voc0712', 'coco')
+    )
     assert (voc.min_sizes[0], coco.min_sizes[0]) == (30, 21)

@@ -1,4 +1,4 @@
-"""The networks of which no golden run exists, beside their cfg run layer by layer."""
+"""Networks without a golden run equal their cfg, computed layer by layer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmdet_losses.detectors.yolo.checkpoints import DARKNET_TABLES
+from mmdet_losses.core.checkpoint import network_of
+from mmdet_losses.detectors.yolo.checkpoints import darknet_order
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order
-from tools.parity.models_anchor import forward
+from tools.parity.models import recipe
+from tools.parity.models_anchor import DARKNET_CONFIGS, forward
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'models'
 WIRING = json.loads((GOLDEN / 'darknet_wiring.json').read_text())
@@ -26,7 +28,7 @@ ACTIVATIONS = {
 
 
 def run_cfg(layers: list[list], weights: list[list[Tensor]], image: Tensor) -> list[Tensor]:
-    """What reaches the [yolo] layers; ``weights`` are those of the convolutions in file order."""
+    """Inputs of the [yolo] layers; ``weights`` are those of the convolutions in file order."""
     outputs, found, left = [], [], iter(weights)
     for kind, *arguments in layers:
         x = outputs[-1] if outputs else image
@@ -55,10 +57,8 @@ def run_cfg(layers: list[list], weights: list[list[Tensor]], image: Tensor) -> l
 
 @pytest.mark.parametrize('name', sorted(WIRING))
 def test_equals_the_cfg_layer_by_layer(name):
-    table = DARKNET_TABLES[name]
-    with torch.device('meta'):
-        network = table.build(num_classes=2)
-    network = network.to_empty(device='cpu').eval()
+    model = recipe(DARKNET_CONFIGS[name], {'bbox_head.predictor.num_classes': 2})
+    network = network_of(model).to_empty(device='cpu').eval()
     generator = torch.Generator().manual_seed(0)
     for key, value in network.state_dict().items():
         if key.endswith('running_var'):
@@ -68,7 +68,8 @@ def test_equals_the_cfg_layer_by_layer(name):
             value.normal_(0, fan_in**-0.5, generator=generator)
     state = network.state_dict()
     weights = [
-        [state[key] for key in layer.keys] for layer in layers_in_order(network, table.order)
+        [state[key] for key in layer.keys]
+        for layer in layers_in_order(network, darknet_order(model))
     ]
     image = torch.rand(1, 3, 64, 128, generator=generator)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The conversion engine on key lists small enough to read."""
+"""The conversion engine on small key lists."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def target() -> dict[str, torch.Tensor]:
     }
 
 
-def test_names_values_and_reasons():
+def test_names_values_and_reasons_are_correct():
     result = convert(source(), target(), RULES)
     assert list(result.state_dict) == list(target())
     assert (result.state_dict['backbone.conv.weight'] == 1).all()
@@ -49,14 +49,14 @@ def test_names_values_and_reasons():
     assert set(result.ignored) == {'fc.weight', 'stem.bn1.num_batches_tracked'}
 
 
-def test_counters_may_be_absent_on_either_side():
+def test_counters_may_be_missing_on_either_side():
     without = {key: value for key, value in source().items() if 'num_batches' not in key}
     assert list(convert(without, target(), RULES).state_dict) == list(target())
     bare = {key: value for key, value in target().items() if 'num_batches' not in key}
     assert list(convert(source(), bare, RULES).state_dict) == list(bare)
 
 
-def test_precision_becomes_the_networks():
+def test_tensors_get_the_dtype_of_the_network():
     halves = {key: value.half() for key, value in source().items()}
     converted = convert(halves, target(), RULES).state_dict
     assert {key: value.dtype for key, value in converted.items()} == {
@@ -80,7 +80,7 @@ def break_unclaimed(given, wanted):
     given['tail.weight'] = torch.ones(1)
 
 
-def break_homeless(given, wanted):
+def break_unexpected(given, wanted):
     given['stem.extra'] = torch.ones(1)
 
 
@@ -98,11 +98,11 @@ def break_orphan_bias(given, wanted):
 
 
 @pytest.mark.parametrize(
-    ('break_it', 'said'),
+    ('break_it', 'message'),
     [
         (break_missing, r'1 missing[^:]*:\n  backbone\.conv\.weight'),
         (break_unclaimed, r'1 unexpected[^:]*:\n  tail\.weight'),
-        (break_homeless, r'unexpected[^:]*:\n  stem\.extra \(as backbone\.extra\)'),
+        (break_unexpected, r'unexpected[^:]*:\n  stem\.extra \(as backbone\.extra\)'),
         (break_shape, r'of another shape:\n  stem\.conv\.weight \[3, 2\] \(as [\w.]+ \[2, 3\]\)'),
         (break_collision, r'filled twice[^:]*:\n  stem\.bn1\.running_mean and stem\.norm'),
         (break_orphan_bias, r'unexpected[^:]*:\n  stem\.conv\.bias'),
@@ -110,10 +110,10 @@ def break_orphan_bias(given, wanted):
     ids=lambda value: getattr(value, '__name__', ''),
 )
 @pytest.mark.parametrize('allow', [False, True], ids=['strict', 'class_layers_allowed'])
-def test_what_does_not_fit_is_listed(break_it, said, allow):
+def test_keys_that_do_not_fit_are_listed(break_it, message, allow):
     given, wanted = source(), target()
     break_it(given, wanted)
-    with pytest.raises(CheckpointMismatch, match=said):
+    with pytest.raises(CheckpointMismatch, match=message):
         convert(given, wanted, RULES, allow_class_layers=allow)
 
 
@@ -138,7 +138,7 @@ def test_another_number_of_classes_only_where_allowed():
     ids=['bare', 'state_dict', 'model', 'module', 'module_in_state_dict'],
 )
 @pytest.mark.parametrize('zipped', [True, False], ids=['zip', 'legacy'])
-def test_wrappers_are_taken_off(tmp_path, wrap, zipped):
+def test_wrappers_are_removed(tmp_path, wrap, zipped):
     path = tmp_path / 'file.pkl'
     torch.save(wrap(source()), path, _use_new_zipfile_serialization=zipped)
     read = read_checkpoint(path)
@@ -147,11 +147,11 @@ def test_wrappers_are_taken_off(tmp_path, wrap, zipped):
 
 
 class Untrusted:
-    """A class that plain loading refuses."""
+    """A class that plain loading rejects."""
 
 
 @pytest.mark.parametrize(
-    ('content', 'said'),
+    ('content', 'message'),
     [
         ({'state_dict': {}}, 'contains no named tensors'),
         ([torch.ones(1)], 'contains no named tensors'),
@@ -161,13 +161,13 @@ class Untrusted:
     ],
     ids=['empty', 'list', 'numbers', 'pickled_class', 'no_checkpoint'],
 )
-def test_other_files_are_refused_in_one_sentence(tmp_path, content, said):
+def test_other_files_raise_one_message(tmp_path, content, message):
     path = tmp_path / 'file.pth'
     if content is None:
         path.write_bytes(b'not a checkpoint at all')
     else:
         torch.save(content, path)
-    with pytest.raises(ValueError, match=said) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         read_checkpoint(path)
     assert '\n' not in str(caught.value)
 

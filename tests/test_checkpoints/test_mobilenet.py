@@ -1,4 +1,4 @@
-"""MobileNetV2 in torchvision's layout becomes MMDetection's, every tensor in its place."""
+"""MobileNetV2 in torchvision's names becomes MMDetection's."""
 
 import pytest
 import torch
@@ -6,7 +6,9 @@ from mmdet.models.backbones import MobileNetV2
 from torch import nn
 
 from mmdet_losses.core.checkpoint import CheckpointMismatch, convert
-from mmdet_losses.detectors.center.checkpoints import FAMILIES
+from mmdet_losses.detectors.checkpoints import LAYOUTS
+
+LAYOUT = LAYOUTS['mobilenetv2_imagenet']
 
 # expansion, channels, blocks, stride of every stage, from the paper's table 2
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
@@ -43,6 +45,11 @@ def network():
     return nn.ModuleDict(dict(features=nn.Sequential(*features)))
 
 
+def target():
+    state = MobileNetV2(out_indices=(1, 2, 4, 7)).state_dict()
+    return {f'backbone.{key}': value for key, value in state.items()}
+
+
 def test_the_converted_network_computes_the_same():
     torch.manual_seed(0)
     official = network().eval()
@@ -52,21 +59,19 @@ def test_the_converted_network_computes_the_same():
             nn.init.uniform_(module.weight, 0.8, 1.2)
     source = official.state_dict()
     assert len(source) == 312
-    family = FAMILIES['mobilenetv2_imagenet']
-    state = convert(source, family.build().state_dict(), family.key_map).state_dict
+    state = convert(source, target(), LAYOUT.rules).state_dict
     backbone = MobileNetV2(out_indices=(1, 7))
     backbone.eval()  # returns nothing
     backbone.load_state_dict({key.removeprefix('backbone.'): value for key, value in state.items()})
-    picture = torch.randn(1, 3, 64, 96)
+    image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        fine, coarse = backbone(picture)
-        torch.testing.assert_close(fine, official['features'][:4](picture))
-        torch.testing.assert_close(coarse, official['features'](picture))
+        fine, coarse = backbone(image)
+        torch.testing.assert_close(fine, official['features'][:4](image))
+        torch.testing.assert_close(coarse, official['features'](image))
 
 
 def test_a_missing_tensor_is_named():
-    family = FAMILIES['mobilenetv2_imagenet']
     source = dict(network().state_dict())
     del source['features.7.conv.3.weight']
     with pytest.raises(CheckpointMismatch, match=r'layer4\.0\.depthwise_conv\.conv\.weight'):
-        convert(source, family.build().state_dict(), family.key_map)
+        convert(source, target(), LAYOUT.rules)

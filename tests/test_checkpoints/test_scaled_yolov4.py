@@ -1,4 +1,4 @@
-"""Scaled-YOLOv4's PyTorch files: names, joint batch norms, pickled networks."""
+"""Scaled-YOLOv4's PyTorch files: names, shared batch norms, pickled networks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmdet_losses.core.checkpoint import CheckpointMismatch, assemble, convert, read_checkpoint
+from mmdet_losses.core.checkpoint import (
+    CheckpointMismatch,
+    assemble,
+    convert,
+    network_of,
+    read_checkpoint,
+)
 from mmdet_losses.detectors.yolo.checkpoints import (
-    FAMILIES,
     read_scaled_yolov4,
     scaled_yolov4_map,
     split_scaled_yolov4,
@@ -22,6 +27,7 @@ from mmdet_losses.detectors.yolo.checkpoints import (
 from mmdet_losses.detectors.yolo.pickled_modules import read_pickled_module
 from mmdet_losses.detectors.yolo.predictors import ScaledYOLOV4Predictor
 from mmdet_losses.networks import DarknetCSP, ScaledYOLOV4Neck
+from tools.parity.models import recipe
 from tools.parity.models_anchor import check_model, forward
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'models'
@@ -38,32 +44,30 @@ def official(arch: str) -> dict[str, torch.Tensor]:
     return {key: torch.empty(shape, device='meta') for key, shape in keys.items()}
 
 
+def ours(arch: str) -> dict[str, torch.Tensor]:
+    return network_of(recipe(f'scaled_yolov4/scaled_yolov4_{arch}_*.py')).state_dict()
+
+
 def test_anchor_buffers_are_left_out_with_a_reason() -> None:
     source = official('csp')
     source['model.31.anchors'] = torch.empty(3, 3, 2)
     source['model.31.anchor_grid'] = torch.empty(3, 1, 3, 1, 1, 2)
-    family = FAMILIES['scaled_yolov4_csp']
-    with torch.device('meta'):
-        target = family.build().state_dict()
-    result = convert(split_scaled_yolov4(source), target, family.key_map)
+    result = convert(split_scaled_yolov4(source), ours('csp'), scaled_yolov4_map('csp', 3))
     reasons = {key for key, reason in result.ignored.items() if 'encoder' in reason}
     assert reasons == {'model.31.anchors', 'model.31.anchor_grid'}
 
 
-def test_the_wrong_architecture_is_refused() -> None:
-    family = FAMILIES['scaled_yolov4_p5']
-    with torch.device('meta'):
-        target = family.build().state_dict()
+def test_the_file_of_another_architecture_raises() -> None:
     with pytest.raises(CheckpointMismatch, match='missing'):
-        convert(split_scaled_yolov4(official('csp')), target, family.key_map)
+        convert(split_scaled_yolov4(official('csp')), ours('p5'), scaled_yolov4_map('p5', 3))
 
 
-def test_a_joint_batch_norm_equals_one_for_each_branch() -> None:
+def test_a_shared_batch_norm_equals_one_for_each_branch() -> None:
     torch.manual_seed(0)
-    joint = nn.BatchNorm2d(6).eval()
-    for value in (*joint.parameters(), joint.running_mean, joint.running_var):
+    shared = nn.BatchNorm2d(6).eval()
+    for value in (*shared.parameters(), shared.running_mean, shared.running_var):
         nn.init.uniform_(value, 0.5, 1.5)
-    names = {f'model.4.bn.{key}': value for key, value in joint.state_dict().items()}
+    names = {f'model.4.bn.{key}': value for key, value in shared.state_dict().items()}
     split = split_scaled_yolov4({**names, 'model.4.cv2.weight': torch.ones(3, 3, 1, 1)})
     halves = []
     for branch in ('deep', 'cross'):
@@ -73,7 +77,7 @@ def test_a_joint_batch_norm_equals_one_for_each_branch() -> None:
         norm.load_state_dict({**norm.state_dict(), **state})
         halves.append(norm)
     deep, cross = torch.randn(2, 1, 3, 4, 4).unbind()
-    expected = joint(torch.cat([deep, cross], dim=1))
+    expected = shared(torch.cat([deep, cross], dim=1))
     assert torch.equal(torch.cat([halves[0](deep), halves[1](cross)], dim=1), expected)
 
 
@@ -99,12 +103,12 @@ class Pair(nn.Module):
         return x + self.cv2(self.cv1(x)) if self.add else self.cv2(self.cv1(x))
 
 
-class JointNorm(nn.Module):
+class SharedNorm(nn.Module):
     def join(self, deep: Tensor, cross: Tensor) -> Tensor:
         return nn.functional.mish(self.bn(torch.cat([deep, cross], 1)))
 
 
-class Stage(JointNorm):
+class Stage(SharedNorm):
     def __init__(self, c: int, n: int) -> None:
         super().__init__()
         h = c // 2
@@ -117,7 +121,7 @@ class Stage(JointNorm):
         return self.cv4(self.join(self.cv3(self.m(self.cv1(x))), self.cv2(x)))
 
 
-class Block(JointNorm):
+class Block(SharedNorm):
     def __init__(self, c1: int, c: int, n: int) -> None:
         super().__init__()
         self.cv1, self.cv3 = Conv(c1, c), Conv(2 * c, c)
@@ -130,7 +134,7 @@ class Block(JointNorm):
         return self.cv3(self.join(self.m(x), self.cv2(x)))
 
 
-class Pyramid(JointNorm):
+class Pyramid(SharedNorm):
     def __init__(self, c1: int, c: int) -> None:
         super().__init__()
         self.cv1, self.cv3, self.cv4 = Conv(c1, c), Conv(c, c, 3), Conv(c, c)
@@ -220,7 +224,9 @@ def test_larger_networks_follow_the_layout(arch: str) -> None:
         ScaledYOLOV4Neck(maps[3:], outs, blocks=3, renorm=True, norm_cfg=norm),
     ).eval()
     source = split_scaled_yolov4(theirs.state_dict())
-    ours.load_state_dict(convert(source, ours.state_dict(), scaled_yolov4_map(arch)).state_dict)
+    ours.load_state_dict(
+        convert(source, ours.state_dict(), scaled_yolov4_map(arch, len(outs))).state_dict
+    )
     image = torch.randn(2, 3, 256, 128)
     with torch.no_grad():
         for expected, got in zip(theirs(image), forward(ours, image).levels, strict=True):
@@ -278,7 +284,7 @@ def test_nothing_of_the_file_is_executed(tmp_path: Path) -> None:
     assert not (tmp_path / 'executed').exists()
 
 
-def test_files_without_a_network_are_said(tmp_path: Path) -> None:
+def test_files_without_a_network_raise(tmp_path: Path) -> None:
     torch.save(dict(epoch=1), tmp_path / 'x.pt')
     with pytest.raises(ValueError, match="no network under 'model'"):
         read_pickled_module(tmp_path / 'x.pt')

@@ -1,8 +1,8 @@
 """Forward passes of converted official checkpoints against the official networks' outputs.
 
-A golden folder holds the official key list (``keys.json``), how its weights and inputs are made
-from names and seeds (``meta.json``), and the official outputs (``io.npz``). The weights take the
-road of a real checkpoint: official names, converter, our network.
+A golden folder holds the official key list (``keys.json``), the seeds that make weights and inputs
+(``meta.json``), and the official outputs (``io.npz``). The weights are converted like a real
+checkpoint: official names, converter, network of a config.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 
-from mmdet_losses.core.checkpoint import Family, convert, strip_module
+from mmdet_losses.core.checkpoint import Layout, convert, network_of, strip_module
 from mmdet_losses.core.types import stacks
-from mmdet_losses.detectors.center import checkpoints as center
-from mmdet_losses.detectors.corner import checkpoints as corner
+from mmdet_losses.detectors.checkpoints import LAYOUTS
 from tools.parity.rows import Row
 
 Shapes = Mapping[str, list[int]]
 Outputs = dict[str, Tensor]
 
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 TOLERANCE = 3e-4
 """In standard deviations of the golden tensor, float32; or 4 times the official code's own noise
 where that is larger. Both are the golden data's recommendation."""
@@ -35,11 +36,36 @@ where that is larger. Both are the golden data's recommendation."""
 class Network(NamedTuple):
     """How golden folders of one kind become networks of ours."""
 
-    family: Family
-    options: Callable[[Shapes, str], dict]
-    """Keys and name of the folder -> arguments of ``family.build``."""
+    layout: str
+    """Name in ``LAYOUTS``."""
+    config: str
+    """Pattern of the config below ``configs/``; one file matches."""
+    changes: Callable[[Shapes, str], dict]
+    """Keys and name of the folder -> what differs from the config's ``model``."""
     run: Callable[[nn.Module, Mapping[str, Tensor]], Outputs]
     """Our network and the golden inputs -> outputs under their official names."""
+
+    def model(self, shapes: Shapes, name: str) -> ConfigDict:
+        """The model's config for a golden folder."""
+        return recipe(self.config, self.changes(shapes, name))
+
+
+def recipe(pattern: str, changes: dict | None = None) -> ConfigDict:
+    """``model`` of the one config of that name, changed by dotted keys below ``model``."""
+    (path,) = CONFIGS.glob(pattern)
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict({f'model.{key}': value for key, value in (changes or {}).items()})
+    return cfg.model
+
+
+def load(layout: Layout, model: ConfigDict, source: Mapping[str, Tensor] | Path) -> nn.Module:
+    """The network of a config with converted weights, in evaluation mode."""
+    network = network_of(model).eval()
+    if isinstance(source, Path):
+        source = layout.load(source, network, model)
+    state = convert(source, layout.target(network), layout.key_map(model)).state_dict
+    network.load_state_dict(state, assign=True)
+    return network
 
 
 def check_model(folder: Path) -> list[Row] | None:
@@ -54,11 +80,8 @@ def check_model(folder: Path) -> list[Row] | None:
     if network is None:
         return None
     keys = json.loads((folder / 'keys.json').read_text())
-    model = network.family.build(**network.options(strip(keys), name)).eval()
-    source = strip_module(make_weights(keys, meta))
-    conversion = convert(source, model.state_dict(), network.family.key_map)
-    del source
-    model.load_state_dict(conversion.state_dict)
+    config = network.model(strip(keys), name)
+    model = load(LAYOUTS[network.layout], config, strip_module(make_weights(keys, meta)))
     with torch.no_grad():
         outputs = network.run(model, make_inputs(meta))
     with np.load(folder / 'io.npz') as gold:
@@ -143,10 +166,18 @@ def _count(shapes: Shapes, pattern: str) -> int:
     return 1 + max(int(m[1]) for m in (re.match(pattern, key) for key in shapes) if m)
 
 
-def _corner_options(shapes: Shapes, _: str) -> dict:
-    return dict(
-        num_classes=shapes['tl_heats.0.1.weight'][0], num_stacks=_count(shapes, r'tl_heats\.(\d+)')
-    )
+def _stacked(num_stacks: int) -> dict:
+    """Changes for a number of stacks; one stack needs the class without an unused residual."""
+    changes: dict = {
+        'backbone.num_stacks': num_stacks,
+        'bbox_head.predictor.num_stacks': num_stacks,
+    }
+    return changes | ({'backbone.type': 'StackedHourglassNet'} if num_stacks == 1 else {})
+
+
+def _corner_changes(shapes: Shapes, _: str) -> dict:
+    classes = {'bbox_head.predictor.num_classes': shapes['tl_heats.0.1.weight'][0]}
+    return classes | _stacked(_count(shapes, r'tl_heats\.(\d+)'))
 
 
 _CORNER_KEYPOINTS = dict(tl='tl', br='br', ct='center')
@@ -181,36 +212,38 @@ _CENTER_FIELDS = {
 }
 
 
-def _center_options(shapes: Shapes, name: str) -> dict:
-    """Of ``num_classes``, ``num_stacks``, ..., those that the keys or the name speak of."""
+def _center_changes(shapes: Shapes, name: str) -> dict:
+    """Numbers of classes, stacks and keypoints, branches and depth, from the keys or the name."""
     stacked = 'hm.0.1.weight' in shapes
     last = '0.1' if stacked else '2'
-    options: dict = {'num_classes': shapes[f'hm.{last}.weight'][0]}
-    if stacked:
-        options['num_stacks'] = _count(shapes, r'hm\.(\d+)')
+    head: dict = {'num_classes': shapes[f'hm.{last}.weight'][0]}
     if f'hps.{last}.weight' in shapes:
-        options['num_keypoints'] = shapes[f'hps.{last}.weight'][0] // 2
+        head['num_keypoints'] = shapes[f'hps.{last}.weight'][0] // 2
     if 'tracking.2.weight' in shapes:
-        options |= {name: f'{name}.2.weight' in shapes for name in ('ltrb_amodal', 'ltrb')}
+        head |= {f'with_{name}': f'{name}.2.weight' in shapes for name in ('ltrb_amodal', 'ltrb')}
+    changes = {f'bbox_head.predictor.{key}': value for key, value in head.items()}
+    if stacked:
+        changes |= _stacked(_count(shapes, r'hm\.(\d+)'))
     if depth := re.search(r'resdcn(\d+)', name):
-        options['depth'] = int(depth[1])
-    return options
+        changes['backbone.depth'] = int(depth[1])
+        changes['neck.in_channels'] = 512 if int(depth[1]) < 50 else 2048
+    return changes
 
 
 def _run_center(model: nn.Module, inputs: Mapping[str, Tensor]) -> Outputs:
-    found = _say_center(model, *inputs.values())
+    found = _center_outputs(model, *inputs.values())
     if 'pre_hm' in inputs:
         image = inputs['image']
         for prefix, arguments in (
             ('first_frame', (image, image, torch.zeros_like(inputs['pre_hm']))),
             ('image_only', (image,)),
         ):
-            outputs = _say_center(model, *arguments)
+            outputs = _center_outputs(model, *arguments)
             found |= {f'{prefix}.{key}': value for key, value in outputs.items()}
     return found
 
 
-def _say_center(model: nn.Module, *inputs: Tensor) -> Outputs:
+def _center_outputs(model: nn.Module, *inputs: Tensor) -> Outputs:
     feats = model['backbone'](*inputs)
     outputs = model['bbox_head']['predictor'](model['neck'](feats) if 'neck' in model else feats)
     return {
@@ -222,25 +255,40 @@ def _say_center(model: nn.Module, *inputs: Tensor) -> Outputs:
 
 
 NETWORKS = {
-    'cornernet_hg': Network(corner.FAMILIES['cornernet'], _corner_options, _run_corner),
     **{
-        prefix: Network(corner.FAMILIES[prefix], _corner_options, _run_corner)
-        for prefix in (
-            'cornernet_lite',
-            'cornernet_squeeze',
-            'cornernet_saccade',
-            'centernet_triplet',
+        prefix: Network('cornernet', config, _corner_changes, _run_corner)
+        for prefix, config in (
+            ('cornernet_hg', 'cornernet/cornernet_hg104_8xb6-500k_coco.py'),
+            ('cornernet_lite', 'cornernet/cornernet_hg104_8xb6-500k_coco.py'),
+            ('cornernet_squeeze', 'cornernet_squeeze/cornernet_squeeze_8xb7-500k_coco.py'),
+            ('cornernet_saccade', 'cornernet_saccade/cornernet_saccade_8xb6-500k_coco.py'),
+            (
+                'centernet_triplet',
+                'centernet_triplet/centernet_triplet_hg104_8xb6-480k_coco.py',
+            ),
         )
     },
     **{
-        prefix: Network(center.FAMILIES[family], _center_options, _run_center)
-        for prefix, family in (
-            ('ctdet_resdcn', 'centernet_points_resdcn'),
-            ('ctdet_dla', 'centernet_points_dla'),
-            ('ctdet_hourglass', 'centernet_points_hourglass'),
-            ('multi_pose_dla', 'centernet_pose_dla'),
-            ('multi_pose_hourglass', 'centernet_pose_hourglass'),
-            ('centertrack_dla', 'centertrack_dla'),
+        prefix: Network(f'centernet_{layout}', config, _center_changes, _run_center)
+        for prefix, layout, config in (
+            (
+                'ctdet_resdcn',
+                'resdcn',
+                'centernet_points/centernet_points_resdcn18_8xb14-140e_coco.py',
+            ),
+            ('ctdet_dla', 'dla', 'centernet_points/centernet_points_dla34_8xb16-140e_coco.py'),
+            (
+                'ctdet_hourglass',
+                'hourglass',
+                'centernet_points/centernet_points_hg104_8xb3-50e_coco.py',
+            ),
+            ('multi_pose_dla', 'dla', 'centernet_pose/centernet_pose_dla34_8xb16-320e_coco.py'),
+            (
+                'multi_pose_hourglass',
+                'hourglass',
+                'centernet_pose/centernet_pose_hg104_8xb3-50e_coco.py',
+            ),
+            ('centertrack_dla', 'dla', 'centertrack/centertrack_dla34_2xb16-70e_mot17.py'),
         )
     },
 }

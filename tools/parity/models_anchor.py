@@ -1,7 +1,7 @@
 """Forward passes of the anchor and YOLO families against the official networks' outputs.
 
-The golden weights take the road of a published file: a `.weights` file is written and read back
-for darknet's networks, official names go through the converter for the PyTorch ones.
+The golden weights are converted like a published file: a `.weights` file is written and read back
+for darknet's networks; official names go through the converter for the PyTorch ones.
 """
 
 from __future__ import annotations
@@ -15,26 +15,36 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 
-from mmdet_losses.core.checkpoint import Family, convert
-from mmdet_losses.detectors.anchor import checkpoints as anchor
-from mmdet_losses.detectors.yolo import checkpoints as yolo
+from mmdet_losses.detectors.anchor.checkpoints import background_last
+from mmdet_losses.detectors.checkpoints import LAYOUTS
+from mmdet_losses.detectors.yolo.checkpoints import split_scaled_yolov4
 from mmdet_losses.ops import box_center, box_size
 from mmdet_losses.registry import TASK_UTILS
-from tools.parity.models import Outputs, Shapes, compare, make_inputs, make_weights
+from tools.parity.models import Outputs, Shapes, compare, load, make_inputs, make_weights, recipe
 from tools.parity.rows import Row
 
+DARKNET_CONFIGS = {
+    'yolov1': 'yolov1/yolov1_extraction_8xb8-155e_voc0712.py',
+    'yolov2': 'yolov2/yolov2_d19_8xb8-ms-273e_coco.py',
+    'yolov3': 'yolov3/yolov3_d53_8xb8-ms-608-273e_coco.py',
+    'yolov3-spp': 'yolov3/yolov3_d53-spp_8xb8-ms-608-273e_coco.py',
+    'yolov4': 'yolov4/yolov4_csp53_8xb8-ms-608-273e_coco.py',
+    'yolov4-csp': 'yolov4/yolov4-csp_8xb8-640-273e_coco.py',
+    'yolov4x-mish': 'yolov4/yolov4x-mish_8xb8-640-273e_coco.py',
+    'yolov4-p5': 'yolov4/yolov4-p5_8xb8-896-273e_coco.py',
+    'yolov4-p6': 'yolov4/yolov4-p6_8xb8-1280-273e_coco.py',
+}
+"""Name of the official cfg -> config."""
 ANCHORS_PER_CELL = {'yolov2': 5, 'yolov4-p5': 4, 'yolov4-p6': 4}
-"""Of darknet's networks; 3 where not said."""
+"""Of darknet's networks; 3 for the others."""
 XY_SCALES = {'yolov4': (1.2, 1.1, 1.05)}
 """scale_x_y of the levels; 2 with new_coords, 1 for the others."""
 PROBABILITIES = ('yolov4-csp', 'yolov4x-mish', 'yolov4-p5', 'yolov4-p6')
 """Networks whose last convolution has a logistic activation (new_coords)."""
 SAME_LAYERS = {'yolov2-voc': 'yolov2'}
 """cfg -> the one whose layers it has, but for its number of classes."""
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
 def check_model(folder: Path) -> list[Row] | None:
@@ -47,7 +57,7 @@ def check_model(folder: Path) -> list[Row] | None:
     keys = json.loads((folder / 'keys.json').read_text())
     name = meta.get('network', folder.name)
     name = SAME_LAYERS.get(name, name)
-    if 'header' in meta and name in yolo.DARKNET_TABLES:
+    if 'header' in meta and name in DARKNET_CONFIGS:
         run = _run_darknet
     elif name.startswith('ssd'):
         run = _run_ssd
@@ -66,12 +76,6 @@ def check_model(folder: Path) -> list[Row] | None:
         ]
 
 
-def recipe_encoder(pattern: str) -> ConfigDict:
-    """The target encoder of the one recipe of that name, whose anchors are the official ones."""
-    (path,) = CONFIGS.glob(pattern)
-    return Config.fromfile(path).model.bbox_head.encoder
-
-
 def forward(model: nn.Module, image: Tensor) -> tuple:
     """Backbone, neck where there is one, predictor."""
     feats = model['backbone'](image)
@@ -84,11 +88,11 @@ def forward(model: nn.Module, image: Tensor) -> tuple:
 
 
 def _run_darknet(name: str, keys: Shapes, meta: dict) -> Outputs:
-    family = yolo.FAMILIES[f'darknet_{name.replace("-", "_")}']
+    config = recipe(DARKNET_CONFIGS[name], _darknet_changes(name, keys))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f'{name}.weights'
         _write_golden(path, make_weights(keys, meta), meta['header'])
-        model = _load(family, path, **_darknet_options(name, keys))
+        model = load(LAYOUTS['darknet'], config, path)
     outputs = forward(model, make_inputs(meta)['image'])
     heads = sorted({int(key.split('_')[1]) for key in meta['outputs']})
     if name == 'yolov1':
@@ -107,14 +111,14 @@ def _run_darknet(name: str, keys: Shapes, meta: dict) -> Outputs:
     return found
 
 
-def _darknet_options(name: str, keys: Shapes) -> dict:
-    last = keys[next(reversed(keys))][0]
+def _darknet_changes(name: str, keys: Shapes) -> dict:
+    head, last = 'bbox_head.predictor', keys[next(reversed(keys))][0]
     if name == 'yolov1':
         _, height, width = next(
             shape for key, shape in keys.items() if re.fullmatch(r'local\d+\.bias', key)
         )
-        return dict(num_classes=last // 49 - 15, feat_size=(height, width))
-    return dict(num_classes=last // ANCHORS_PER_CELL.get(name, 3) - 5)
+        return {f'{head}.num_classes': last // 49 - 15, f'{head}.feat_size': (height, width)}
+    return {f'{head}.num_classes': last // ANCHORS_PER_CELL.get(name, 3) - 5}
 
 
 def _write_golden(path: Path, weights: Mapping[str, Tensor], header: dict) -> None:
@@ -131,14 +135,14 @@ def _v1_boxes(outputs: tuple) -> tuple[Tensor, Tensor]:
 
 
 def _post_region(pre: Tensor, anchors: int) -> Tensor:
-    """What v2's `[region]` layer returns: (B, H * W, A, 5 + C)."""
+    """Output of v2's `[region]` layer: (B, H * W, A, 5 + C)."""
     cells = pre.unflatten(1, (anchors, -1)).flatten(3).permute(0, 3, 1, 2)
     box, objectness, scores = cells.split([4, 1, cells.shape[3] - 5], dim=3)
     return torch.cat([box, objectness.sigmoid(), scores.softmax(3)], dim=3)
 
 
 def _post_yolo(pre: Tensor, anchors: int, scale: float, activate: bool) -> Tensor:
-    """What a `[yolo]` layer returns: x, y, objectness and classes activated, x and y stretched."""
+    """Output of a `[yolo]` layer: x, y, objectness and classes activated, x and y stretched."""
     xy, wh, rest = pre.unflatten(1, (anchors, -1)).split([2, 2, pre.shape[1] // anchors - 4], 2)
     if activate:
         xy, rest = xy.sigmoid(), rest.sigmoid()
@@ -151,49 +155,41 @@ def _post_yolo(pre: Tensor, anchors: int, scale: float, activate: bool) -> Tenso
 def _run_ssd(name: str, keys: Shapes, meta: dict) -> Outputs:
     size = int(re.match(r'ssd(\d+)', name)[1])
     num_classes = keys['conf.0.weight'][0] // 4 - 1
-    family = anchor.FAMILIES[f'ssd{size}']
-    source = anchor.background_last(make_weights(keys, meta), size)
-    classes = dict(num_classes=num_classes)
-    outputs = forward(_load(family, source, **classes), make_inputs(meta)['image'])
+    data = 'coco' if num_classes == 80 else 'voc0712'
+    model = recipe(f'ssd/ssd{size}_*_{data}.py', _classes(num_classes))
+    source = background_last(make_weights(keys, meta))
+    outputs = forward(load(LAYOUTS['ssd_pytorch'], model, source), make_inputs(meta)['image'])
     cls, loc = (
         torch.cat([each.permute(0, 2, 3, 1).reshape(1, -1, width) for each in maps], dim=1)
         for maps, width in ((outputs.cls, num_classes + 1), (outputs.box, 4))
     )
-    data = 'coco' if num_classes == 80 else 'voc0712'
-    encoder = TASK_UTILS.build({**recipe_encoder(f'ssd/ssd{size}_*_{data}.py'), **classes})
+    encoder = TASK_UTILS.build(model.bbox_head.encoder)
     priors = encoder.priors(encoder.feat_sizes(outputs), (size, size))
     cell_major = [level.cxcywh().unflatten(0, (level.shape[0], -1)) for level in priors]
     priors = torch.cat([level.transpose(0, 1).flatten(0, 1) for level in cell_major])
     return dict(loc=loc, conf=cls.roll(1, dims=2), priors=priors)
 
 
+def _classes(number: int) -> dict:
+    return {f'bbox_head.{part}.num_classes': number for part in ('predictor', 'encoder')}
+
+
 def _run_scaled(name: str, keys: Shapes, meta: dict) -> Outputs:
-    arch = name.removeprefix('scaled_yolov4_')
-    config = recipe_encoder(f'scaled_yolov4/scaled_yolov4_{arch}_*.py')
-    num_classes = keys[next(reversed(keys))][0] // len(config.anchors[0]) - 5
-    source = yolo.split_scaled_yolov4(make_weights(keys, meta))
+    pattern = f'scaled_yolov4/{name}_*.py'
+    anchors = len(recipe(pattern).bbox_head.encoder.anchors[0])
+    model = recipe(pattern, _classes(keys[next(reversed(keys))][0] // anchors - 5))
+    source = split_scaled_yolov4(make_weights(keys, meta))
     image = make_inputs(meta)['image']
-    outputs = forward(_load(yolo.FAMILIES[name], source, num_classes=num_classes), image)
+    outputs = forward(load(LAYOUTS['scaled_yolov4'], model, source), image)
     found = {f'raw_{k}': level for k, level in enumerate(outputs.levels)}
-    encoder = TASK_UTILS.build({**config, 'num_classes': num_classes})
+    encoder = TASK_UTILS.build(model.bbox_head.encoder)
     boxes, objectness, scores = encoder.decode_all(outputs, image.shape[2:])
     boxes = torch.cat([box_center(boxes), box_size(boxes)], dim=2)
     return {**found, 'decoded': torch.cat([boxes, objectness[..., None], scores], dim=2)}
 
 
 def _run_yolov4_pytorch(name: str, keys: Shapes, meta: dict) -> Outputs:
-    num_classes = keys[next(reversed(keys))][0] // 3 - 5
-    model = _load(yolo.FAMILIES[name], make_weights(keys, meta), num_classes=num_classes)
-    levels = forward(model, make_inputs(meta)['image']).levels
+    model = recipe(DARKNET_CONFIGS['yolov4'], _darknet_changes(name, keys))
+    network = load(LAYOUTS['yolov4_pytorch'], model, make_weights(keys, meta))
+    levels = forward(network, make_inputs(meta)['image']).levels
     return {f'raw_{k}': level for k, level in enumerate(levels)}
-
-
-def _load(family: Family, source: Mapping[str, Tensor] | Path, **options: object) -> nn.Module:
-    """Our network with converted weights; built without memory, so that nothing is drawn twice."""
-    with torch.device('meta'):
-        model = family.build(**options).eval()
-    if isinstance(source, Path):
-        source = family.load(source, model)
-    state = convert(source, model.state_dict(), family.key_map).state_dict
-    model.load_state_dict(state, assign=True)
-    return model

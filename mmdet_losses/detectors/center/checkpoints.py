@@ -1,23 +1,11 @@
-"""Official checkpoints of the centre family: rules, and the networks they fill."""
+"""Official checkpoints of the centre family: their keys, and the networks that they fill."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mmdet.models.backbones.mobilenet_v2 import MobileNetV2
-from mmdet.models.backbones.resnet import ResNet
-from mmdet.models.necks.ct_resnet_neck import CTResNetNeck
-from torch import nn
-
-from mmdet_losses.core.checkpoint import Family, KeyMap, assemble
-from mmdet_losses.detectors.center.predictors import (
-    CenterNetPointsPredictor,
-    CenterNetPosePredictor,
-    CenterTrackPredictor,
-)
-from mmdet_losses.networks.dla import DLANet
-from mmdet_losses.networks.dla_up import DLAUpNeck
-from mmdet_losses.networks.hourglass import TRUNK_CLAIMS, TRUNK_INNER, hourglass
+from mmdet_losses.core.checkpoint import KeyMap, Layout
+from mmdet_losses.networks.hourglass import TRUNK_CLAIMS, TRUNK_INNER
 
 _PREDICTOR = 'bbox_head.predictor'
 
@@ -44,7 +32,7 @@ _STACKED = tuple(
         (rf'{theirs}\.(\d+)\.1\.', rf'{_PREDICTOR}.{ours}.\1.2.'),
     )
 )
-# Their convolutions before a norm in the neck have a bias, ours have none.
+# The official convolutions before a norm in the neck have a bias; ours have none.
 _BIASES = ((r'(neck\..*)\.conv\.bias', r'\1.bn.running_mean'),)
 _CLASSES = r'\.heatmap\.\d+\.2\.'
 _OFFSETS = (r'\.conv_offset_mask\.', '.conv_offset.')
@@ -112,65 +100,8 @@ DLA_IMAGENET = KeyMap(claims=_dla_trunk(''), inner=_DLA_INNER, ignored=_DLA_IGNO
 HOURGLASS = KeyMap(claims=(*_STACKED, *TRUNK_CLAIMS), inner=TRUNK_INNER, class_layers=_CLASSES)
 
 
-def build_points_resdcn(num_classes: int = 80, depth: int = 18) -> nn.Module:
-    """CenterNet on a ResNet with deformable up-sampling."""
-    trunk = ResNet(depth, out_indices=(3,))
-    return assemble(
-        trunk,
-        CenterNetPointsPredictor(64, num_classes, channels=64),
-        CTResNetNeck(trunk.feat_dim, (256, 128, 64), (4, 4, 4)),
-    )
-
-
-def build_points_dla(num_classes: int = 80) -> nn.Module:
-    """CenterNet on DLA-34."""
-    return assemble(DLANet(), CenterNetPointsPredictor(64, num_classes, channels=256), DLAUpNeck())
-
-
-def build_dla_trunk() -> nn.Module:
-    """DLA-34 alone, for ``init_cfg`` of a backbone."""
-    return nn.ModuleDict(dict(backbone=DLANet()))
-
-
-def build_points_hourglass(num_classes: int = 80, num_stacks: int = 2) -> nn.Module:
-    """CenterNet on Hourglass-104."""
-    return assemble(
-        hourglass(num_stacks),
-        CenterNetPointsPredictor(256, num_classes, channels=256, num_stacks=num_stacks),
-    )
-
-
-def build_pose_dla(num_classes: int = 1, num_keypoints: int = 17) -> nn.Module:
-    """Multi-person pose on DLA-34."""
-    return assemble(DLANet(), CenterNetPosePredictor(64, num_classes, num_keypoints), DLAUpNeck())
-
-
-def build_pose_hourglass(
-    num_classes: int = 1, num_keypoints: int = 17, num_stacks: int = 2
-) -> nn.Module:
-    """Multi-person pose on Hourglass-104."""
-    predictor = CenterNetPosePredictor(256, num_classes, num_keypoints, num_stacks=num_stacks)
-    return assemble(hourglass(num_stacks), predictor)
-
-
-def build_track_dla(
-    num_classes: int = 80, ltrb_amodal: bool = False, ltrb: bool = False
-) -> nn.Module:
-    """CenterTrack on DLA-34; the MOT models have the branch ``ltrb_amodal``."""
-    return assemble(
-        DLANet(previous_image=True, previous_heatmap=True),
-        CenterTrackPredictor(64, num_classes, with_ltrb_amodal=ltrb_amodal, with_ltrb=ltrb),
-        DLAUpNeck(),
-    )
-
-
-def build_mobilenet_trunk() -> nn.Module:
-    """MMDetection's MobileNetV2 alone, for ``init_cfg`` with the prefix ``backbone.``."""
-    return nn.ModuleDict(dict(backbone=MobileNetV2(out_indices=(1, 2, 4, 7))))
-
-
 def _mobilenet_rules() -> Iterator[tuple[str, str]]:
-    """torchvision numbers blocks and the layers in them; MMDetection names both."""
+    """Rules from torchvision's numbers of blocks and layers to MMDetection's names."""
     yield r'features\.0\.0\.', 'backbone.conv1.conv.'
     yield r'features\.0\.1\.', 'backbone.conv1.bn.'
     number = 0
@@ -192,13 +123,36 @@ MOBILENET = KeyMap(
     ignored=((r'^classifier\.', 'the classifier of ImageNet'),),
 )
 
-FAMILIES = {
-    'centernet_points_resdcn': Family(RESNET, build_points_resdcn),
-    'centernet_points_dla': Family(DLA, build_points_dla),
-    'centernet_points_hourglass': Family(HOURGLASS, build_points_hourglass),
-    'centernet_pose_dla': Family(DLA, build_pose_dla),
-    'centernet_pose_hourglass': Family(HOURGLASS, build_pose_hourglass),
-    'centertrack_dla': Family(DLA, build_track_dla),
-    'dla34_imagenet': Family(DLA_IMAGENET, build_dla_trunk),
-    'mobilenetv2_imagenet': Family(MOBILENET, build_mobilenet_trunk),
+_HEADS = 'CenterNetPointsPredictor|CenterNetPosePredictor|CenterTrackPredictor'
+_CODE = 'CenterNet (objects as points, pose) and CenterTrack'
+
+LAYOUTS = {
+    'centernet_resdcn': Layout(
+        source=f'{_CODE} on ResNet (.pth)',
+        networks=(('ResNet', 'CTResNetNeck', _HEADS),),
+        rules=RESNET,
+    ),
+    'centernet_dla': Layout(
+        source=f'{_CODE} on DLA-34 (.pth)',
+        networks=(('DLANet', 'DLAUpNeck', _HEADS),),
+        rules=DLA,
+        only=lambda model: model.neck.get('conv', 'dcn') == 'dcn',
+    ),
+    'centernet_hourglass': Layout(
+        source=f'{_CODE} on hourglasses (.pth)',
+        networks=(('(Stacked)?HourglassNet', '', _HEADS),),
+        rules=HOURGLASS,
+    ),
+    'dla34_imagenet': Layout(
+        source='ImageNet weights of DLA-34 (dla34-ba72cf86.pth)',
+        networks=(('DLANet', '.*', '.*'),),
+        rules=DLA_IMAGENET,
+        prefix='backbone.',
+    ),
+    'mobilenetv2_imagenet': Layout(
+        source='ImageNet weights of MobileNetV2 in the names of torchvision (.pth)',
+        networks=(('MobileNetV2', '.*', '.*'),),
+        rules=MOBILENET,
+        prefix='backbone.',
+    ),
 }

@@ -1,27 +1,14 @@
-"""Official checkpoints of the corner family: rules, and the networks they fill.
+"""Official checkpoints of the corner family: their keys, and the networks that they fill.
 
 The original CornerNet and CenterNet-triplet code name the trunk's parts at the top level; the
 CornerNet-Lite code puts them under ``hg`` and renames a few (``kps`` to ``hgs``, ``tl_cnvs`` to
-``tl_modules``, ``tl_regrs`` to ``tl_offs``). Deeper names agree, so one table reads them all.
+``tl_modules``, ``tl_regrs`` to ``tl_offs``). Deeper names are equal, so one table reads them all.
 """
 
 from __future__ import annotations
 
-from torch import nn
-
-from mmdet_losses.core.checkpoint import Family, KeyMap, assemble
-from mmdet_losses.detectors.corner.predictors import (
-    CenterNetTripletPredictor,
-    CornerNetPredictor,
-    CornerNetSaccadePredictor,
-)
-from mmdet_losses.networks.hourglass import (
-    TRUNK_CLAIMS,
-    TRUNK_INNER,
-    SaccadeHourglassNet,
-    hourglass,
-)
-from mmdet_losses.networks.squeeze_hourglass import SqueezeHourglassNet
+from mmdet_losses.core.checkpoint import KeyMap, Layout
+from mmdet_losses.networks.hourglass import TRUNK_CLAIMS, TRUNK_INNER
 
 _STACKS = 'bbox_head.predictor.stacks'
 
@@ -52,7 +39,7 @@ CORNERS = KeyMap(
         (r'\.pool\.conv2\.', '.pool.out.'),
         (r'\.pool\.look_conv([12])\.', r'.pool.look\1.'),
         (r'\.pool\.P([12])_look_conv\.', r'.pool.cascade\1.'),
-        # A branch is convolution, activation, convolution: theirs counts the first two as one.
+        # A branch is convolution, activation, convolution; theirs numbers the first two as one.
         (r'(\.(?:heatmap|embedding|offset)|\.attentions\.\d)\.1\.', r'\1.2.'),
         (r'(\.(?:heatmap|embedding|offset)|\.attentions\.\d)\.0\.conv\.', r'\1.0.'),
     ),
@@ -60,40 +47,14 @@ CORNERS = KeyMap(
 )
 
 
-def build_cornernet(num_classes: int = 80, num_stacks: int = 2) -> nn.Module:
-    """CornerNet on Hourglass-104 (52 with one stack)."""
-    return assemble(
-        hourglass(num_stacks), CornerNetPredictor(256, num_classes, num_stacks=num_stacks)
+LAYOUTS = {
+    'cornernet': Layout(
+        source='CornerNet, CornerNet-Lite and CenterNet triplets (.pkl)',
+        networks=(
+            ('(Stacked)?HourglassNet', '', 'CornerNetPredictor|CenterNetTripletPredictor'),
+            ('SqueezeHourglassNet', '', 'CornerNetPredictor'),
+            ('SaccadeHourglassNet', '', 'CornerNetSaccadePredictor'),
+        ),
+        rules=CORNERS,
     )
-
-
-def build_cornernet_squeeze(num_classes: int = 80, num_stacks: int = 2) -> nn.Module:
-    """CornerNet-Squeeze."""
-    return assemble(
-        SqueezeHourglassNet(num_stacks),
-        CornerNetPredictor(256, num_classes, num_stacks=num_stacks, branch_kernel=1),
-    )
-
-
-def build_cornernet_saccade(num_classes: int = 80, num_stacks: int = 3) -> nn.Module:
-    """CornerNet-Saccade on Hourglass-54."""
-    return assemble(
-        SaccadeHourglassNet(num_stacks),
-        CornerNetSaccadePredictor(256, num_classes, num_stacks=num_stacks),
-    )
-
-
-def build_centernet_triplet(num_classes: int = 80, num_stacks: int = 2) -> nn.Module:
-    """CenterNet triplets on Hourglass-104 (52 with one stack)."""
-    return assemble(
-        hourglass(num_stacks), CenterNetTripletPredictor(256, num_classes, num_stacks=num_stacks)
-    )
-
-
-FAMILIES = dict(
-    cornernet=Family(CORNERS, build_cornernet),
-    cornernet_lite=Family(CORNERS, build_cornernet),
-    cornernet_squeeze=Family(CORNERS, build_cornernet_squeeze),
-    cornernet_saccade=Family(CORNERS, build_cornernet_saccade),
-    centernet_triplet=Family(CORNERS, build_centernet_triplet),
-)
+}

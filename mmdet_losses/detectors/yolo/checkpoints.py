@@ -1,155 +1,60 @@
-"""Official weights of the YOLO family: orders and rules, and the networks they fill.
+"""Official weights of the YOLO family: file orders and rules, and the networks that they fill.
 
-Darknet's files have no names, so a table of theirs is an *order*: paths of our network, within
-which layers are registered as the file has them. The PyTorch files have names and take rules.
+Darknet's files have no names. They need an *order*: paths of our network, within which the layers
+are registered in the order of the file. The PyTorch files have names and need rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from mmdet.models.backbones import Darknet
-from mmdet.models.necks import YOLOV3Neck
+from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
-from mmdet_losses.core.checkpoint import Family, KeyMap, assemble, read_checkpoint
+from mmdet_losses.core.checkpoint import KeyMap, Layout, part_types, read_checkpoint
 from mmdet_losses.detectors.yolo.darknet_files import read_darknet_weights
 from mmdet_losses.detectors.yolo.pickled_modules import read_pickled_module
-from mmdet_losses.detectors.yolo.predictors import (
-    ScaledYOLOV4Predictor,
-    YOLOV1Predictor,
-    YOLOV2Predictor,
-    YOLOV3Predictor,
-    YOLOV4Predictor,
-)
-from mmdet_losses.networks.csp_darknet import DarknetCSP
-from mmdet_losses.networks.plain_darknet import PlainDarknet
-from mmdet_losses.networks.scaled_yolov4_neck import ScaledYOLOV4Neck
-from mmdet_losses.networks.yolov2_neck import YOLOV2Neck
-from mmdet_losses.networks.yolov3_spp_neck import SPPYOLOV3Neck
-from mmdet_losses.networks.yolov4_neck import YOLOV4Neck
 
 _HEAD = 'bbox_head.predictor'
-SCALED_NORM = dict(type='BN', eps=1e-3, momentum=0.03)
-"""Batch norm of the PyTorch code of Scaled-YOLOv4."""
 
+# -------------------------------------------------------------------------- darknet's `.weights`
 
-def build_yolov1(
-    num_classes: int = 20,
-    num_boxes: int = 3,
-    side: int = 7,
-    feat_size: tuple[int, int] = (7, 7),
-) -> nn.Module:
-    """YOLOv1 with the official locally connected layer."""
-    predictor = YOLOV1Predictor(num_classes, feat_size=feat_size, side=side, num_boxes=num_boxes)
-    return assemble(PlainDarknet('extraction', out_indices=(4,)), predictor)
-
-
-def build_yolov2(num_classes: int = 80, num_anchors: int = 5) -> nn.Module:
-    """YOLOv2 on Darknet-19 with the passthrough."""
-    predictor = YOLOV2Predictor(num_classes, num_anchors=num_anchors)
-    return assemble(PlainDarknet('darknet19'), predictor, YOLOV2Neck())
-
-
-def build_yolov3(num_classes: int = 80, spp: bool = False) -> nn.Module:
-    """YOLOv3 on MMDetection's Darknet-53, optionally with the pooling pyramid."""
-    neck = SPPYOLOV3Neck() if spp else YOLOV3Neck(3, [1024, 512, 256], [512, 256, 128])
-    return assemble(Darknet(), YOLOV3Predictor(num_classes, (512, 256, 128)), neck)
-
-
-def build_yolov4(num_classes: int = 80) -> nn.Module:
-    """YOLOv4 on CSPDarknet-53."""
-    return assemble(DarknetCSP('v4'), YOLOV4Predictor(num_classes), YOLOV4Neck())
-
-
-class _Scaled(NamedTuple):
-    channels: tuple[int, ...]  # of the backbone's maps, from stride 8 on
-    outs: tuple[int, ...]
-    anchors: int
-    neck: dict
-
-
-_SCALED = {
-    'csp': _Scaled((256, 512, 1024), (128, 256, 512), 3, dict(blocks=2)),
-    'x': _Scaled((320, 640, 1280), (160, 320, 640), 3, dict(blocks=3, pyramid_pairs=2)),
-    'p5': _Scaled((256, 512, 1024), (128, 256, 512), 4, dict(blocks=3)),
-    'p6': _Scaled((256, 512, 1024, 1024), (128, 256, 512, 512), 4, dict(blocks=3)),
-    'p7': _Scaled((320, 640, 1280, 1280, 1280), (160, 320, 640, 640, 640), 4, dict(blocks=3)),
-}
-
-
-def build_scaled_yolov4(
-    arch: str = 'csp',
-    num_classes: int = 80,
-    num_anchors: int | None = None,
-    darknet: bool = False,
-) -> nn.Module:
-    """YOLOv4-csp, yolov4x-mish, P5, P6 or P7.
-
-    Args:
-        arch: ``'csp'``, ``'x'``, ``'p5'``, ``'p6'`` or ``'p7'``.
-        num_classes: classes.
-        num_anchors: anchors a cell; None for the official number.
-        darknet: darknet's layout (one batch norm a branch, ``eps=1e-5``) or the PyTorch code's.
-    """
-    channels, outs, anchors, options = _SCALED[arch]
-    cfg = {} if darknet else dict(norm_cfg=SCALED_NORM)
-    levels = tuple(range(3, 3 + len(channels)))
-    return assemble(
-        DarknetCSP(arch, out_indices=levels, **cfg),
-        ScaledYOLOV4Predictor(num_classes, outs, num_anchors or anchors, **cfg),
-        ScaledYOLOV4Neck(channels, outs, renorm=not darknet, **options, **cfg),
-    )
-
-
-# ---------------------------------------------------------------------- darknet's `.weights`
-
-
-class DarknetTable(NamedTuple):
-    """A network of darknet and the order of its file."""
-
-    build: Callable[..., nn.Module]
-    order: tuple[str, ...]
-
-    def load(self, path: Path, network: nn.Module, partial: bool = False) -> dict[str, Tensor]:
-        """The file's numbers under our names; see :func:`read_darknet_weights`."""
-        return read_darknet_weights(path, network, self.order, partial)
-
-
-_V3_ORDER = (
-    'backbone',
-    *('neck.detect1', f'{_HEAD}.levels.0'),
-    *('neck.conv1', 'neck.detect2', f'{_HEAD}.levels.1'),
-    *('neck.conv2', 'neck.detect3', f'{_HEAD}.levels.2'),
-)
+_PLAIN_ORDER = ('backbone', 'neck', _HEAD)
 _V4_ORDER = (
     *('backbone', 'neck.pyramid', 'neck.top_down', f'{_HEAD}.levels.0'),
     *('neck.bottom_up.0', f'{_HEAD}.levels.1'),
     *('neck.bottom_up.1', f'{_HEAD}.levels.2'),
 )
-_PLAIN_ORDER = ('backbone', 'neck', _HEAD)
-
-
-def _scaled_table(arch: str, order: tuple[str, ...]) -> DarknetTable:
-    return DarknetTable(partial(build_scaled_yolov4, arch, darknet=True), order)
-
-
-DARKNET_TABLES = {
-    'yolov1': DarknetTable(build_yolov1, ('backbone', _HEAD)),
-    'yolov2': DarknetTable(build_yolov2, _PLAIN_ORDER),
-    'yolov3': DarknetTable(build_yolov3, _V3_ORDER),
-    'yolov3-spp': DarknetTable(partial(build_yolov3, spp=True), _V3_ORDER),
-    'yolov4': DarknetTable(build_yolov4, _V4_ORDER),
-    'yolov4-csp': _scaled_table('csp', _V4_ORDER),
-    'yolov4x-mish': _scaled_table('x', _V4_ORDER),
-    'yolov4-p5': _scaled_table('p5', _PLAIN_ORDER),
-    'yolov4-p6': _scaled_table('p6', _PLAIN_ORDER),
+_ORDERS = {
+    'YOLOV1Predictor': ('backbone', _HEAD),
+    'YOLOV2Predictor': _PLAIN_ORDER,
+    'YOLOV3Predictor': (
+        *('backbone', 'neck.detect1', f'{_HEAD}.levels.0'),
+        *('neck.conv1', 'neck.detect2', f'{_HEAD}.levels.1'),
+        *('neck.conv2', 'neck.detect3', f'{_HEAD}.levels.2'),
+    ),
+    'YOLOV4Predictor': _V4_ORDER,
+    'ScaledYOLOV4Predictor': _V4_ORDER,
 }
-"""Name of the official cfg -> network and order; its number of classes is an option."""
+"""Class of the predictor -> order of the file."""
+
+
+def darknet_order(model: ConfigDict) -> tuple[str, ...]:
+    """Paths of the network of a config, in the order of darknet's file.
+
+    Convention:
+        yolov4-p5.cfg and yolov4-p6.cfg put all heads after the neck, the other cfgs each head
+        where its map is computed.
+    """
+    if model.backbone.get('arch') in ('p5', 'p6'):
+        return _PLAIN_ORDER
+    return _ORDERS[part_types(model)[2]]
+
+
+def _fill(path: Path, network: nn.Module, model: ConfigDict, partial: bool) -> dict[str, Tensor]:
+    return read_darknet_weights(path, network, darknet_order(model), partial)
 
 
 # ------------------------------------------------------------------- Scaled-YOLOv4 in PyTorch
@@ -157,16 +62,19 @@ DARKNET_TABLES = {
 _CONCAT_BN = r'\.bn\.(weight|bias|running_mean|running_var)$'
 
 
-def scaled_yolov4_map(arch: str) -> KeyMap:
+def scaled_yolov4_map(arch: str, levels: int) -> KeyMap:
     """Rules from the module numbers of the official yaml to our names.
+
+    Args:
+        arch: of ``DarknetCSP``.
+        levels: number of maps.
 
     Convention:
         The modules are numbered in the order of the yaml: stem, (down, stage) for every stage,
-        pyramid, (reduce, enlarge, lateral, join, block) for every map on the way down, then heads
-        and (shrink, join, block) on the way up, at last the detection layer. P6 and P7 follow the
-        rule that csp and P5 were checked with.
+        pyramid, (reduce, enlarge, lateral, join, block) for every map of the top-down path, then
+        heads and (shrink, join, block) of the bottom-up path, then the detection layer. The rule
+        is checked on csp and P5; P6 and P7 follow it.
     """
-    levels = len(_SCALED[arch].channels)
     pyramid = 2 * (levels + 2) + 1
     claims = [(r'model\.0\.', 'backbone.stem.')]
     for stage in range(levels + 2):
@@ -234,19 +142,19 @@ _PYRAMID_RULES = (
 
 
 def split_scaled_yolov4(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The official state dict with its joint layers taken apart, in float32.
+    """The official state dict with shared batch norms split by branch, in float32.
 
     Convention:
         A batch norm over the concatenation [deep, cross] becomes two, ``bn.deep`` and
         ``bn.cross``. The convolution behind the pools, the only one named ``cv5``, reads
         [x, 5, 9, 13] there and [13, 9, 5, x] here. Stripped files are in half precision.
     """
-    joints = {key.removesuffix('.cv2.weight') for key in source if key.endswith('.cv2.weight')}
+    shared = {key.removesuffix('.cv2.weight') for key in source if key.endswith('.cv2.weight')}
     result: dict[str, Tensor] = {}
     for key, value in source.items():
         value = value.float() if value.is_floating_point() else value
         owner, _, leaf = key.rpartition('.bn.')
-        if owner in joints and value.dim() == 1:
+        if owner in shared and value.dim() == 1:
             deep, cross = value.chunk(2)
             result[f'{owner}.bn.deep.{leaf}'], result[f'{owner}.bn.cross.{leaf}'] = deep, cross
         elif key.endswith('.cv5.conv.weight'):
@@ -257,10 +165,11 @@ def split_scaled_yolov4(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_scaled_yolov4(path: Path) -> dict[str, Tensor]:
-    """The official file (a pickled network) or a plain state dict, its joint layers taken apart.
+    """The official file (a pickled network) or a plain state dict, its shared batch norms split.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or nothing like a network in it.
+        FileNotFoundError: there is no such file.
+        ValueError: the file holds no network.
     """
     try:
         source = read_checkpoint(path)
@@ -273,7 +182,7 @@ def read_scaled_yolov4(path: Path) -> dict[str, Tensor]:
 
 
 def _yolov4_torch_claims() -> list[tuple[str, str]]:
-    """Names of the widespread PyTorch port; its numbers follow darknet's layers."""
+    """Rules for the PyTorch port of YOLOv4, which numbers its layers as darknet does."""
     first = ('down', 'cross', 'main', 'blocks.0.conv1', 'blocks.0.conv2', 'transition', 'fuse')
     claims = {'down1.conv1': 'backbone.stem'}
     claims |= {f'down1.conv{i}': f'backbone.stages.0.{name}' for i, name in enumerate(first, 2)}
@@ -312,19 +221,44 @@ YOLOV4_TORCH = KeyMap(
     class_layers=r'levels\.\d+\.pred\.',
 )
 
-_OWN_NAMES = KeyMap(((r'', ''),))
-"""Darknet's numbers are read under our names, so nothing is left to rename."""
+_V4 = ('DarknetCSP', 'YOLOV4Neck', 'YOLOV4Predictor')
+_SCALED = ('DarknetCSP', 'ScaledYOLOV4Neck', 'ScaledYOLOV4Predictor')
 
-FAMILIES = {
-    **{
-        f'darknet_{name.replace("-", "_")}': Family(_OWN_NAMES, table.build, fill=table.load)
-        for name, table in DARKNET_TABLES.items()
-    },
-    'yolov4_pytorch': Family(YOLOV4_TORCH, build_yolov4),
-    **{
-        f'scaled_yolov4_{arch}': Family(
-            scaled_yolov4_map(arch), partial(build_scaled_yolov4, arch), read_scaled_yolov4
-        )
-        for arch in ('csp', 'p5', 'p6', 'p7')
-    },
+
+def _renormalised(model: ConfigDict) -> bool:
+    """Whether the neck has the second batch norm of the PyTorch code."""
+    return bool((model.get('neck') or {}).get('renorm', False))
+
+
+def _scaled_rules(model: ConfigDict) -> KeyMap:
+    backbone = model.backbone
+    return scaled_yolov4_map(
+        backbone.get('arch', 'v4'), len(backbone.get('out_indices', (3, 4, 5)))
+    )
+
+
+LAYOUTS = {
+    'darknet': Layout(
+        source='darknet (.weights, and .conv.N with --partial)',
+        networks=(
+            ('PlainDarknet', '', 'YOLOV1Predictor'),
+            ('PlainDarknet', 'YOLOV2Neck', 'YOLOV2Predictor'),
+            ('Darknet', '(SPP)?YOLOV3Neck', 'YOLOV3Predictor'),
+            _V4,
+            _SCALED,
+        ),
+        rules=KeyMap(claims=((r'', ''),)),  # filled under our names: nothing is renamed
+        fill=_fill,
+        only=lambda model: not _renormalised(model),
+    ),
+    'yolov4_pytorch': Layout(
+        source='the PyTorch port of YOLOv4 (yolov4.pth)', networks=(_V4,), rules=YOLOV4_TORCH
+    ),
+    'scaled_yolov4': Layout(
+        source='Scaled-YOLOv4 in PyTorch (.pt)',
+        networks=(_SCALED,),
+        rules=_scaled_rules,
+        read=read_scaled_yolov4,
+        only=_renormalised,
+    ),
 }

@@ -1,7 +1,7 @@
-"""Darknet's `.weights` files: numbers in layer order, without a single name.
+"""Darknet's `.weights` files: numbers in the order of the layers, without names.
 
-What belongs where is known from the network alone. ``layers_in_order`` lists the layers of ours in
-the order of the official table, and a file must end exactly where that list ends.
+The network alone defines the meaning of each number. ``layers_in_order`` lists our layers in the
+order of the file, and a file must end where that list ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
-# Floats of the official files, to tell which one was given by mistake.
+# Number of floats in the official files, to name the one that was given by mistake.
 OFFICIAL_FLOATS = {
     'yolov1': 197_328_243,
     'yolov2': 50_983_561,
@@ -31,15 +31,9 @@ OFFICIAL_FLOATS = {
     'yolov4-p6': 127_717_040,
 }
 
-OTHER_CHOICES = {
-    'yolov2-voc': 'darknet_yolov2 and --options num_classes=20',
-    'yolov4-tiny': '',
-}
-"""Of files that are no family of their own; nothing where no network of ours takes them."""
-
 
 class WeightsFileError(ValueError):
-    """A `.weights` file and a network do not fit; one sentence says where."""
+    """A `.weights` file does not fit a network; the message names the layer."""
 
 
 class Header(NamedTuple):
@@ -49,7 +43,7 @@ class Header(NamedTuple):
     minor: int
     revision: int
     seen: int
-    """Training images so far."""
+    """Number of training images so far."""
     size: int
     """Bytes: 20, or 16 before version 0.2."""
 
@@ -73,7 +67,7 @@ class Layer(NamedTuple):
 
 
 def read_header(path: Path | str) -> Header:
-    """The version fields and the image count, 32 or 64 bits as the version says.
+    """The version fields and the number of training images (32 or 64 bits, by the version).
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -237,15 +231,11 @@ def _check_length(
 
 
 def _hint(payload: int) -> str:
-    """What to do with a file of a wrong length, by its bytes after the header."""
+    """Advice for a file of a wrong length, from its number of bytes after the header."""
     known = [name for name, floats in OFFICIAL_FLOATS.items() if 4 * floats == payload]
     if not known:
         return 'download it again or choose the network (and number of classes) it was made for'
-    name = known[0]
-    choice = OTHER_CHOICES.get(name, f'darknet_{name.replace("-", "_")}')
-    if not choice:
-        return f'it has the size of {name}.weights, a network that is not here'
-    return f'it has the size of {name}.weights, so choose {choice}'
+    return f'it has the size of {known[0]}.weights; choose a config of that network'
 
 
 def _check_variance(path: Path, layer: Layer, state: dict[str, Tensor]) -> None:
