@@ -1,4 +1,4 @@
-"""The centre family's way from an image to the network's input: one affine map."""
+"""Input geometry of the centre family: one affine map from the image to the network input."""
 
 from __future__ import annotations
 
@@ -29,43 +29,41 @@ Mode = Literal['fix', 'keep']
 class CenterAffine(BaseTransform):
     r"""Warp image, boxes and keypoints by one map: image centre to canvas centre, isotropic.
 
-    The input geometry of the official CenterNet (objects as points) and CenterTrack.
+    This is the input geometry of the official CenterNet (objects as points) and CenterTrack.
 
     Required keys: ``img``; where present also ``gt_bboxes``, ``gt_keypoints`` (n, J, 2) and
     ``gt_keypoints_visible`` (n, J).
 
     Modified keys: those, ``img_shape``. Added keys: ``scale_factor`` (w, h), ``border`` (top,
-    bottom, left, right of the perhaps mirrored image in the canvas; may be fractional or
-    outside), ``flip``, ``flip_direction`` and ``affine`` (2, 3). Put ``border`` and
-    ``scale_factor`` into the ``meta_keys`` of ``PackDetInputs``, and predictions return to image
-    pixels: :math:`x_{image} = (x - left) / scale`.
+    bottom, left, right of the image in the canvas, after mirroring; may be fractional or outside
+    the canvas), ``flip``, ``flip_direction`` and ``affine`` (2, 3). Put ``border`` and
+    ``scale_factor`` into the ``meta_keys`` of ``PackDetInputs``, so that predictions can be mapped
+    back to image pixels: :math:`x_{image} = (x - left) / scale`.
 
     Convention:
-        'fix': the canvas has ``size``, and its width shows the longer side of the image, however
-        tall the canvas is. 'keep': the image keeps its scale in the middle of a canvas of
-        ``(side | 31) + 1`` pixels; a side that is a multiple of 32 already grows by 32.
-        Nothing is clipped: what an object outside the canvas means is the target encoder's
-        decision.
+        'fix': the canvas has ``size``. The longer side of the image is scaled to the width of the
+        canvas, for any canvas height. 'keep': the image keeps its scale and is centred on a canvas
+        of ``(side | 31) + 1`` pixels; a side that is a multiple of 32 therefore grows by 32.
+        Boxes are not clipped: the target encoder handles objects outside the canvas.
 
     Args:
         size: (w, h) of the canvas, mode 'fix'.
         mode: see above.
-        pad: the number in ``(side | pad) + 1``, mode 'keep'; the official hourglass has 127 in
-            place of 31.
-        whole_pixels: in mode 'keep', shift the image by whole pixels, as the official test code
-            does; its training code does not.
-        scale_range: (low, high, step) of random scales, the high end left out, as official
-            training has it (0.6, 1.4, 0.1); ``None``: no random scale, the centre stays.
-        center_border: with a random scale, the random centre keeps this distance (halved until
-            it fits) from the borders of the image.
+        pad: the number in ``(side | pad) + 1`` of mode 'keep'; 127 for the official hourglass.
+        whole_pixels: in mode 'keep', shift the image by whole pixels. The official test code does
+            this; its training code does not.
+        scale_range: (low, high, step) of random scales, without the high end. Official training
+            uses (0.6, 1.4, 0.1). ``None``: no random scale, and the centre is not moved.
+        center_border: minimum distance of the random centre from the image border, with a random
+            scale. It is halved until it fits into the image.
         flip_prob: probability of mirroring left to right.
-        flip_pairs: pairs of joints that change places in a mirrored image; ``None``: those that
-            the data set gives (``flip_pairs`` in the results).
-        scale: in mode 'keep', first resize by this factor, as the official multi-scale test does;
-            sides are truncated.
+        flip_pairs: pairs of keypoints that are swapped in a mirrored image; ``None``: the pairs of
+            the data set (``flip_pairs`` in the results).
+        scale: in mode 'keep', resize factor that is applied first, as in the official multi-scale
+            test; sides are truncated.
 
     Raises:
-        ValueError: an unknown mode, or random scales in mode 'keep', whose canvas is the image's.
+        ValueError: an unknown mode; ``scale_range`` with mode 'keep'; ``scale`` with mode 'fix'.
     """
 
     def __init__(
@@ -83,10 +81,10 @@ class CenterAffine(BaseTransform):
         check_choice('mode', mode, ('fix', 'keep'))
         if mode == 'keep' and scale_range is not None:
             raise ValueError("scale_range needs a canvas of fixed size; choose mode='fix'.")
+        if mode == 'fix' and scale != 1:
+            raise ValueError(f"scale={scale} needs a canvas that grows; choose mode='keep'.")
         self.size, self.mode, self.pad, self.whole_pixels = tuple(size), mode, pad, whole_pixels
         self.scale_range, self.center_border = scale_range, center_border
-        if mode == 'fix' and scale != 1:
-            raise ValueError("scale resizes before a canvas grows around it; choose mode='keep'.")
         self.flip_prob, self.flip_pairs, self.scale = flip_prob, flip_pairs, scale
 
     @cache_randomness
@@ -105,7 +103,7 @@ class CenterAffine(BaseTransform):
         return float(random.randrange(border, side - border))
 
     def geometry(self, height: int, width: int) -> tuple[np.ndarray, tuple[int, int], bool]:
-        """(2, 3) map of the perhaps mirrored image, (h, w) of the canvas, whether to mirror."""
+        """(2, 3) map of the image after mirroring, (h, w) of the canvas, whether to mirror."""
         center, factor, flip = self._draw(height, width)
         if flip:
             center = width - 1 - center[0], center[1]

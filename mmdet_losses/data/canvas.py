@@ -1,4 +1,4 @@
-"""The corner detectors' test input: the image in the middle of a black canvas."""
+"""Test input of the corner detectors: the image in the middle of a black canvas."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mmdet_losses.registry import TRANSFORMS
 class CornerCanvas(BaseTransform):
     r"""Resize by a factor and centre on a canvas of (h | pad, w | pad) pixels.
 
-    The test geometry of CornerNet, CornerNet-Squeeze and CenterNet triplets. MMDetection's
-    ``RandomCenterCropPad`` in test mode makes the same canvas at scale 1; this one also resizes as
-    the official tests do (sides truncated, where ``Resize`` rounds), takes pictures of any dtype,
-    and leaves behind everything that the way back needs.
+    This is the test geometry of CornerNet, CornerNet-Squeeze and CenterNet triplets. At scale 1,
+    MMDetection's ``RandomCenterCropPad`` in test mode makes the same canvas. This transform also
+    resizes as the official tests do (sides are truncated, ``Resize`` rounds them), accepts images
+    of any dtype, and stores what is needed to map boxes back.
 
     Required keys: ``img``. Modified keys: ``img``, ``img_shape``. Added keys: ``scale_factor``
     (w, h), ``border`` (top, bottom, left, right of the image in the canvas) and ``resized_shape``
-    (h, w); name them in the ``meta_keys`` of ``PackDetInputs``. Belongs before ``RandomFlip``.
+    (h, w); list them in the ``meta_keys`` of ``PackDetInputs``. Place it before ``RandomFlip``.
 
     Convention:
-        Half sizes are ``size // 2`` on both sides: an odd canvas that the image fills loses the
-        image's last row or column, as officially.
+        Half sizes are ``size // 2`` on both sides. Where the image fills an odd canvas, its last
+        row or column is lost, as in the official code.
 
     Args:
         scale: factor on the original size; sides are truncated.

@@ -1,4 +1,4 @@
-"""Boxes that no detector can learn from, taken out of the data."""
+"""Removal of invalid boxes from the annotations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import TRANSFORMS
 
-REASONS = ('not finite', 'inverted', 'of zero size', 'outside the picture', 'of unknown label')
+REASONS = ('not finite', 'inverted', 'of zero size', 'outside the image', 'of unknown label')
 PER_OBJECT = (
     'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_masks', 'gt_instances_ids',
     'gt_keypoints', 'gt_keypoints_visible', 'gt_keypoints_ids',
@@ -24,15 +24,15 @@ PER_OBJECT = (
 
 
 class DataError(ValueError):
-    """Something is wrong with the data; the message is the whole sentence a user needs."""
+    """An error in the data; the message is complete and shown without a traceback."""
 
 
 def box_faults(boxes: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.int64]:
-    """Why a box cannot be used.
+    """Reason why each box is invalid.
 
     Shape:
-        boxes: (n, 4) xyxy in pixels of a picture of ``size`` (h, w).
-        Returns (n,) indices into :data:`REASONS` (the first that applies), -1 for a good box.
+        boxes: (n, 4) xyxy in pixels of an image of ``size`` (h, w).
+        Returns (n,) indices into :data:`REASONS` (the first that applies), -1 for a valid box.
     """
     x1, y1, x2, y2 = boxes.T
     with np.errstate(invalid='ignore'):
@@ -47,19 +47,20 @@ def box_faults(boxes: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np
 
 @TRANSFORMS.register_module()
 class CheckAnnotations(BaseTransform):
-    """Drop boxes that are not finite, inverted, of zero size or wholly outside the picture.
+    """Drop boxes that are not finite, inverted, of zero size or completely outside the image.
 
-    Belongs directly behind ``LoadAnnotations`` in a training pipeline. Says once per reason what
-    it dropped first, and counts the rest; the worker processes of a data loader share the counts.
-    Boxes that are partly outside stay as they are.
+    Place it directly after ``LoadAnnotations`` in a training pipeline. The first dropped box is
+    logged once per reason, the others are counted. The worker processes of a data loader share the
+    counts. Boxes that are partly outside the image are not changed.
 
     Required keys: ``img_shape``, ``gt_bboxes``; ``gt_bboxes_labels`` with ``num_classes``.
-    Modified keys: those of ``PER_OBJECT`` that are there.
+    Modified keys: those of ``PER_OBJECT`` that exist.
 
     Args:
-        num_classes: labels from here on, and below zero, are wrong; ``None``: not looked at.
-        wrong_labels: what to do about them. They mostly mean that the class list is not the one
-            of the annotation file, so the default stops.
+        num_classes: number of classes; other labels than 0 to ``num_classes - 1`` are wrong.
+            ``None``: labels are not checked.
+        wrong_labels: 'raise' an error or 'drop' the objects. Wrong labels usually mean that the
+            class list differs from that of the annotation file, so the default raises.
 
     Raises:
         ValueError: ``wrong_labels`` is neither 'raise' nor 'drop'.
@@ -77,11 +78,11 @@ class CheckAnnotations(BaseTransform):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Boxes dropped so far, by reason, over all workers (a box counts in every epoch)."""
+        """Number of dropped boxes per reason, over all workers and epochs."""
         return dict(zip(REASONS, self._counts.tolist(), strict=True))
 
     def transform(self, results: dict) -> dict:
-        """Keep the good boxes and what belongs to them."""
+        """Keep the valid boxes and their other annotations."""
         boxes = results['gt_bboxes']
         corners = boxes.tensor.numpy() if isinstance(boxes, BaseBoxes) else np.asarray(boxes)
         faults = box_faults(corners, results['img_shape'])
@@ -90,9 +91,9 @@ class CheckAnnotations(BaseTransform):
             wrong = (labels < 0) | (labels >= self.num_classes)
             if wrong.any() and self.wrong_labels == 'raise':
                 raise DataError(
-                    f'{_picture(results)} has an object with label {labels[wrong][0]}, but there '
-                    f'are {self.num_classes} classes (labels 0 to {self.num_classes - 1}): correct '
-                    'the annotation, or num_classes and the class list in the config.'
+                    f'{_name(results)} has an object with label {labels[wrong][0]}, but there are '
+                    f'{self.num_classes} classes (labels 0 to {self.num_classes - 1}); correct the '
+                    'annotation, or num_classes and the class list in the config.'
                 )
             faults = np.where((faults < 0) & wrong, REASONS.index('of unknown label'), faults)
         if (faults >= 0).any():
@@ -108,9 +109,8 @@ class CheckAnnotations(BaseTransform):
             which = np.flatnonzero(faults == reason)
             if self._counts[reason] == 0:
                 print_log(
-                    f'{_picture(results)} has a box {REASONS[reason]}, '
-                    f'{_numbers(boxes[which[0]])}: it is dropped, and so are all others like it, '
-                    'without another word.',
+                    f'{_name(results)} has a box {REASONS[reason]}, {_numbers(boxes[which[0]])}. '
+                    'It is dropped; further boxes like it are dropped without a message.',
                     logger='current',
                     level=logging.WARNING,
                 )
@@ -123,8 +123,8 @@ class CheckAnnotations(BaseTransform):
         )
 
 
-def _picture(results: dict) -> str:
-    return str(results.get('img_path', f'picture {results.get("img_id", "without a name")}'))
+def _name(results: dict) -> str:
+    return str(results.get('img_path', f'image {results.get("img_id", "without a name")}'))
 
 
 def _numbers(box: Sequence[float] | NDArray[np.floating]) -> str:

@@ -1,4 +1,4 @@
-"""COCO's keypoint annotations as a data set of MMDetection."""
+"""COCO's keypoint annotations as an MMDetection data set."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SKELETON = (
     (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8),
     (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
 )  # fmt: skip
-# Standard deviation of the annotators, as a part of the object's size (root of its area).
+# Standard deviation of the annotators, relative to the object size (square root of its area).
 SIGMAS = (
     0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107,
     0.087, 0.087, 0.089, 0.089,
@@ -32,27 +32,27 @@ SIGMAS = (
 
 @DATASETS.register_module()
 class CocoKeypointDataset(CocoDataset):
-    """Boxes and keypoints of persons (or of anything else) from a COCO keypoint file.
+    """Boxes and keypoints of persons (or other objects) from a COCO keypoint file.
 
-    Gives what MMDetection's ``CocoDataset`` gives, and for every instance ``keypoints``: J lists
-    of x, y in pixels and visibility (0 not labelled, 1 labelled but hidden, 2 visible). Pictures
-    without a person stay, unless ``filter_cfg`` has ``filter_empty_gt``.
+    The items are those of MMDetection's ``CocoDataset``, and every instance also has
+    ``keypoints``: J lists of x, y in pixels and visibility (0 not labelled, 1 labelled but hidden,
+    2 visible). Images without an object are kept, unless ``filter_cfg`` has ``filter_empty_gt``.
 
-    Other joints need four keys of ``metainfo`` beside ``classes``: ``keypoints``, the names of the
-    J joints; ``skeleton``, pairs of joints to connect; ``flip_pairs``, pairs that change places in
-    a mirrored picture; and ``sigmas``, J tolerances of
-    :class:`~mmdet_losses.metrics.coco_keypoints.CocoKeypointMetric`.
+    Other keypoints than COCO's need four keys of ``metainfo`` beside ``classes``: ``keypoints``
+    (J names), ``skeleton`` (pairs to connect), ``flip_pairs`` (pairs that are swapped in a
+    mirrored image) and ``sigmas`` (J tolerances of
+    :class:`~mmdet_losses.metrics.coco_keypoints.CocoKeypointMetric`).
 
     Args:
-        wrong_keypoints: what to do about a visibility that is not 0, 1 or 2, or a labelled joint
-            whose place is not finite: 'raise', or 'drop' the joint (it becomes not labelled) and
-            say how many there were.
+        wrong_keypoints: a keypoint is wrong if its visibility is not 0, 1 or 2, or if it is
+            labelled and its position is not finite. 'raise' raises an error; 'drop' treats it as
+            not labelled and logs the number of such keypoints.
         *args, **kwargs: of ``CocoDataset``.
 
     Raises:
         ValueError: ``wrong_keypoints`` is neither 'raise' nor 'drop'.
-        DataError: metainfo that does not fit together, a transform that leaves keypoints behind,
-            an annotation without keypoints or with another number of them, a wrong joint (see
+        DataError: inconsistent metainfo, a transform that moves boxes but not keypoints, an
+            annotation without keypoints or with a wrong number of them, a wrong keypoint (see
             ``wrong_keypoints``).
     """
 
@@ -75,96 +75,103 @@ class CocoKeypointDataset(CocoDataset):
 
     @property
     def num_keypoints(self) -> int:
-        """J, joints of an object."""
+        """J, the number of keypoints per object."""
         return len(self.metainfo['keypoints'])
 
     def full_init(self) -> None:
-        """Check the joints and the pipeline, read the file, say how many joints were dropped."""
+        """Check metainfo and pipeline, read the file, log the number of dropped keypoints."""
         if self._fully_initialized:
             return
-        check_joints(self.metainfo)
+        check_keypoints(self.metainfo)
         check_traced(self.pipeline.transforms)
         super().full_init()
         if self.num_dropped_keypoints:
             print_log(
-                f'{self.ann_file}: {self.num_dropped_keypoints} keypoints with a visibility '
-                'other than 0, 1 and 2, or without a finite place, are taken as not labelled.',
+                f'{self.ann_file}: {self.num_dropped_keypoints} keypoints are treated as not '
+                'labelled: their visibility is not 0, 1 or 2, or their position is not finite.',
                 logger='current',
                 level=logging.WARNING,
             )
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """One picture; ``CocoDataset`` decides which of its annotations are used."""
-        picture, notes = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
-        record = super().parse_data_info(dict(raw_img_info=picture, raw_ann_info=[]))
+        """One image, with the annotations that ``CocoDataset`` uses."""
+        image, notes = raw_data_info['raw_img_info'], raw_data_info['raw_ann_info']
+        record = super().parse_data_info(dict(raw_img_info=image, raw_ann_info=[]))
         for note in notes:
-            alone = dict(raw_img_info=picture, raw_ann_info=[note])
+            alone = dict(raw_img_info=image, raw_ann_info=[note])
             for instance in super().parse_data_info(alone)['instances']:
                 instance['keypoints'] = self._keypoints(note).tolist()
                 record['instances'].append(instance)
         return record
 
     def get_data_info(self, idx: int) -> dict:
-        """The record of a picture, with what transforms must know of the joints."""
+        """The record of an image, with the number of keypoints and the pairs for mirroring."""
         record = super().get_data_info(idx)
         record['num_keypoints'] = self.num_keypoints
         record['flip_pairs'] = self.metainfo['flip_pairs']
         return record
 
     def _keypoints(self, note: dict) -> np.ndarray:
-        """(J, 3) float64."""
+        """(J, 3) float64 of x, y, visibility; zeros for keypoints that are not labelled.
+
+        Raises:
+            DataError: missing or wrong keypoints.
+        """
         given, wanted = note.get('keypoints'), 3 * self.num_keypoints
-        where = f'annotation {note.get("id")} of picture {note.get("image_id")} in {self.ann_file}'
+        where = f'annotation {note.get("id")} of image {note.get("image_id")} in {self.ann_file}'
         if given is None:
             raise DataError(
-                f'{where} has no keypoints: take the file with keypoints (COCO: '
-                f'person_keypoints_*.json), or give it {wanted} numbers, zeros for what is not '
-                'labelled.'
+                f'{where} has no keypoints; use the file with keypoints (COCO: '
+                f'person_keypoints_*.json), or add {wanted} numbers, zeros where not labelled.'
             )
         if not isinstance(given, list) or len(given) != wanted:
             length = len(given) if isinstance(given, list) else 'not a list of'
             raise DataError(
                 f'{where} has {length} numbers as keypoints instead of {wanted} '
-                f'({self.num_keypoints} times x, y, visibility): correct the annotation, or the '
+                f'({self.num_keypoints} times x, y, visibility); correct the annotation, or the '
                 'keypoints in metainfo of the data set.'
             )
         try:
-            joints = np.array(given, np.float64).reshape(-1, 3)
+            keypoints = np.array(given, np.float64).reshape(-1, 3)
         except (TypeError, ValueError):
             raise DataError(
-                f'{where} has keypoints that are not all numbers: correct the annotation.'
+                f'{where} has keypoints that are not all numbers; correct the annotation.'
             ) from None
-        visibility = joints[:, 2]
+        wrong = self._wrong(keypoints, where)
+        self.num_dropped_keypoints += int(wrong.sum())
+        return np.where((keypoints[:, 2:] > 0) & ~wrong[:, None], keypoints, 0)
+
+    def _wrong(self, keypoints: np.ndarray, where: str) -> np.ndarray:
+        """(J,) bool, the wrong keypoints; raises a ``DataError`` for ``wrong_keypoints='raise'``."""
+        visibility = keypoints[:, 2]
         unknown = ~np.isin(visibility, (0, 1, 2))
-        wrong = unknown | ((visibility > 0) & ~np.isfinite(joints).all(1))
-        if not wrong.any():
-            return np.where(visibility[:, None] > 0, joints, 0)
-        first = int(wrong.argmax())
-        if self.wrong_keypoints == 'raise':
+        wrong = unknown | ((visibility > 0) & ~np.isfinite(keypoints).all(1))
+        if wrong.any() and self.wrong_keypoints == 'raise':
+            first = int(wrong.argmax())
             fault = (
-                f'visibility {visibility[first]:g}, which is not 0, 1 or 2'
+                f'the visibility {visibility[first]:g}, which is not 0, 1 or 2'
                 if unknown[first]
-                else f'the place {joints[first, :2].tolist()}, which is not finite'
+                else f'the position {keypoints[first, :2].tolist()}, which is not finite'
             )
             raise DataError(
-                f'{where} gives {self.metainfo["keypoints"][first]} {fault}: correct it, or set '
-                "wrong_keypoints='drop' of the data set to take such joints as not labelled."
+                f'{where} gives {self.metainfo["keypoints"][first]} {fault}; correct it, or set '
+                "wrong_keypoints='drop' of the data set to treat such keypoints as not labelled."
             )
-        self.num_dropped_keypoints += int(wrong.sum())
-        return np.where((visibility[:, None] > 0) & ~wrong[:, None], joints, 0)
+        return wrong
 
 
-def check_joints(metainfo: dict) -> None:
-    """Raise a ``DataError`` unless skeleton, pairs and tolerances fit the names of the joints."""
+def check_keypoints(metainfo: dict) -> None:
+    """Raise a ``DataError`` unless skeleton, pairs and tolerances fit the keypoint names."""
     count = len(metainfo['keypoints'])
     for key in ('skeleton', 'flip_pairs'):
         for pair in metainfo[key]:
-            if len(pair) != 2 or not all(0 <= joint < count for joint in pair):
+            if len(pair) != 2 or not all(0 <= index < count for index in pair):
                 raise DataError(
                     f'metainfo has {tuple(pair)} in {key}, but {count} keypoints (0 to '
-                    f'{count - 1}): give pairs of their numbers.'
+                    f'{count - 1}); give pairs of their indices.'
                 )
     if len(metainfo['sigmas']) != count:
         raise DataError(
-            f'metainfo has {len(metainfo["sigmas"])} sigmas, but {count} keypoints: give one each.'
+            f'metainfo has {len(metainfo["sigmas"])} sigmas, but {count} keypoints; give one per '
+            'keypoint.'
         )

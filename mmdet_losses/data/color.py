@@ -1,4 +1,4 @@
-"""The keypoint detectors' colours in training: jitter, then lighting along the principal axes."""
+"""Colour augmentation of the keypoint detectors: jitter, then lighting along principal axes."""
 # ruff: noqa: NPY002 (MMEngine seeds the global generator of every worker)
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ EIGENVECTORS = np.array(
 class ColorJitterLighting(BaseTransform):
     r"""Brightness, contrast and saturation in random order, then PCA lighting.
 
-    The colour augmentation of the official CornerNet, CornerNet-Lite and CenterNet codes.
-    MMDetection's ``PhotoMetricDistortion`` (SSD's) has other ranges, jitters the hue and has no
-    lighting, so it is not equal.
+    This is the colour augmentation of the official CornerNet, CornerNet-Lite and CenterNet codes.
+    MMDetection's ``PhotoMetricDistortion`` is SSD's: it has other ranges, changes the hue and has
+    no lighting.
 
-    Each of the three blends the picture :math:`I` with a partner :math:`P`,
-    :math:`\alpha I + (1 - \alpha) P` with :math:`\alpha \sim U(1 - v, 1 + v)`: black (brightness),
-    the mean grey of the unchanged picture (contrast), its grey picture (saturation). Lighting adds
-    :math:`E (\lambda \odot a)`, :math:`a \sim N(0, s^2)`, to every pixel.
+    Each of the three steps blends the image :math:`I` with a second image :math:`P`,
+    :math:`\alpha I + (1 - \alpha) P` with :math:`\alpha \sim U(1 - v, 1 + v)`. :math:`P` is black
+    (brightness), the mean grey value of the unchanged image (contrast), or the unchanged image in
+    grey (saturation). Lighting adds :math:`E (\lambda \odot a)`, :math:`a \sim N(0, s^2)`, to every
+    pixel.
 
-    Required and modified key: ``img``, BGR in [0, 255]; becomes float32, not clipped.
+    Required and modified key: ``img``, BGR in [0, 255]. The result is float32 and not clipped.
 
     Args:
         variance: v.
-        lighting: s; 0 leaves lighting out.
+        lighting: s; 0 disables lighting.
     """
 
     def __init__(self, variance: float = 0.4, lighting: float = 0.1) -> None:

@@ -1,6 +1,6 @@
-"""CornerNet's random crop, which always ends and always leaves something to learn."""
+"""CornerNet's random crop with a limited number of tries and at least one object."""
 
-# ruff: noqa: NPY002 (the generator that MMDetection draws from, which MMEngine seeds in workers)
+# ruff: noqa: NPY002 (MMEngine seeds the global generator, which MMDetection uses, in workers)
 from __future__ import annotations
 
 from typing import Any
@@ -14,19 +14,19 @@ from mmdet_losses.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class RandomCenterCropPadMinObjects(RandomCenterCropPad):
-    """MMDetection's ``RandomCenterCropPad`` with a bounded search for a crop with objects.
+    """MMDetection's ``RandomCenterCropPad`` with a limited search for a crop with objects.
 
-    MMDetection's own draws crops until the centre of a box lies in one. It never returns when no
-    crop can reach a centre (a small crop with a wide ``border``, a box centred outside the
-    picture), and it is content with a box that is ignored (crowd). This one counts objects that
-    are learned from, and leaves the picture as it is after ``max_tries`` crops in vain; a later
-    ``Resize`` then gives it the size of the others. A picture without objects is cropped anyhow.
+    MMDetection draws crops until one contains the centre of a box. This never ends when no crop
+    can contain a centre (a small crop with a wide ``border``, a box centred outside the image),
+    and a box that is ignored (crowd) is enough. This transform counts only objects that are not
+    ignored, and returns the image unchanged after ``max_tries`` crops; a later ``Resize`` gives it
+    the size of the others. An image without objects is cropped too.
 
     Args:
         *args, **kwargs: of ``RandomCenterCropPad``; ``test_mode`` is unchanged.
-        min_objects: centres of objects that a crop must hold; where a picture has fewer objects,
-            all of them.
-        max_tries: crops to draw.
+        min_objects: number of object centres that a crop must contain; all of them where the image
+            has fewer objects.
+        max_tries: number of crops to draw.
 
     Raises:
         ValueError: ``min_objects`` or ``max_tries`` is not positive.
@@ -61,7 +61,7 @@ class RandomCenterCropPadMinObjects(RandomCenterCropPad):
     def _take(
         self, results: dict, crop: np.ndarray, inside: np.ndarray, center: tuple[int, int]
     ) -> dict:
-        """Put the crop around ``center`` (x, y), and the boxes centred in it, into the results."""
+        """Store the crop around ``center`` (x, y) and the boxes whose centre is inside."""
         size = crop.shape[:2]
         boxes = results['gt_bboxes'][inside]
         boxes.translate_([size[1] // 2 - center[0], size[0] // 2 - center[1]])
@@ -72,7 +72,9 @@ class RandomCenterCropPadMinObjects(RandomCenterCropPad):
             if results.get(key) is not None:
                 results[key] = results[key][inside]
         if 'gt_masks' in results or 'gt_seg_map' in results:
-            raise NotImplementedError(f'{type(self).__name__} moves boxes only, not masks.')
+            raise NotImplementedError(
+                f'{type(self).__name__} moves boxes but not masks; leave it out.'
+            )
         return results
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Keypoints on their way from the annotation to the data sample."""
+"""Transforms of keypoints, from the annotation to the data sample."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmdet_losses.data.clean import DataError
 from mmdet_losses.ops import apply_affine
 from mmdet_losses.registry import TRANSFORMS
 
-# Transforms (MMDetection's, one of ours) that move boxes and leave no homography_matrix behind.
+# Transforms (MMDetection's and one of ours) that move boxes and do not update homography_matrix.
 UNTRACED = (
     'CachedMixUp', 'CachedMosaic', 'CopyPaste', 'Expand', 'MinIoURandomCrop', 'MixUp', 'Mosaic',
     'RandomAffine', 'RandomCenterCropPad', 'RandomShift', 'ReferenceScaleCrop',
@@ -22,14 +22,14 @@ class LoadKeypointAnnotations(LoadAnnotations):
     """Load boxes, labels and keypoints.
 
     Required keys: ``instances``, each with ``keypoints`` (J, 3) of x, y, visibility, and
-    ``num_keypoints``, as :class:`~mmdet_losses.data.coco_keypoints.CocoKeypointDataset` gives
-    them. Added keys beside MMDetection's: ``gt_keypoints`` (n, J, 2) float32 in pixels,
+    ``num_keypoints``, as in :class:`~mmdet_losses.data.coco_keypoints.CocoKeypointDataset`.
+    Added keys beside MMDetection's: ``gt_keypoints`` (n, J, 2) float32 in pixels,
     ``gt_keypoints_visible`` (n, J) int64 of 0 (not labelled), 1 (labelled, hidden) or 2 (visible),
-    ``gt_instances_ids`` and ``gt_keypoints_ids`` (n,), by which rows stay together.
+    ``gt_instances_ids`` and ``gt_keypoints_ids`` (n,), which match keypoints with boxes.
 
     Convention:
-        MMDetection's ``Resize``, ``RandomFlip`` and ``RandomCrop`` do not know keypoints; they
-        leave a ``homography_matrix``, and :func:`settle_keypoints` lets the keypoints follow.
+        MMDetection's ``Resize``, ``RandomFlip`` and ``RandomCrop`` do not move keypoints, but they
+        update ``homography_matrix``; :func:`settle_keypoints` applies it to the keypoints.
     """
 
     def transform(self, results: dict) -> dict:
@@ -70,22 +70,24 @@ class PackKeypointInputs(PackDetInputs):
 
 
 def settle_keypoints(results: dict) -> None:
-    """Let the keypoints follow what transforms have done to picture and boxes since last time.
+    """Apply to the keypoints what transforms did to image and boxes since the last call.
 
-    Coordinates follow ``homography_matrix`` (3, 3), a mirrored picture (of negative determinant)
-    swaps the joints of ``flip_pairs``, and rows whose box was dropped go. Changes ``results``.
+    Coordinates are mapped by ``homography_matrix`` (3, 3). In a mirrored image (negative
+    determinant) the keypoints of ``flip_pairs`` are swapped. Rows whose box was dropped are
+    removed. ``results`` is changed.
 
     Raises:
-        DataError: there are other boxes than keypoints, and nothing tells which belong together.
+        DataError: boxes and keypoints cannot be matched, because a transform dropped boxes without
+            their ids.
     """
     kept = np.isin(results['gt_keypoints_ids'], results['gt_instances_ids'])
     for key in ('gt_keypoints', 'gt_keypoints_visible', 'gt_keypoints_ids'):
         results[key] = results[key][kept]
     if len(results['gt_keypoints']) != len(results['gt_bboxes']):
         raise DataError(
-            f'{len(results["gt_bboxes"])} boxes, but keypoints of {len(results["gt_keypoints"])} '
-            f'objects are left of {results.get("img_path", "a picture")}: a transform drops boxes '
-            'without their gt_instances_ids; use CenterAffine, Resize, RandomFlip or RandomCrop.'
+            f'{results.get("img_path", "an image")} has {len(results["gt_bboxes"])} boxes, but '
+            f'keypoints of {len(results["gt_keypoints"])} objects: a transform drops boxes without '
+            'their gt_instances_ids; use CenterAffine, Resize, RandomFlip or RandomCrop.'
         )
     frame = _frame(results)
     since = frame @ np.linalg.inv(results['keypoint_frame'])
@@ -98,7 +100,7 @@ def settle_keypoints(results: dict) -> None:
 
 
 def swap_sides(results: dict, pairs: tuple[tuple[int, int], ...]) -> None:
-    """Exchange the joints of each pair: what was left is right in a mirrored picture."""
+    """Swap the keypoints of each pair, because left becomes right in a mirrored image."""
     order = np.arange(results['gt_keypoints'].shape[1])
     for left, right in pairs:
         order[[left, right]] = right, left
@@ -108,7 +110,7 @@ def swap_sides(results: dict, pairs: tuple[tuple[int, int], ...]) -> None:
 
 
 def check_traced(steps: list[BaseTransform]) -> None:
-    """Refuse transforms that would move the boxes and leave the keypoints behind.
+    """Check that no transform moves boxes without their keypoints.
 
     Raises:
         DataError: one of :data:`UNTRACED` is in the pipeline.
@@ -118,11 +120,11 @@ def check_traced(steps: list[BaseTransform]) -> None:
             if kind.__name__ in UNTRACED:
                 raise DataError(
                     f'the pipeline has {type(step).__name__}, which moves boxes but not '
-                    'keypoints: use CenterAffine, Resize, RandomFlip or RandomCrop instead.'
+                    'keypoints; use CenterAffine, Resize, RandomFlip or RandomCrop instead.'
                 )
 
 
 def _frame(results: dict) -> np.ndarray:
-    """(3, 3) float64: pixels of the loaded picture to pixels of the present one."""
+    """(3, 3) float64 map from pixels of the loaded image to pixels of the current one."""
     frame = results.get('homography_matrix')
     return np.eye(3) if frame is None else np.asarray(frame, np.float64)

@@ -1,4 +1,4 @@
-"""A batch of pairs on its way to the network."""
+"""Data preprocessor for pairs of frames."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mmdet_losses.registry import MODELS
 
 @MODELS.register_module()
 class PairDataPreprocessor(DetDataPreprocessor):
-    """MMDetection's ``DetDataPreprocessor``, for pictures and their previous ones alike.
+    """MMDetection's ``DetDataPreprocessor`` for images and their previous frames.
 
-    Where the data have ``previous``, both are normalised and padded to one size, and the result
-    has ``previous`` (B, 3, h, w) beside ``inputs``. Without it this is ``DetDataPreprocessor``.
+    If the data have ``previous``, both are normalised and padded to one size, and the result has
+    ``previous`` (B, 3, h, w) beside ``inputs``. Otherwise this is ``DetDataPreprocessor``.
 
     Args:
-        *args, **kwargs: of ``DetDataPreprocessor``; ``batch_augments`` know nothing of pairs.
+        *args, **kwargs: of ``DetDataPreprocessor``, without ``batch_augments``.
 
     Raises:
         ValueError: ``batch_augments`` are given.
@@ -26,18 +26,18 @@ class PairDataPreprocessor(DetDataPreprocessor):
         super().__init__(*args, **kwargs)
         if self.batch_augments is not None:
             raise ValueError(
-                f'{type(self).__name__} cannot use batch_augments: they would change the pictures '
-                'and not their previous ones; leave them out.'
+                f'{type(self).__name__} cannot use batch_augments: they change the images but not '
+                'the previous frames; leave them out.'
             )
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """See the class."""
         if 'previous' not in data:
             return super().forward(data, training)
-        pictures, samples = list(data['inputs']), data['data_samples']
-        both = {'inputs': [*pictures, *data['previous']], 'data_samples': samples}
+        images, samples = list(data['inputs']), data['data_samples']
+        both = {'inputs': [*images, *data['previous']], 'data_samples': samples}
         both = super().forward(both, training)
         if self.boxtype2tensor:
             samplelist_boxtype2tensor([sample.previous for sample in both['data_samples']])
-        inputs, previous = both['inputs'].split(len(pictures))
+        inputs, previous = both['inputs'].split(len(images))
         return {'inputs': inputs, 'previous': previous, 'data_samples': both['data_samples']}

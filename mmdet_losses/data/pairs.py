@@ -1,4 +1,4 @@
-"""Pairs of pictures: a frame, and the one that the tracker saw before it."""
+"""Transforms of pairs: a frame and its previous frame."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from mmdet_losses.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class SamplePair(BaseTransform):
-    """From a video to one of its frames and its previous picture; the first step of a pipeline.
+    """Select a frame and its previous frame from a video; the first step of a pipeline.
 
-    In training the item of a video data set becomes the frame that ``TrackImgSampler`` names
-    (without one, any) with a second frame in ``previous``: one of those whose ``frame_id`` differs
-    by an entry of ``gaps``, each as likely, or the frame itself where the video has none of them.
-    In a test there is one frame and no ``previous``: the detector remembers it.
+    In training, the item of a video data set becomes one frame, chosen by ``TrackImgSampler`` (or
+    at random without it), with a second frame in ``previous``. The second frame is drawn from
+    those whose ``frame_id`` differs by an entry of ``gaps``; if the video has none, it is the
+    frame itself. In a test there is one frame and no ``previous``, because the detector stores it.
 
-    Added keys: those of the frame, ``video_id``, ``previous`` (such a dict too) and ``frame_gap``
-    (frames from the previous one to this one, 0 for itself).
+    Added keys: those of the frame, ``video_id``, ``previous`` (a dict with the same keys) and
+    ``frame_gap`` (``frame_id`` of this frame minus that of the previous one).
 
     Args:
         gaps: differences of ``frame_id``. The official recipes draw from (-2, -1, 0, 1, 2) (their
-            ``max_frame_dist`` 3), where 0 and :class:`PairAffine` simulate motion; single pictures
-            are (0,).
+            ``max_frame_dist`` 3), where 0 uses the motion of :class:`PairAffine`. Use (0,) for
+            single images.
 
     Raises:
         ValueError: no gaps.
@@ -42,7 +42,7 @@ class SamplePair(BaseTransform):
 
     def __init__(self, gaps: Sequence[int] = (-2, -1, 0, 1, 2)) -> None:
         if not gaps:
-            raise ValueError('SamplePair: gaps is empty; give at least one, such as gaps=(0,).')
+            raise ValueError('SamplePair: gaps is empty; give at least one, for example gaps=(0,).')
         self.gaps = tuple(gaps)
 
     def transform(self, results: dict) -> dict:
@@ -65,12 +65,12 @@ class SamplePair(BaseTransform):
 
     @staticmethod
     def _single(results: dict) -> dict:
-        """The only frame of a test item, whose values are lists."""
+        """The frame of a test item, whose values are lists of length one."""
         count = len(results['img_path'])
         if count != 1:
             raise DataError(
-                f'a test item holds {count} frames, but they are tracked one by one: give the data '
-                "loader sampler=dict(type='TrackImgSampler')."
+                f'a test item has {count} frames instead of one; set '
+                "sampler=dict(type='TrackImgSampler') in the data loader."
             )
         return {key: value[0] for key, value in results.items()}
 
@@ -80,7 +80,7 @@ class SamplePair(BaseTransform):
 
 @TRANSFORMS.register_module()
 class WithPrevious(BaseTransform):
-    """Apply transforms to the picture and, with random numbers of its own, to the previous one.
+    """Apply transforms to the image and, with other random numbers, to the previous frame.
 
     Args:
         transforms: configs.
@@ -103,17 +103,18 @@ class WithPrevious(BaseTransform):
 
 @TRANSFORMS.register_module()
 class PairAffine(CenterAffine):
-    r"""``CenterAffine`` of a picture and its previous one.
+    r"""``CenterAffine`` of an image and its previous frame.
 
-    Two frames of a video get the same map. A picture that is its own previous one (``frame_gap``
-    0) gets another one, as if it had moved: the map of the picture, then a shift by normal numbers
-    times ``shift`` canvas widths, at most ``2 * shift``, then a zoom about the canvas centre by
-    one over ``1 + zoom * normal``, bounded to ``1 ± zoom``.
+    Two frames of a video get the same map. If an image is its own previous frame (``frame_gap``
+    0), the previous frame gets a second map that simulates motion: the map of the image, then a
+    shift by ``shift * normal`` canvas widths, limited to ``2 * shift``, then a zoom about the
+    canvas centre by the factor 1 / (1 + ``zoom * normal``), with the denominator limited to
+    ``1 ± zoom``.
 
     Args:
         *args, **kwargs: of :class:`~mmdet_losses.data.affine.CenterAffine`.
-        shift, zoom: see above; the official pre-training on single pictures has 0.05 and 0.05,
-            the recipes for videos 0, with which a frame that is its own previous one stands still.
+        shift, zoom: see above. The official pre-training on single images uses 0.05 and 0.05, the
+            official recipes for videos use 0 (no motion).
     """
 
     def __init__(self, *args: Any, shift: float = 0.0, zoom: float = 0.0, **kwargs: Any) -> None:
@@ -146,7 +147,7 @@ class PairAffine(CenterAffine):
         return results
 
     def _motion(self, height: int, width: int) -> np.ndarray:
-        """(2, 3) canvas of the picture to canvas of its moved self."""
+        """(2, 3) map from the canvas of the image to that of the previous frame."""
         x, y, zoom = self._move()
         left = (1 - 1 / zoom) * width / 2 - x * width / zoom
         top = (1 - 1 / zoom) * height / 2 - y * width / zoom
@@ -155,18 +156,17 @@ class PairAffine(CenterAffine):
 
 @TRANSFORMS.register_module()
 class PackPairInputs(PackDetInputs):
-    """``PackDetInputs`` for a picture and its previous one.
+    """``PackDetInputs`` for an image and its previous frame.
 
-    Beside ``inputs`` and ``data_samples`` there is ``previous``, the other picture (3, h, w), and
-    the data sample has ``previous``, a data sample with its ``gt_instances`` and
-    ``ignored_instances``. Instances have ``instances_ids``.
+    Beside ``inputs`` and ``data_samples`` the result has ``previous``, the previous frame
+    (3, h, w). The data sample has ``previous``, a data sample with the ``gt_instances`` and
+    ``ignored_instances`` of the previous frame. Instances have ``instances_ids``.
 
     Args:
-        meta_keys: of ``PackDetInputs``; what tells the detector where a frame belongs is among the
-            defaults.
+        meta_keys: of ``PackDetInputs``; the defaults include video and frame.
 
     Raises:
-        DataError: the two pictures differ in size.
+        DataError: the two frames differ in size.
     """
 
     mapping_table = {**PackDetInputs.mapping_table, 'gt_instances_ids': 'instances_ids'}
@@ -195,9 +195,9 @@ class PackPairInputs(PackDetInputs):
             if other['inputs'].shape != packed['inputs'].shape:
                 sizes = (tuple(each['inputs'].shape[1:]) for each in (packed, other))
                 raise DataError(
-                    f'{results["img_path"]} and its previous picture {previous["img_path"]} have '
-                    f'{" and ".join(map(str, sizes))} pixels (h, w): frames of one video must have '
-                    'one size, and PairAffine or WithPrevious must move both.'
+                    f'{results["img_path"]} and its previous frame {previous["img_path"]} have '
+                    f'{" and ".join(map(str, sizes))} pixels (h, w); give all frames of a video '
+                    'one size, and transform both with PairAffine or WithPrevious.'
                 )
             packed['previous'] = other['inputs']
             packed['data_samples'].previous = other['data_samples']

@@ -1,4 +1,4 @@
-"""CornerNet-Saccade's training input: a crop in which one object has a size to learn."""
+"""Training input of CornerNet-Saccade: a crop in which one object has a chosen size."""
 # ruff: noqa: NPY002 (MMEngine seeds the global generator of every worker)
 
 from __future__ import annotations
@@ -18,32 +18,33 @@ from mmdet_losses.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class ReferenceScaleCrop(BaseTransform):
-    r"""Enlarge or shrink the picture until a random object has a random side, and crop around it.
+    r"""Scale the image so that a random object has a random size, and crop around the object.
 
-    Law et al., *CornerNet-Lite: Efficient Keypoint Based Object Detection*, section 3.
-
-    Required keys: ``img``, ``gt_bboxes`` (horizontal), and what belongs to them. Modified keys:
-    those, ``img_shape``. Added key: ``gt_visibility`` (n,) float32, the share of each box's area
-    that the crop shows; ``PackCropInputs`` hands it to the target encoder, which decides by it
-    which objects are valid.
+    Required keys: ``img``, ``gt_bboxes`` (horizontal) and the other annotations. Modified keys:
+    those, ``img_shape``. Added key: ``gt_visibility`` (n,) float32, the fraction of each box's
+    area that is inside the crop; ``PackCropInputs`` passes it to the target encoder, which selects
+    the valid objects by it.
 
     Convention:
-        The longest side of the reference (ignored objects excepted) decides its class, the first
-        whose bound it exceeds; its new side is a whole number of the class's range, both ends
-        included. A picture without objects is scaled by a factor of ``scales``. Sides of the
-        picture are truncated. Along an axis on which the scaled picture is no larger than the crop
-        it is centred; on the other the crop stays inside the picture and shows the whole reference
-        (where that is smaller than the crop). Half sizes are ``size // 2``: an odd crop leaves its
-        last row and column black. Boxes are clipped to the last pixel shown, and dropped when
-        nothing is left of them.
+        The reference is a random object that is not ignored. Its longer side selects a size class:
+        the first whose bound is smaller. The new side is a random integer of the class's range,
+        both ends included. An image without objects is scaled by a random entry of ``scales``.
+        Sides of the image are truncated. Along an axis where the scaled image is not larger than
+        the crop, the image is centred. Along the other axes the crop stays inside the image and
+        contains the whole reference (if that is smaller than the crop). Half sizes are
+        ``size // 2``, so the last row and column of an odd crop are black. Boxes are clipped to
+        the last pixel of the crop, and dropped if they are empty.
 
     Args:
         size: (w, h) of the crop.
         classes: (bound, low, high) of sides in pixels, largest bound first.
-        scales: factors for pictures without objects.
+        scales: factors for images without objects.
 
     Raises:
-        ValueError: the classes' bounds do not descend to 0.
+        ValueError: the bounds of the classes do not descend to 0.
+
+    Reference:
+        Law et al., *CornerNet-Lite: Efficient Keypoint Based Object Detection*, section 3.
     """
 
     def __init__(
@@ -55,8 +56,8 @@ class ReferenceScaleCrop(BaseTransform):
         bounds = [bound for bound, *_ in classes]
         if bounds != sorted(set(bounds), reverse=True) or bounds[-1] != 0:
             raise ValueError(
-                f'ReferenceScaleCrop: the bounds of classes are {bounds}; let them descend to 0, '
-                'so that every side belongs to one class.'
+                f'ReferenceScaleCrop: the bounds of classes are {bounds}; give descending bounds '
+                'that end with 0.'
             )
         self.size, self.classes, self.scales = tuple(size), tuple(classes), tuple(scales)
 
@@ -75,7 +76,7 @@ class ReferenceScaleCrop(BaseTransform):
     def _draw(
         self, boxes: np.ndarray, ignored: np.ndarray | None
     ) -> tuple[float, np.ndarray | None]:
-        """The factor on the picture, and the reference box that it was drawn for."""
+        """The factor for the image, and the reference box (None without objects)."""
         sides = (boxes[:, 2:] - boxes[:, :2]).max(1, initial=0)
         usable = sides > 0 if ignored is None else (sides > 0) & ~ignored
         if not usable.any():
@@ -114,10 +115,10 @@ class ReferenceScaleCrop(BaseTransform):
 def resized_part(
     image: np.ndarray, size: tuple[int, int], rows: tuple[int, int], columns: tuple[int, int]
 ) -> np.ndarray:
-    """Rows and columns [start, stop) of the image resized to (h, w) ``size``, and no other pixel.
+    """Rows and columns [start, stop) of the image resized to (h, w) ``size``.
 
-    Bilinear as ``cv2.resize``, whose fixed-point weights round whole numbers up to 1 differently.
-    What a pixel costs does not depend on ``size``.
+    Bilinear as ``cv2.resize``; integers differ by up to 1, because OpenCV uses fixed-point weights.
+    Only the requested pixels are computed, so the cost does not depend on ``size``.
     """
     above, below, down = _neighbours(rows, size[0], image.shape[0])
     before, behind, right = _neighbours(columns, size[1], image.shape[1])
@@ -134,7 +135,7 @@ def resized_part(
 def _neighbours(
     span: tuple[int, int], scaled: int, source: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pixels of the source on both sides of each scaled pixel, and the weight of the second."""
+    """The two source pixels next to each scaled pixel, and the weight of the second."""
     place = ((np.arange(*span) + 0.5) * (source / scaled) - 0.5).clip(0, source - 1)
     first = place.astype(np.int64)
     return first, np.minimum(first + 1, source - 1), (place - first).astype(np.float32)

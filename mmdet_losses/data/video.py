@@ -1,4 +1,4 @@
-"""Videos whose objects are known by identity, as MMDetection's video data sets hold them."""
+"""Video data set whose objects have identities."""
 
 from __future__ import annotations
 
@@ -19,34 +19,35 @@ IDENTITY_KEYS = ('instance_id', 'track_id')
 
 @DATASETS.register_module()
 class IdentityVideoDataset(BaseVideoDataset):
-    """MMDetection's ``BaseVideoDataset`` that insists on identities.
+    """MMDetection's ``BaseVideoDataset`` with checked identities.
 
-    ``BaseVideoDataset`` numbers objects itself where an identity is missing or 0, and asks for
-    pictures in the order of their ids; a tracker then learns from identities that nobody gave. This
-    one reads the same files (COCO with ``videos``, and ``video_id`` and ``frame_id`` in every
-    image; identities are ``instance_id`` as MMDetection's converters write it, or ``track_id``),
-    orders frames by ``frame_id`` and keeps frames without objects. Sampler: ``TrackImgSampler``.
+    ``BaseVideoDataset`` makes up a number where an identity is missing or 0, so that a tracker
+    learns from wrong identities, and it expects images in the order of their ids. This data set
+    reads the same files (COCO with ``videos``, and ``video_id`` and ``frame_id`` in every image;
+    identities are ``instance_id``, as MMDetection's converters write them, or ``track_id``). It
+    orders frames by ``frame_id`` and keeps frames without objects. Use ``TrackImgSampler``.
 
-    A file without ``video_id`` is a set of single pictures; each becomes a video of one frame,
-    whose objects need no identity.
+    In a file without ``video_id`` every image becomes a video of one frame, and its objects need
+    no identity.
 
-    Items are dicts of a video: ``video_id``, ``video_length`` and ``images``; an image has
+    Items are dicts of a video: ``video_id``, ``video_length`` and ``images``. An image has
     ``img_path``, ``img_id``, ``frame_id``, ``height``, ``width`` and ``instances`` (``bbox`` xyxy
-    in pixels, ``bbox_label``, ``instance_id`` (-1 unknown), ``ignore_flag``). What an ignored
-    category stands for is in its label: -1 a region of all classes, -2 - c of class c.
+    in pixels, ``bbox_label``, ``instance_id`` (-1 unknown), ``ignore_flag``). The label of an
+    ignored region is -1 for all classes and -2 - c for class c.
 
     Args:
         *args, **kwargs: of ``BaseVideoDataset``; ``filter_cfg`` is not used.
-        visibility_thr: annotations whose ``visibility`` is below are left out of training, and
-            those with ``mot_conf`` 0, which MOT Challenge does not count, always.
+        visibility_thr: annotations with a lower ``visibility`` are not used in training.
+            Annotations with ``mot_conf`` 0 are never used, as in MOT Challenge.
         ignored: category name -> the class whose regions it marks, or None for all classes.
-            Nothing is learned there, and detections there do not count as wrong.
+            These regions are neither positives nor negatives in training, and detections in them
+            are not errors in a test.
 
     Raises:
-        DataError: classes that the file lacks; images without size, or without a whole ``frame_id``
-            in a video; two images in one place of a video; annotations without ``bbox``; objects of
-            a video without identity (a whole number from 0), or two of one identity in a frame.
-            Ignored objects need no identity.
+        DataError: classes that the file does not have; images without size, or without an integer
+            ``frame_id`` in a video; two images with the same ``frame_id`` in a video; annotations
+            without ``bbox``; objects of a video without identity (an integer >= 0), or two objects
+            of a frame with the same identity. Ignored objects need no identity.
     """
 
     def __init__(
@@ -61,24 +62,24 @@ class IdentityVideoDataset(BaseVideoDataset):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """One dict a video; see the class."""
-        truth = json.loads(get_text(self.ann_file, backend_args=self.backend_args))
-        self.labels = self._labels(truth['categories'])
+        """One dict per video; see the class."""
+        content = json.loads(get_text(self.ann_file, backend_args=self.backend_args))
+        self.labels = self._labels(content['categories'])
         self.cat_ids = list(self.labels)
         notes = defaultdict(list)
-        for note in truth.get('annotations', []):
+        for note in content.get('annotations', []):
             notes[note['image_id']].append(note)
         videos: dict[Any, list[dict]] = defaultdict(list)
-        for image in truth['images']:
-            video = image.get('video_id', f'picture {image["id"]}')
+        for image in content['images']:
+            video = image.get('video_id', f'image {image["id"]}')
             videos[video].append(self._frame(image, notes[image['id']]))
         data = [self._video(video, frames) for video, frames in videos.items()]
-        numbered = any('video_id' in image for image in truth['images'])
+        numbered = any('video_id' in image for image in content['images'])
         self.remarks = describe_videos(data, self.ann_file) if numbered else []
         return data
 
     def filter_data(self) -> list[dict]:
-        """Everything: a frame without objects is still a previous picture."""
+        """All frames, because a frame without objects can be a previous frame."""
         return self.data_list
 
     def _labels(self, categories: list[dict]) -> dict[int, int]:
@@ -88,8 +89,8 @@ class IdentityVideoDataset(BaseVideoDataset):
         missing = [name for name in (*classes, *self.ignored) if name not in listed]
         if missing:
             raise DataError(
-                f'{self.ann_file} lists the classes {", ".join(listed)}, but not '
-                f'{", ".join(missing)}: set metainfo=dict(classes=(...)) and ignored of the data '
+                f'{self.ann_file} has the classes {", ".join(listed)}, but not '
+                f'{", ".join(missing)}; set metainfo=dict(classes=(...)) and ignored of the data '
                 'set to names in the file.'
             )
         labels = {listed[name]: label for label, name in enumerate(classes)}
@@ -103,19 +104,19 @@ class IdentityVideoDataset(BaseVideoDataset):
         absent = [key for key in needed if key not in image]
         if absent:
             raise DataError(
-                f'{image["file_name"]} in {self.ann_file} has no {" and no ".join(absent)}: every '
-                'image needs its size in pixels, and in a video the number of its frame.'
+                f'{image["file_name"]} in {self.ann_file} has no {" and no ".join(absent)}; give '
+                'every image height and width in pixels, and every image of a video a frame_id.'
             )
         number = image['frame_id'] if in_video else 0
         if not _whole(number):
             raise DataError(
-                f'{image["file_name"]} in {self.ann_file} has the frame_id {number!r} of video '
-                f'{image["video_id"]}: number the frames of a video by whole numbers.'
+                f'{image["file_name"]} in {self.ann_file} has the frame_id {number!r} in video '
+                f'{image["video_id"]}; number the frames of a video with integers.'
             )
         prefix = self.data_prefix.get('img_path') or self.data_prefix.get('img') or ''
         instances = [self._instance(note, image, in_video, i) for i, note in enumerate(notes)]
         instances = [each for each in instances if each is not None]
-        self._refuse_doubles(instances, image)
+        self._check_identities(instances, image)
         return {
             **image,
             'frame_id': int(number),
@@ -125,11 +126,11 @@ class IdentityVideoDataset(BaseVideoDataset):
         }
 
     def _instance(self, note: dict, image: dict, in_video: bool, place: int) -> dict | None:
-        """What training and evaluation know of an annotation; None for what they never see."""
+        """The instance of an annotation; None for annotations that are never used."""
         place_of = f'annotation {note.get("id")} of {image["file_name"]} in {self.ann_file}'
         if len(note.get('bbox') or ()) != 4:
             raise DataError(
-                f'{place_of} has the bbox {note.get("bbox")}: give x, y, width, height in pixels.'
+                f'{place_of} has the bbox {note.get("bbox")}; give x, y, width, height in pixels.'
             )
         x, y, w, h = note['bbox']
         visible = self.test_mode or note.get('visibility', 1) >= self.visibility_thr
@@ -144,11 +145,10 @@ class IdentityVideoDataset(BaseVideoDataset):
         given = [note[key] for key in IDENTITY_KEYS if note.get(key) is not None]
         known = [each for each in given if _whole(each) and each >= 0] if in_video else [place]
         if not known and not ignored:
-            said = f'has the instance_id {given[0]!r}' if given else 'has no instance_id'
+            identity = f'the instance_id {given[0]!r}' if given else 'no instance_id'
             raise DataError(
-                f'{place_of} {said}: give every object of a video one whole number from 0 in '
-                'all its frames (for pictures that are no videos, leave video_id out of the '
-                'images).'
+                f'{place_of} has {identity}; give every object of a video one integer >= 0 in all '
+                'its frames (for single images, remove video_id from the images).'
             )
         return {
             'bbox': [x, y, x + w, y + h],
@@ -157,13 +157,13 @@ class IdentityVideoDataset(BaseVideoDataset):
             'instance_id': int(known[0]) if known else -1,
         }
 
-    def _refuse_doubles(self, instances: list[dict], image: dict) -> None:
+    def _check_identities(self, instances: list[dict], image: dict) -> None:
         ids = [each['instance_id'] for each in instances if not each['ignore_flag']]
         twice = [identity for identity, count in Counter(ids).items() if count > 1]
         if twice:
             raise DataError(
                 f'{ids.count(twice[0])} objects of {image["file_name"]} in {self.ann_file} have '
-                f'the instance_id {twice[0]}: give each object of a frame its own number.'
+                f'the instance_id {twice[0]}; give each object of a frame its own number.'
             )
 
     def _video(self, video: Any, frames: list[dict]) -> dict:
@@ -172,24 +172,24 @@ class IdentityVideoDataset(BaseVideoDataset):
             if one['frame_id'] == two['frame_id']:
                 raise DataError(
                     f'{one["file_name"]} and {two["file_name"]} in {self.ann_file} are both frame '
-                    f'{one["frame_id"]} of video {video}: number the frames of a video.'
+                    f'{one["frame_id"]} of video {video}; give each frame its own number.'
                 )
         return {'video_id': video, 'video_length': len(frames), 'images': frames}
 
 
 def _whole(value: Any) -> bool:
-    """Whether a value of a JSON file is a whole number."""
+    """Whether a value of a JSON file is an integer."""
     return isinstance(value, (int, float)) and float(value).is_integer()
 
 
 def describe_videos(videos: list[dict], name: str) -> list[str]:
-    """What a user should know of the videos of an annotation file, one sentence each."""
-    sentences = []
+    """Messages about the videos of an annotation file: single frames and missing frames."""
+    messages = []
     single = [each for each in videos if each['video_length'] == 1]
     if single:
-        sentences.append(
+        messages.append(
             f'{name}: {len(single)} of {len(videos)} videos have one frame '
-            f'(the first is {single[0]["video_id"]}); it is its own previous picture.'
+            f'(the first is {single[0]["video_id"]}); it is its own previous frame.'
         )
     gaps = {}
     for each in videos:
@@ -199,8 +199,8 @@ def describe_videos(videos: list[dict], name: str) -> list[str]:
             gaps[each['video_id']] = missing
     if gaps:
         first = next(iter(gaps))
-        sentences.append(
+        messages.append(
             f'{name}: {sum(gaps.values())} frames are missing from {len(gaps)} of {len(videos)} '
             f'videos ({gaps[first]} from video {first}); pairs are chosen by frame_id.'
         )
-    return sentences
+    return messages

@@ -1,22 +1,25 @@
 r"""Corner, cascade corner and centre pooling in plain torch.
 
-A corner pool is a running maximum: the top pool looks from each cell down to the bottom border,
+A corner pool is a running maximum. The top pool takes, for each cell, the maximum over all cells
+from it down to the bottom border,
 
 .. math:: \mathrm{top}(x)_{i} = \max_{i' \ge i} x_{i'},
 
-so that the cell of a top-left corner learns about the top edge of an object below it. The modules
-here hold the convolutions around the pools, one class per published module.
+so the cell of a top-left corner gets the features of the object below it. The modules in this file
+add the convolutions around the pools, one class per published module.
 
 Shape:
     Every pool maps (B, C, H, W) to (B, C, H, W); every module maps (B, ``in_channels``, H, W) to
     the same shape.
 
 Convention:
-    Top and bottom run along the rows, left and right along the columns. A gradient reaches exactly
-    one cell per output, or equal shares of it where cells tie during ONNX export.
+    Top and bottom pools run along a column (dimension 2), left and right pools along a row
+    (dimension 3). Each output passes its gradient to one cell; in the form for ONNX export, cells
+    with equal values share it.
 
-Papers: CornerNet (Law and Deng, ECCV 2018), section 3.3; CenterNet: Keypoint Triplets for Object
-Detection (Duan et al., ICCV 2019), section 3.2.
+Reference:
+    Law and Deng, *CornerNet*, ECCV 2018, section 3.3; Duan et al., *CenterNet: Keypoint Triplets
+    for Object Detection*, ICCV 2019, section 3.2.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import MODELS
 
 _NORM = dict(type='BN', requires_grad=True)
@@ -34,11 +38,11 @@ _NORM = dict(type='BN', requires_grad=True)
 def running_max(x: Tensor, dim: int, reverse: bool = False) -> Tensor:
     """Maximum of every cell and all cells before it along ``dim`` (after it with ``reverse``).
 
-    ONNX has no cumulative maximum, so an export uses ``doubling_max``, which is equal bit by bit.
+    ONNX has no cumulative maximum, so the export uses ``doubling_max``, whose values are identical.
     """
     if torch.onnx.is_in_onnx_export():
         return doubling_max(x, dim, reverse)
-    # Along rows of memory: several times as fast on a CPU as across them.
+    # On a CPU this is several times faster along contiguous memory.
     x = x.transpose(dim, -1).contiguous()
     x = x.flip(-1).cummax(-1).values.flip(-1) if reverse else x.cummax(-1).values
     return x.transpose(dim, -1).contiguous()
@@ -47,8 +51,8 @@ def running_max(x: Tensor, dim: int, reverse: bool = False) -> Tensor:
 def doubling_max(x: Tensor, dim: int, reverse: bool = False) -> Tensor:
     """``running_max`` in log2(size) steps of Slice, Max and Concat; several times slower on a CPU.
 
-    After the step of width s, each cell holds the maximum over 2 s cells; cells nearer to the
-    border than s already hold the maximum over everything up to it.
+    After the step of width s, each cell contains the maximum over 2 s cells, or over all cells up to
+    the border if there are fewer.
     """
     size, step = x.shape[dim], 1
     while step < size:
@@ -100,9 +104,11 @@ class RightPool(_RunningMax):
 
 
 class _PoolingModule(BaseModule):
-    """What the three modules share: two pooled branches, a shortcut, a closing convolution."""
+    """Base of the three modules: two pooled branches, a shortcut and a last convolution."""
 
-    def __init__(self, in_channels: int, pool_channels: int, init_cfg: dict | None = None) -> None:
+    def __init__(
+        self, in_channels: int, pool_channels: int = 128, init_cfg: dict | None = None
+    ) -> None:
         super().__init__(init_cfg)
         self.branch1 = self._conv(in_channels, pool_channels)
         self.branch2 = self._conv(in_channels, pool_channels)
@@ -142,8 +148,7 @@ class CornerPooling(_PoolingModule):
         pool_channels: int = 128,
         init_cfg: dict | None = None,
     ) -> None:
-        if corner not in self._POOLS:
-            raise ValueError(f'corner is {corner!r}; use one of {sorted(self._POOLS)}.')
+        check_choice('corner', corner, self._POOLS)
         super().__init__(in_channels, pool_channels, init_cfg)
         self.pool1, self.pool2 = (pool() for pool in self._POOLS[corner])
 
@@ -154,11 +159,11 @@ class CornerPooling(_PoolingModule):
 
 @MODELS.register_module()
 class CascadeCornerPooling(CornerPooling):
-    """The triplets' corner module: each branch first looks inwards along the other axis.
+    """The triplets' corner module: each branch is first pooled along the other axis.
 
-    ``pool1(cascade1(branch1(x) + pool2(look1(x))))`` plus its mirror image. ``cascade1`` and
-    ``cascade2`` are bare convolutions (no bias, norm or activation), so what they pool is signed.
-    Arguments as in ``CornerPooling``.
+    ``pool1(cascade1(branch1(x) + pool2(look1(x))))`` plus the same with 1 and 2 swapped.
+    ``cascade1`` and ``cascade2`` are convolutions without bias, norm and activation, so the pooled
+    values may be negative. Arguments as in ``CornerPooling``.
     """
 
     def __init__(
@@ -185,17 +190,12 @@ class CascadeCornerPooling(CornerPooling):
 class CenterPooling(_PoolingModule):
     """The triplets' centre module: the maximum of a whole column plus that of a whole row.
 
-    The paper composes two opposite corner pools per axis, which is the same number.
+    The paper writes it as two opposite corner pools per axis, which gives the same values.
 
     Args:
         in_channels: channels of the input and the output.
         pool_channels: channels of the two pooled branches.
     """
-
-    def __init__(
-        self, in_channels: int, pool_channels: int = 128, init_cfg: dict | None = None
-    ) -> None:
-        super().__init__(in_channels, pool_channels, init_cfg)
 
     def pooled(self, x: Tensor) -> Tensor:
         """(B, C, 1, W) column maxima plus (B, C, H, 1) row maxima."""

@@ -1,4 +1,4 @@
-"""Darknets with cross stage partial connections: the backbones of YOLOv4 and its scaled family."""
+"""CSP Darknets: the backbones of YOLOv4 and Scaled-YOLOv4."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mmdet_losses.registry import MODELS
 
 
 class _Arch(NamedTuple):
-    blocks: tuple[int, ...]  # residual blocks per stage; stage 1 has stride 2
-    channels: tuple[int, ...]  # of the stem, then of every stage
-    first: str  # kind of stage 1; the others split their channels in half
+    blocks: tuple[int, ...]  # number of residual blocks per stage
+    channels: tuple[int, ...]  # of the stem and of every stage
+    first: str  # kind of stage 1; in the others each branch has half of the channels
 
 
 _ARCHS = {
@@ -37,7 +37,7 @@ _ARCHS = {
 
 
 class _PlainStage(BaseModule):
-    """A convolution of stride 2 and ordinary residual blocks."""
+    """A convolution of stride 2 and residual blocks."""
 
     def __init__(self, in_channels: int, out_channels: int, blocks: int, **cfg: Any) -> None:
         super().__init__()
@@ -58,11 +58,11 @@ class CSPStage(BaseModule):
         x: (B, in_channels, H, W). Returns (B, out_channels, H / 2, W / 2).
 
     Convention:
-        The concatenation is [residual branch, cross branch]. ``wide`` keeps all channels on both
-        branches, as the first stage of YOLOv4 does; otherwise each branch has half of them.
+        The concatenation is [residual branch, cross branch]. With ``wide`` both branches have all
+        channels, as in the first stage of YOLOv4; otherwise each branch has half of them.
 
-    Source:
-        Wang et al., "CSPNet", 2020.
+    Reference:
+        Wang et al., *CSPNet*, 2020.
     """
 
     def __init__(
@@ -86,29 +86,29 @@ class CSPStage(BaseModule):
 
 @MODELS.register_module()
 class DarknetCSP(BaseModule):
-    """CSPDarknet-53 and its relatives.
+    """CSPDarknet-53 and the backbones of Scaled-YOLOv4.
 
     Shape:
         x: (B, 3, h, w). Returns one map per entry of ``out_indices``; index 0 is the stem
         (stride 1), index i a stage of stride ``2 ** i``. The default gives strides 8, 16 and 32.
 
     Convention:
-        Not MMDetection's ``CSPDarknet`` (YOLOX), whose blocks differ. Batch norm defaults to
-        darknet's ``eps=1e-5``; the PyTorch code of Scaled-YOLOv4 has
+        MMDetection's ``CSPDarknet`` (YOLOX) has other blocks. The default batch norm is darknet's,
+        ``eps=1e-5``; the PyTorch code of Scaled-YOLOv4 uses
         ``norm_cfg=dict(type='BN', eps=1e-3, momentum=0.03)``. Parameters are registered in the
         order of darknet's files.
 
     Args:
         arch: ``'v4'``, ``'csp'``, ``'x'`` (yolov4x-mish), ``'p5'``, ``'p6'`` or ``'p7'``.
-        depth: multiplies the residual blocks per stage (rounded up, at least one).
-        width: multiplies every channel count (rounded up to a multiple of 8).
+        depth: factor on the number of residual blocks per stage (rounded up, at least one).
+        width: factor on the number of channels (rounded up to a multiple of 8).
         out_indices: the maps to return.
 
     Raises:
         ValueError: an unknown ``arch`` or a stage that does not exist.
 
-    Source:
-        Bochkovskiy et al., "YOLOv4", 2020; Wang et al., "Scaled-YOLOv4", 2021, Section 4.
+    Reference:
+        Bochkovskiy et al., *YOLOv4*, 2020; Wang et al., *Scaled-YOLOv4*, 2021, section 4.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class DarknetCSP(BaseModule):
         blocks, channels, first = _ARCHS[arch]
         if not set(out_indices) <= set(range(len(channels))):
             raise ValueError(
-                f'`out_indices` is {tuple(out_indices)}; {arch!r} has maps 0 (stem) to '
+                f'out_indices is {tuple(out_indices)}; {arch!r} has maps 0 (stem) to '
                 f'{len(channels) - 1}.'
             )
         cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)

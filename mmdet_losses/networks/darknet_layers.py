@@ -1,4 +1,4 @@
-"""The few layers that every darknet network is made of."""
+"""Layers of darknet's networks."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def conv_module(
     """A convolution padded by ``kernel_size // 2``, its batch norm and its activation.
 
     Convention:
-        Darknet normalises before it activates, with ``eps=1e-5`` under the root, and has no
-        convolution bias where it normalises. MMCV does not register Mish, so ``type='Mish'`` is
-        resolved here.
+        Darknet applies batch norm before the activation, with ``eps=1e-5`` inside the root. A
+        convolution with batch norm has no bias. MMCV does not register Mish, so ``type='Mish'`` is
+        replaced by the class.
     """
     if act_cfg is not None and act_cfg['type'] == 'Mish':
         act_cfg = {**act_cfg, 'type': nn.Mish}
@@ -50,7 +50,7 @@ def scale_channels(channels: int, width: float) -> int:
 
 
 class Bottleneck(BaseModule):
-    """A 1x1 and a 3x3 convolution, added to the input when ``shortcut``.
+    """A 1x1 and a 3x3 convolution, added to the input if ``shortcut``.
 
     Shape:
         x: (B, channels, H, W). Returns the same shape.
@@ -68,7 +68,7 @@ class Bottleneck(BaseModule):
 
 
 class SpatialPyramidPooling(nn.Module):
-    """Same-size max pools of several windows, concatenated with the input.
+    """Max pools of several window sizes with stride 1, concatenated with the input.
 
     Shape:
         x: (B, D, H, W). Returns (B, 4 * D, H, W) for three windows.

@@ -1,7 +1,8 @@
-"""Deep layer aggregation: DLA-34 and smaller relatives.
+"""Deep layer aggregation: DLA-34 and smaller networks.
 
-Paper: Deep Layer Aggregation (Yu et al., CVPR 2018), figures 2 and 3; the additional stems for the
-previous picture and heatmap are those of Tracking Objects as Points (Zhou et al., ECCV 2020).
+Reference:
+    Yu et al., *Deep Layer Aggregation*, CVPR 2018, figures 2 and 3. The additional stems for the
+    previous frame and heatmap: Zhou et al., *Tracking Objects as Points*, ECCV 2020.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _NORM = {'type': 'BN', 'requires_grad': True}
 
 
 class _Block(nn.Module):
-    """Two 3x3 convolutions around a residual that comes from outside."""
+    """Two 3x3 convolutions, added to a residual that is passed in."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -35,13 +36,13 @@ class _Block(nn.Module):
 
 
 class Tree(nn.Module):
-    """A binary tree of blocks whose root fuses both halves and everything that was handed down.
+    """A binary tree of blocks whose root fuses both halves and the maps passed to it.
 
     Args:
-        levels: depth; a tree of one level holds two blocks.
+        levels: depth; a tree of one level has two blocks.
         in_channels, out_channels, stride: of the whole tree.
-        keep_input: hand the pooled input down to the last root.
-        handed_channels: channels of the maps that the tree above hands down.
+        keep_input: pass the pooled input to the last root.
+        passed_channels: total channels of the maps that the parent tree passes.
     """
 
     def __init__(
@@ -51,16 +52,16 @@ class Tree(nn.Module):
         out_channels: int,
         stride: int = 1,
         keep_input: bool = False,
-        handed_channels: int = 0,
+        passed_channels: int = 0,
     ) -> None:
         super().__init__()
         self.keep_input, self.leaf = keep_input, levels == 1
-        handed_channels += in_channels if keep_input else 0
+        passed_channels += in_channels if keep_input else 0
         self.pool = nn.MaxPool2d(stride, stride) if stride > 1 else nn.Identity()
         if self.leaf:
             self.tree1 = _Block(in_channels, out_channels, stride)
             self.tree2 = _Block(out_channels, out_channels, 1)
-            root_channels = 2 * out_channels + handed_channels
+            root_channels = 2 * out_channels + passed_channels
             self.root = ConvModule(root_channels, out_channels, 1, norm_cfg=_NORM)
             self.project = (
                 ConvModule(in_channels, out_channels, 1, norm_cfg=_NORM, act_cfg=None)
@@ -73,20 +74,20 @@ class Tree(nn.Module):
                 levels - 1,
                 out_channels,
                 out_channels,
-                handed_channels=handed_channels + out_channels,
+                passed_channels=passed_channels + out_channels,
             )
 
-    def forward(self, x: Tensor, handed: tuple[Tensor, ...] = ()) -> Tensor:
+    def forward(self, x: Tensor, passed: tuple[Tensor, ...] = ()) -> Tensor:
         """(B, ``in_channels``, H, W) -> (B, ``out_channels``, H / stride, W / stride)."""
         pooled = self.pool(x) if self.leaf or self.keep_input else x
         if self.keep_input:
-            handed = (*handed, pooled)
+            passed = (*passed, pooled)
         if not self.leaf:
             first = self.tree1(x)
-            return self.tree2(first, (*handed, first))
+            return self.tree2(first, (*passed, first))
         first = self.tree1(x, self.project(pooled))
         second = self.tree2(first, first)
-        return self.root(torch.cat((second, first, *handed), 1))
+        return self.root(torch.cat((second, first, *passed), 1))
 
 
 @MODELS.register_module()
@@ -101,8 +102,8 @@ class DLANet(BaseModule):
         levels: depth per level; the first two are plain convolutions, the others trees.
         channels: width per level.
         out_indices: levels that are returned.
-        previous_image, previous_heatmap: have the stems of CenterTrack, whose activations are
-            added to the picture's.
+        previous_image, previous_heatmap: add the stems of CenterTrack, whose activations are added
+            to those of the image.
     """
 
     def __init__(
@@ -117,8 +118,8 @@ class DLANet(BaseModule):
         super().__init__(init_cfg)
         if len(levels) != len(channels) or len(levels) < 3:
             raise ValueError(
-                f'levels={tuple(levels)} and channels={tuple(channels)} make no DLA; give both '
-                'the same length, three or more.'
+                f'levels={tuple(levels)} and channels={tuple(channels)} are invalid; give both the '
+                'same length, three or more.'
             )
         self.out_indices = tuple(out_indices)
         self.base_layer = self._stem(3, channels[0])
@@ -157,23 +158,23 @@ class DLANet(BaseModule):
     def forward(
         self, x: Tensor, pre_img: Tensor | None = None, pre_hm: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Picture, and what is known of the previous one, to feature maps.
+        """Image, and optionally the previous frame and its heatmap, to feature maps.
 
-        Leaving ``pre_img`` or ``pre_hm`` out skips its addition, which differs from zeros: the
-        norm's bias passes through the stem.
+        Without ``pre_img`` or ``pre_hm`` nothing is added for it. This differs from an input of
+        zeros, because the stem also adds the bias of its batch norm.
 
         Args:
-            pre_img: (B, 3, h, w) previous picture, normalised like ``x``.
-            pre_hm: (B, 1, h, w) rendered centres of the previous picture, at input resolution.
+            pre_img: (B, 3, h, w) previous frame, normalised like ``x``.
+            pre_hm: (B, 1, h, w) rendered centres of the previous frame, at input resolution.
 
         Raises:
-            ValueError: a size that the levels do not divide, or an input without a stem.
+            ValueError: the levels do not divide the size, or an input has no stem.
         """
         step = 2 ** (len(self.levels) - 1)
         if x.shape[-2] % step or x.shape[-1] % step:
             raise ValueError(
-                f'The input is {x.shape[-2]} x {x.shape[-1]} pixels, which {type(self).__name__} '
-                f'cannot halve {len(self.levels) - 1} times; pad it to multiples of {step}.'
+                f'The input of {type(self).__name__} is {x.shape[-2]} x {x.shape[-1]} pixels; pad '
+                f'it to multiples of {step}.'
             )
         features = self.base_layer(x)
         for name, extra, stem in (
@@ -183,7 +184,7 @@ class DLANet(BaseModule):
             if extra is None:
                 continue
             if stem is None:
-                raise ValueError(f'This DLANet has no stem for it; build it with {name}=True.')
+                raise ValueError(f'DLANet has no stem for this input; build it with {name}=True.')
             features = features + stem(extra)
         maps = []
         for level in self.levels:

@@ -1,6 +1,7 @@
 """CenterNet's up-sampling of DLA: iterative aggregation with deformable convolutions.
 
-Paper: Objects as Points (Zhou et al., 2019), appendix A, figure 6 (d).
+Reference:
+    Zhou et al., *Objects as Points*, 2019, appendix A, figure 6 (d).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _CONVS = {'dcn': {'type': 'DCNv2'}, 'conv': None}
 
 
 def bilinear_kernel(factor: int) -> Tensor:
-    """(2 f, 2 f) weights with which a transposed convolution of stride f interpolates linearly."""
+    """(2 f, 2 f) weights of a transposed convolution of stride f for bilinear interpolation."""
     distance = torch.arange(2 * factor) - (factor - 0.5)
     ramp = 1 - distance.abs() / factor
     return ramp[:, None] * ramp[None]
@@ -32,12 +33,12 @@ class Aggregation(nn.Module):
 
     ``out[0] = maps[0]``, ``out[k] = node(up(project(maps[k])) + out[k - 1])``.
 
-    The official convolutions carry a bias that the norm behind them cancels; ours have none.
+    The official convolutions have a bias, which the following batch norm removes; ours have none.
 
     Args:
-        in_channels: of the maps, finest first; the first map is used as it is and must have
+        in_channels: of the maps, finest first. The first map is not projected and must have
             ``out_channels``.
-        factors: size of the first map over that of each other map.
+        factors: size of the first map divided by that of each other map.
         conv: config of the convolutions, None for plain ones.
     """
 
@@ -73,7 +74,7 @@ class Aggregation(nn.Module):
         return up
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """One map per input, all of the first one's size; the last has seen them all."""
+        """One map per input, all of the size of the first; the last fuses all inputs."""
         fused = [maps[0]]
         for x, project, up, node in zip(
             maps[1:], self.projections, self.ups, self.nodes, strict=True
@@ -84,15 +85,15 @@ class Aggregation(nn.Module):
 
 @MODELS.register_module()
 class DLAUpNeck(BaseModule):
-    """DLA's four maps to one map of the finest size.
+    """Fuses DLA's four maps into one map of the finest size.
 
     Shape:
         Maps (B, ``in_channels[i]``, H / 2**i, W / 2**i) -> one map (B, ``in_channels[0]``, H, W).
 
     Args:
         in_channels: of the maps, finest first; three or more.
-        conv: ``'dcn'`` for modulated deformable convolutions, which need MMCV's compiled
-            operators, or ``'conv'`` for plain ones.
+        conv: ``'dcn'`` (modulated deformable convolutions, which need MMCV's compiled operators)
+            or ``'conv'`` (plain convolutions).
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class DLAUpNeck(BaseModule):
             )
         count, widths = len(in_channels), list(in_channels)
         if count < 3:
-            raise ValueError(f'in_channels has {count} entries; give three or more maps.')
+            raise ValueError(f'in_channels has {count} entries; give three or more.')
         self.rounds = nn.ModuleList()
         for j in range(count - 2, -1, -1):  # the finest map of the round
             coarser = count - 1 - j

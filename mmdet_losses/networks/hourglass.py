@@ -86,7 +86,7 @@ class Hourglass(nn.Module):
         self.up2 = upsample(here) if upsample else None
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, C, H, W) -> the merged maps of all levels, coarsest first; the last is (B, C, H, W)."""
+        """(B, C, H, W) to the merged maps of all levels, coarsest first."""
         side = self.up1(x)
         low = self.low2(self.low1(x))
         merged = low if isinstance(low, list) else []

@@ -1,4 +1,4 @@
-"""A convolution that does not share its weights: YOLOv1's `[local]` layer."""
+"""Locally connected layer: a convolution with separate weights per cell (YOLOv1's `[local]`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LocallyConnected2d(nn.Module):
         the order of darknet's files.
 
     Raises:
-        ValueError: the map is not ``feat_size``: the weights belong to cells.
+        ValueError: the map has another size than ``feat_size``.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class LocallyConnected2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[2:]) != self.feat_size:
             raise ValueError(
-                f'LocallyConnected2d was built for a map of {self.feat_size} cells (h, w) and got '
-                f'{tuple(x.shape[2:])}; resize the images or change `feat_size`.'
+                f'LocallyConnected2d has weights for {self.feat_size} cells (h, w), and the map '
+                f'has {tuple(x.shape[2:])}; resize the images or change feat_size.'
             )
         patches = F.unfold(x, self.kernel_size, padding=self.kernel_size // 2)  # (B, fan_in, H*W)
         out = torch.einsum('bkp,pok->bop', patches, self.weight)

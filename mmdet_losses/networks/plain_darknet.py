@@ -1,4 +1,4 @@
-"""Chains of convolutions and max pools: YOLOv1's extraction network and Darknet-19."""
+"""Sequences of convolutions and max pools: YOLOv1's extraction network and Darknet-19."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmdet_losses.networks.darknet_layers import BATCH_NORM, LEAKY, conv_module,
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import MODELS
 
-# A stage is a row of (kernel size, channels[, stride]); a 2x2 max pool stands between two stages.
+# A stage is a sequence of (kernel size, channels[, stride]); a 2x2 max pool separates two stages.
 Stage = Sequence[tuple[int, ...]]
 
 _ARCHS: dict[str, tuple[Stage, ...]] = {
@@ -44,20 +44,20 @@ class PlainDarknet(BaseModule):
         (B, 512, h/16, w/16) and (B, 1024, h/32, w/32).
 
     Convention:
-        ``extraction`` includes the four 3x3 convolutions that YOLOv1 adds for detection.
+        ``extraction`` includes the last four 3x3 convolutions, which YOLOv1 adds for detection.
         Parameters are registered in the order of darknet's files.
 
     Args:
         arch: ``'extraction'``, ``'darknet19'``, or the stages themselves: each a sequence of
             ``(kernel size, channels)`` or ``(kernel size, channels, stride)``.
-        width: multiplies every channel count (rounded up to a multiple of 8).
+        width: factor on the number of channels (rounded up to a multiple of 8).
         out_indices: the stages to return.
 
     Raises:
         ValueError: an unknown ``arch`` or a stage that does not exist.
 
-    Source:
-        Redmon et al., "You Only Look Once", 2016; Redmon and Farhadi, "YOLO9000", 2017, Table 6.
+    Reference:
+        Redmon et al., *You Only Look Once*, 2016; Redmon and Farhadi, *YOLO9000*, 2017, table 6.
     """
 
     def __init__(
@@ -72,32 +72,22 @@ class PlainDarknet(BaseModule):
         super().__init__(init_cfg)
         if isinstance(arch, str):
             check_choice('arch', arch, _ARCHS)
-            arch = _ARCHS[arch]
-        stages = arch
+        stages = _ARCHS[arch] if isinstance(arch, str) else arch
         if not set(out_indices) <= set(range(len(stages))):
             raise ValueError(
-                f'`out_indices` is {tuple(out_indices)}; the network has stages 0 to '
+                f'out_indices is {tuple(out_indices)}; the network has stages 0 to '
                 f'{len(stages) - 1}.'
             )
         self.out_indices = tuple(out_indices)
         self.stages = nn.ModuleList()
-        channels = 3
+        cfg, channels = dict(norm_cfg=norm_cfg, act_cfg=act_cfg), 3
         for index, rows in enumerate(stages):
             stage = nn.Sequential()
             if index:
                 stage.append(nn.MaxPool2d(2, 2))
             for kernel_size, out_channels, *stride in rows:
                 out_channels = scale_channels(out_channels, width)
-                stage.append(
-                    conv_module(
-                        channels,
-                        out_channels,
-                        kernel_size,
-                        *stride,
-                        norm_cfg=norm_cfg,
-                        act_cfg=act_cfg,
-                    )
-                )
+                stage.append(conv_module(channels, out_channels, kernel_size, *stride, **cfg))
                 channels = out_channels
             self.stages.append(stage)
 

@@ -9,25 +9,25 @@ from torch import Tensor, nn
 
 from mmdet_losses.registry import MODELS
 
-PICTURE, HEATMAP = 3, 1  # channels
+IMAGE, HEATMAP = 3, 1  # channels
 
 
 @MODELS.register_module()
 class PreviousFrameBackbone(BaseModule):
-    """A backbone that also sees the previous picture and the heatmap of its objects.
+    """A backbone with additional inputs: the previous frame and the heatmap of its objects.
 
-    Beside the backbone's first layer there is a stem for each of them, a 7 x 7 convolution with
-    norm and ReLU, and the three are added; the rest of the backbone is unchanged. So it is in
-    CenterTrack's DLA-34, which is :class:`~mmdet_losses.networks.dla.DLANet`.
+    Each additional input has a stem: a 7x7 convolution with batch norm and ReLU. The output of the
+    backbone's first layer and of the stems are added; the rest of the backbone is unchanged.
+    CenterTrack's DLA-34 has the same structure (:class:`~mmdet_losses.networks.dla.DLANet`).
 
     Args:
         backbone: config of the backbone.
         stem: name of its first layer, for example 'stem' of ``CSPDarknet``.
-        channels, stride: of what that layer returns.
+        channels, stride: of the output of that layer.
 
     Shape:
-        Pictures (B, 3, h, w), previous ones of the same shape, heatmaps (B, 1, h, w) to the
-        backbone's maps. What is None is not added.
+        Images (B, 3, h, w), previous frames of the same shape, heatmaps (B, 1, h, w) to the maps
+        of the backbone. An input that is None is not added.
 
     Raises:
         ValueError: the backbone has no layer of that name.
@@ -49,7 +49,7 @@ class PreviousFrameBackbone(BaseModule):
         layers = dict(self.backbone.named_children())
         if stem not in layers:
             raise ValueError(
-                f'{type(self.backbone).__name__} has no layer {stem!r}; stem is one of '
+                f'{type(self.backbone).__name__} has no layer {stem!r}; choose stem from '
                 f'{", ".join(layers)}.'
             )
         setattr(self.backbone, stem, SumOfStems(layers[stem], channels, stride))
@@ -63,24 +63,24 @@ class PreviousFrameBackbone(BaseModule):
 
 
 class SumOfStems(nn.Module):
-    """A first layer, and what is added to its output for further channels of the input."""
+    """A first layer, and the stems for the further channels of the input."""
 
     def __init__(self, first: nn.Module, channels: int, stride: int) -> None:
         super().__init__()
-        self.picture = first
-        self.previous_picture, self.previous_heatmap = (
+        self.image = first
+        self.previous_image, self.previous_heatmap = (
             ConvModule(
                 each, channels, 7, stride=stride, padding=3, norm_cfg={'type': 'BN'}, bias=False
             )
-            for each in (PICTURE, HEATMAP)
+            for each in (IMAGE, HEATMAP)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, 4, 6 or 7, h, w): picture, then perhaps previous picture, previous heatmap."""
-        count = x.shape[1] - PICTURE
-        features = self.picture(x[:, :PICTURE])
-        if count >= PICTURE:
-            features = features + self.previous_picture(x[:, PICTURE : 2 * PICTURE])
-        if count % PICTURE == HEATMAP:
+        """(B, 3, 4, 6 or 7, h, w): image, then optionally previous frame and previous heatmap."""
+        count = x.shape[1] - IMAGE
+        features = self.image(x[:, :IMAGE])
+        if count >= IMAGE:
+            features = features + self.previous_image(x[:, IMAGE : 2 * IMAGE])
+        if count % IMAGE == HEATMAP:
             features = features + self.previous_heatmap(x[:, -HEATMAP:])
         return features

@@ -1,4 +1,4 @@
-"""Scaled-YOLOv4's neck: the same paths with cross stage partial blocks."""
+"""Scaled-YOLOv4's neck: the paths of YOLOv4 with cross stage partial (CSP) blocks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Renorm(nn.Module):
 
 
 class _CSPBlock(BaseModule):
-    """1x1, then bottlenecks without shortcut beside a 1x1, joined by a 1x1."""
+    """A 1x1 convolution, two branches (bottlenecks without shortcut; 1x1), and a 1x1 over both."""
 
     def __init__(self, in_channels: int, out: int, blocks: int, renorm: bool, **cfg: Any) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class _CSPBlock(BaseModule):
 
 
 class _CSPPyramid(BaseModule):
-    """Spatial pyramid pooling on one branch of a cross stage partial block."""
+    """A CSP block with spatial pyramid pooling on one branch."""
 
     def __init__(self, in_channels: int, out: int, pairs: int, renorm: bool, **cfg: Any) -> None:
         super().__init__()
@@ -78,24 +78,25 @@ class _CSPPyramid(BaseModule):
 
 @MODELS.register_module()
 class ScaledYOLOV4Neck(YOLOV4Neck):
-    """YOLOv4's paths with a cross stage partial pyramid and cross stage partial blocks.
+    """YOLOv4's paths with a CSP pyramid and CSP blocks.
 
     Shape:
         As ``YOLOV4Neck``, for any number of maps (P6 has four, P7 five).
 
     Convention:
-        Darknet normalises each branch before the concatenation (``renorm=False``). The PyTorch
-        code normalises the concatenation, so its deep branch, normalised already, passes a second
-        batch norm and Mish (``renorm=True``); for the cross branch both are the same thing.
+        Darknet applies batch norm to each branch before the concatenation (``renorm=False``). The
+        PyTorch code applies it to the concatenation. There the deep branch has a second batch norm
+        and Mish (``renorm=True``); for the cross branch both are equal.
 
     Args:
         in_channels, out_channels: fine to coarse.
-        blocks: bottlenecks per block: 2 in yolov4-csp, 3 in yolov4x-mish, P5, P6 and P7.
-        pyramid_pairs: pairs of 1x1 and 3x3 convolutions after the pools: 1, in yolov4x-mish 2.
-        renorm: whether the deep branches are normalised again.
+        blocks: number of bottlenecks per block: 2 in yolov4-csp; 3 in yolov4x-mish, P5, P6 and P7.
+        pyramid_pairs: number of pairs of 1x1 and 3x3 convolutions after the pools: 2 in
+            yolov4x-mish, 1 in the others.
+        renorm: whether the deep branches have a second batch norm.
 
-    Source:
-        Wang et al., "Scaled-YOLOv4", 2021, Section 4.
+    Reference:
+        Wang et al., *Scaled-YOLOv4*, 2021, section 4.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """CornerNet-Squeeze's hourglass: fire blocks, transposed convolutions, stride 8.
 
-Paper: CornerNet-Lite (Law et al., BMVC 2020), section 4; the fire block is SqueezeNet's with the
-3x3 convolution made depth-wise.
+Reference:
+    Law et al., *CornerNet-Lite*, BMVC 2020, section 4. The fire block is SqueezeNet's with a
+    depth-wise 3x3 convolution.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from mmdet_losses.registry import MODELS
 
 
 class FireBlock(nn.Module):
-    """Squeeze to half the output channels, then expand by a 1x1 and a depth-wise 3x3 side by side.
+    """Squeeze to half of the output channels, then a 1x1 and a depth-wise 3x3 in parallel.
 
-    No activation follows the squeeze. The shortcut is the identity where the shapes allow it and
-    absent elsewhere; it is never a projection.
+    There is no activation after the squeeze. The shortcut is the identity if the shapes are equal;
+    otherwise there is none.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
@@ -45,7 +46,7 @@ def _double(channels: int) -> nn.ConvTranspose2d:
 
 @MODELS.register_module()
 class SqueezeHourglassNet(StackedHourglassNet):
-    """Two fire-block hourglasses behind a stem of stride 8; arguments as in its parent.
+    """Two hourglasses of fire blocks after a stem of stride 8; arguments as in its parent.
 
     Shape:
         (B, 3, h, w) -> ``num_stacks`` maps (B, ``feat_channels``, h/8, w/8), first stack first.

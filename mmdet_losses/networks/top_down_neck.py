@@ -1,4 +1,4 @@
-"""A top-down path that ends in one fine map."""
+"""A top-down path with one fine output map."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from mmdet_losses.registry import MODELS
 
 @MODELS.register_module()
 class TopDownNeck(BaseModule):
-    """The finest level of a feature pyramid, and nothing else.
+    """The finest level of a feature pyramid.
 
-    Every level is brought to ``out_channels`` by a 1 x 1 convolution; from the deepest on, maps are
-    enlarged, added to the next finer one and mixed by a 3 x 3 convolution. Heads that need one map
-    at a small stride (points, corners) get it with the whole pyramid's context; an FPN would also
-    compute coarser outputs, whose parameters then never saw a gradient.
+    A 1x1 convolution gives every level ``out_channels``. Starting with the deepest, each map is
+    enlarged, added to the next finer one, and passed through a 3x3 convolution. Heads that need
+    one map at a small stride (points, corners) get the context of the whole pyramid. An FPN also
+    computes coarser outputs, whose parameters would get no gradient.
 
     Args:
         in_channels: channels of the backbone's levels, fine to coarse.
         out_channels: channels of the map.
-        num_outs: how many times the map is returned: networks with several stacks of heads
-            expect one each.
+        num_outs: number of times the map is returned, for predictors with several stacks.
 
     Shape:
         A tuple of maps (B, ``in_channels[i]``, H / 2^i, W / 2^i) to a tuple with
-        (B, ``out_channels``, H, W). Odd sizes are fine: maps are enlarged to the finer level's.
+        (B, ``out_channels``, H, W). Odd sizes are allowed: maps are enlarged to the finer size.
 
     Reference:
         Lin et al., *Feature Pyramid Networks for Object Detection*.

@@ -1,4 +1,4 @@
-"""YOLOv2's passthrough: fine features folded into the coarse map."""
+"""YOLOv2's neck with the passthrough: fine features are stacked into the coarse map."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def darknet_reorg(x: Tensor) -> Tensor:
         x: (B, D, H, W), D divisible by 4, H and W even. Returns (B, 4 * D, H / 2, W / 2).
 
     Convention:
-        The layer reads its input as if it had D/4 channels of (2H, 2W), gathers every second
-        pixel, and reads the result as 4D channels of (H/2, W/2). Neighbours therefore do not
-        stay neighbours, but the published weights were trained with this order.
+        The layer views its input as D/4 channels of (2H, 2W), takes every second pixel, and views
+        the result as 4D channels of (H/2, W/2). Neighbouring pixels do not stay neighbours, but
+        the published weights were trained with this order.
 
     Raises:
         ValueError: channels or size do not divide.
@@ -30,8 +30,8 @@ def darknet_reorg(x: Tensor) -> Tensor:
     batch, channels, height, width = x.shape
     if channels % 4 or height % 2 or width % 2:
         raise ValueError(
-            f'reorg needs channels divisible by 4 and an even map, got {tuple(x.shape)}; use '
-            'images whose sides are multiples of 32.'
+            f'reorg needs channels divisible by 4 and even sides, and the map is {tuple(x.shape)}; '
+            'use images whose sides are multiples of 32.'
         )
     folded = x.reshape(batch, channels // 4, height, 2, width, 2)
     return folded.permute(0, 3, 5, 1, 2, 4).reshape(batch, channels * 4, height // 2, width // 2)
@@ -39,7 +39,7 @@ def darknet_reorg(x: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class YOLOV2Neck(BaseModule):
-    """Two 3x3 convolutions, the passthrough, and one 3x3 convolution over both.
+    """Two 3x3 convolutions, the passthrough, and a 3x3 convolution over their concatenation.
 
     Shape:
         feats: (B, in_channels[0], 2H, 2W) and (B, in_channels[1], H, W).
@@ -49,8 +49,8 @@ class YOLOV2Neck(BaseModule):
         The concatenation is [passthrough, coarse]. Parameters are registered in the order of
         darknet's files.
 
-    Source:
-        Redmon and Farhadi, "YOLO9000", 2017, "Fine-Grained Features".
+    Reference:
+        Redmon and Farhadi, *YOLO9000*, 2017, "Fine-Grained Features".
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""YOLOv3's neck with spatial pyramid pooling before the coarsest detection."""
+"""YOLOv3's neck with spatial pyramid pooling before the coarsest output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmdet_losses.registry import MODELS
 
 
 class _PooledDetectionBlock(BaseModule):
-    """MMDetection's five-convolution block with the pyramid after the third convolution."""
+    """MMDetection's block of five convolutions with the pyramid after the third."""
 
     def __init__(self, in_channels: int, out_channels: int, **cfg: Any) -> None:
         super().__init__()
@@ -39,10 +39,10 @@ class _PooledDetectionBlock(BaseModule):
 
 @MODELS.register_module()
 class SPPYOLOV3Neck(YOLOV3Neck):
-    """MMDetection's ``YOLOV3Neck``, its coarsest block replaced by one with a pooling pyramid.
+    """MMDetection's ``YOLOV3Neck`` with a pooling pyramid in the coarsest block.
 
     Shape:
-        As ``YOLOV3Neck``: maps fine to coarse in, coarse to fine out.
+        As ``YOLOV3Neck``: input maps fine to coarse, output maps coarse to fine.
 
     Args:
         in_channels, out_channels: coarse to fine, as in ``YOLOV3Neck``.

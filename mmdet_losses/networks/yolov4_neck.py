@@ -1,4 +1,4 @@
-"""YOLOv4's neck: a pooling pyramid, then paths down and up again."""
+"""YOLOv4's neck: a pooling pyramid, a top-down and a bottom-up path."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mmdet_losses.registry import MODELS
 
 
 class _TopDown(BaseModule):
-    """Reduce and enlarge the coarse map, join it to the fine one, fuse."""
+    """Reduces and enlarges the coarse map, concatenates it with the fine one, and fuses both."""
 
     def __init__(self, coarse: int, fine: int, out: int, fuse: nn.Module, **cfg: Any) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class _TopDown(BaseModule):
 
 
 class _BottomUp(BaseModule):
-    """Shrink the fine map, join it to the coarse one, fuse."""
+    """Shrinks the fine map, concatenates it with the coarse one, and fuses both."""
 
     def __init__(self, fine: int, out: int, fuse: nn.Module, **cfg: Any) -> None:
         super().__init__()
@@ -54,16 +54,16 @@ class YOLOV4Neck(BaseModule):
         Returns (B, out_channels[i], H / 2**i, W / 2**i), fine to coarse.
 
     Convention:
-        Concatenations are [lateral, enlarged] on the way down and [shrunk, previous] on the way
-        up. The activation is leaky although the backbone's is Mish, as in the official network.
-        Parameters are registered in the order of darknet's files.
+        Concatenations are [lateral, enlarged] on the top-down path and [shrunk, previous] on the
+        bottom-up path. The activation is leaky and the backbone's is Mish, as in the official
+        network. Parameters are registered in the order of darknet's files.
 
     Args:
         in_channels: of the backbone's maps, fine to coarse.
         out_channels: of the returned maps; half of ``in_channels`` in the paper.
 
-    Source:
-        Bochkovskiy et al., "YOLOv4", 2020, Section 3.4; Liu et al., "Path Aggregation Network",
+    Reference:
+        Bochkovskiy et al., *YOLOv4*, 2020, section 3.4; Liu et al., *Path Aggregation Network*,
         2018.
     """
 
@@ -78,8 +78,8 @@ class YOLOV4Neck(BaseModule):
         super().__init__(init_cfg)
         if len(in_channels) != len(out_channels):
             raise ValueError(
-                f'`in_channels` has {len(in_channels)} maps and `out_channels` '
-                f'{len(out_channels)}; give one count per map in both.'
+                f'in_channels has {len(in_channels)} entries and out_channels has '
+                f'{len(out_channels)}; give one entry per map in both.'
             )
         self.cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         outs = list(out_channels)
@@ -106,7 +106,7 @@ class YOLOV4Neck(BaseModule):
         )
 
     def _fuse(self, n: int) -> nn.Module:
-        """The block after a concatenation of ``2 * n`` channels; it returns ``n``."""
+        """The block after a concatenation, from ``2 * n`` to ``n`` channels."""
         cfg = self.cfg
         return nn.Sequential(
             conv_module(2 * n, n, 1, **cfg),

@@ -1,4 +1,4 @@
-"""The input geometry of the centre family: the map, the labels that follow it, the way back."""
+"""The input geometry of the centre family: the map, the labels, and the way back to the image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def bright_box(image: np.ndarray) -> list[int]:
     'image, canvas, factor',
     [((120, 200), (96, 160), 0.8), ((128, 96), (128, 96), 0.75), ((64, 64), (96, 160), 2.5)],
 )
-def test_fixed_canvas_looks_at_the_width_alone(image, canvas, factor):
+def test_the_width_of_a_fixed_canvas_sets_the_scale(image, canvas, factor):
     done = CenterAffine(size=canvas[::-1])(results(*image, [[0, 0, 1, 1]]))
     assert done['img_shape'] == canvas
     assert done['scale_factor'] == pytest.approx((factor, factor))
@@ -41,13 +41,13 @@ def test_fixed_canvas_looks_at_the_width_alone(image, canvas, factor):
 
 
 @pytest.mark.parametrize('side, padded', [(31, 32), (32, 64), (70, 96), (96, 128), (127, 128)])
-def test_kept_scale_pads_to_multiples_that_grow(side, padded):
+def test_mode_keep_pads_to_the_next_multiple_of_32(side, padded):
     done = CenterAffine(mode='keep')(results(side, side + 1, [[0, 0, 1, 1]]))
     assert done['img_shape'][0] == padded
     assert done['scale_factor'] == (1.0, 1.0)
 
 
-def test_kept_scale_moves_by_whole_pixels_unless_told_otherwise():
+def test_mode_keep_shifts_by_whole_pixels_by_default():
     image = results(70, 109, [[3, 5, 40, 60]])
     whole = CenterAffine(mode='keep')(dict(image))
     assert whole['border'] == (13, 83, 10, 119)
@@ -67,20 +67,20 @@ def test_boxes_follow_the_image(mode, flip):
     assert done['flip'] is bool(flip)
 
 
-def test_mirroring_swaps_left_and_right_joints():
+def test_mirroring_swaps_left_and_right_keypoints():
     image = results(64, 64, [[10, 10, 20, 30]])
     image['gt_keypoints'] = np.array([[[10, 10], [20, 11], [15, 30]]], np.float32)
     image['gt_keypoints_visible'] = np.array([[1, 0, 2]])
     transform = CenterAffine(size=(64, 64), flip_prob=1.0, flip_pairs=[(0, 1)])
     done = transform(image)
-    # The mirrored centre is that of pixel indices, half a pixel left of the canvas' centre.
+    # Pixel indices are mirrored, so the centre is half a pixel left of the canvas centre.
     assert done['gt_keypoints'].tolist() == [[[44, 11], [54, 10], [49, 30]]]
     assert done['gt_keypoints_visible'].tolist() == [[0, 1, 2]]
 
 
 @pytest.mark.parametrize('mode', ['fix', 'keep'])
 @pytest.mark.parametrize('size', [(110, 200), (333, 100), (64, 64)])
-def test_predictions_return_to_image_pixels(mode, size):
+def test_predictions_are_mapped_back_to_image_pixels(mode, size):
     boxes = np.array([[3.25, 4.5, 50.75, 61.0], [-5, -7, 20, 30]], np.float32)
     image = {'img': np.zeros((*size, 3), np.uint8), 'gt_bboxes': boxes}
     done = CenterAffine(size=(160, 96), mode=mode)(image)
@@ -106,11 +106,13 @@ def test_random_scale_and_centre_stay_in_their_ranges():
     assert factors == {0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3}
 
 
-def test_bad_arguments_are_said():
+def test_bad_arguments_raise():
     with pytest.raises(ValueError, match="mode='crop' is unknown"):
         CenterAffine(mode='crop')
     with pytest.raises(ValueError, match='scale_range needs a canvas of fixed size'):
         CenterAffine(mode='keep', scale_range=(0.6, 1.4, 0.1))
+    with pytest.raises(ValueError, match=r'scale=1\.5 needs a canvas that grows'):
+        CenterAffine(scale=1.5)
 
 
 def test_maps_compose_in_order():

@@ -1,4 +1,4 @@
-"""The canvas is the official one, and where it knows the way MMDetection's."""
+"""The canvas equals the official one, and at scale 1 MMDetection's."""
 
 import numpy as np
 import pytest
@@ -9,13 +9,13 @@ from mmdet_losses.detectors.corner.tta import view_of
 from mmdet_losses.detectors.corner.views import canvas_view
 
 
-def picture(height, width):
+def random_image(height, width):
     return np.random.default_rng(0).integers(1, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.mark.parametrize('size', [(100, 150), (127, 127), (128, 255), (90, 301)])
 def test_equals_mmdetections_canvas_at_scale_one(size):
-    image = picture(*size)
+    image = random_image(*size)
     ours = CornerCanvas()(dict(img=image))
     theirs = RandomCenterCropPad(
         crop_size=None, ratios=None, border=None, mean=[0, 0, 0], std=[1, 1, 1], to_rgb=False,
@@ -28,14 +28,14 @@ def test_equals_mmdetections_canvas_at_scale_one(size):
 
 @pytest.mark.parametrize('scale', [0.5, 1.0, 1.25, 1.8])
 def test_the_metas_describe_the_official_view(scale):
-    """``canvas_view`` is checked against the official test's numbers."""
-    results = CornerCanvas(scale)(dict(img=picture(101, 150)))
+    """``canvas_view`` is compared with the official test's numbers elsewhere."""
+    results = CornerCanvas(scale)(dict(img=random_image(101, 150)))
     assert view_of(dict(results, flip=True)) == canvas_view((101, 150), scale, flipped=True)
     assert results['img'].shape[0] == int(101 * scale) | 127
 
 
-def test_the_picture_is_where_the_border_says():
-    image = picture(100, 151)
+def test_border_is_the_position_of_the_image():
+    image = random_image(100, 151)
     results = CornerCanvas()(dict(img=image))
     top, bottom, left, right = results['border']
     shown = results['img'][top:bottom, left:right]

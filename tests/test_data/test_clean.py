@@ -1,4 +1,4 @@
-"""Bad boxes are dropped with all that belongs to them, counted, and reported once."""
+"""Invalid boxes are dropped with their other annotations, counted, and logged once."""
 
 import multiprocessing
 import re
@@ -17,7 +17,7 @@ BAD = {
     'not finite': [[float('nan'), 2, 9, 9], [1, 2, float('inf'), 9]],
     'inverted': [[9, 2, 1, 9], [1, 9, 9, 2]],
     'of zero size': [[3, 3, 3, 9], [3, 3, 9, 3]],
-    'outside the picture': [[-9, 2, 0, 9], [100, 2, 120, 9], [2, -9, 9, 0], [2, 60, 9, 70]],
+    'outside the image': [[-9, 2, 0, 9], [100, 2, 120, 9], [2, -9, 9, 0], [2, 60, 9, 70]],
 }
 SIZE = (60, 100)
 
@@ -38,15 +38,15 @@ def record(boxes, labels=None, box_type=HorizontalBoxes):
     )
 
 
-@pytest.fixture(name='said')
-def _said(monkeypatch):
+@pytest.fixture(name='messages')
+def _messages(monkeypatch):
     lines = []
     monkeypatch.setattr('mmdet_losses.data.clean.print_log', lambda text, **_: lines.append(text))
     return lines
 
 
 @pytest.mark.parametrize('reason', BAD)
-def test_every_fault_has_its_name(reason):
+def test_every_fault_has_a_reason(reason):
     assert [REASONS[i] for i in box_faults(np.array(BAD[reason]), SIZE)] == [reason] * len(
         BAD[reason]
     )
@@ -57,7 +57,7 @@ def test_good_boxes_have_no_fault():
 
 
 @pytest.mark.parametrize('box_type', [HorizontalBoxes, None])
-def test_what_stays_is_what_it_would_be_without_the_bad_ones(box_type, said):
+def test_valid_boxes_keep_all_their_annotations(box_type, messages):
     bad = [box for boxes in BAD.values() for box in boxes]
     mixed = [GOOD[0], *bad[:5], GOOD[1], *bad[5:], GOOD[2]]
     transform = CheckAnnotations()
@@ -73,36 +73,36 @@ def test_what_stays_is_what_it_would_be_without_the_bad_ones(box_type, said):
     assert transform.counts == {**{r: len(b) for r, b in BAD.items()}, 'of unknown label': 0}
 
 
-def test_each_reason_is_reported_once_with_its_first_example(said):
+def test_each_reason_is_logged_once_with_its_first_box(messages):
     transform = CheckAnnotations()
     for _ in range(3):
         transform(record([GOOD[0], *BAD['inverted'], *BAD['of zero size']]))
-    assert len(said) == 2
-    assert said[0].startswith('somewhere/7.jpg has a box inverted, [9, 2, 1, 9]: it is dropped')
-    assert 'of zero size, [3, 3, 3, 9]' in said[1]
+    assert len(messages) == 2
+    assert messages[0].startswith('somewhere/7.jpg has a box inverted, [9, 2, 1, 9]. It is dropped')
+    assert 'of zero size, [3, 3, 3, 9]' in messages[1]
     assert transform.counts['inverted'] == 6
 
 
-def test_good_and_empty_records_pass_untouched(said):
+def test_valid_and_empty_records_are_not_changed(messages):
     for boxes in (GOOD, []):
         given = record(boxes)
         results = CheckAnnotations(num_classes=3)(dict(given))
         assert all(results[key] is given[key] for key in given)
-    assert not said
+    assert not messages
 
 
 @pytest.mark.parametrize('label', [-1, 3])
-def test_wrong_labels_raise_or_drop(label, said):
+def test_wrong_labels_raise_or_are_dropped(label, messages):
     given = record(GOOD, labels=[0, label, 2])
     with pytest.raises(DataError, match=re.escape(f'7.jpg has an object with label {label}, but')):
         CheckAnnotations(num_classes=3)(dict(given))
     results = CheckAnnotations(num_classes=3, wrong_labels='drop')(dict(given))
     assert results['gt_bboxes_labels'].tolist() == [0, 2]
-    assert 'of unknown label' in said[0]
+    assert 'of unknown label' in messages[0]
     assert CheckAnnotations()(dict(given))['gt_bboxes_labels'].tolist() == [0, label, 2]
 
 
-def test_unknown_choice_is_refused():
+def test_unknown_choice_raises():
     with pytest.raises(ValueError, match="wrong_labels='ignore' is unknown; choose"):
         CheckAnnotations(wrong_labels='ignore')
 
@@ -119,8 +119,7 @@ def test_workers_share_the_counts():
     assert transform.counts['inverted'] == 4
 
 
-def test_encoded_targets_equal_those_of_clean_data(said):
-    """The point of it: after the transform nothing remains of a bad box."""
+def test_boxes_equal_those_of_clean_data(messages):
     bad = [box for boxes in BAD.values() for box in boxes]
     clean = CheckAnnotations()(record(GOOD))['gt_bboxes'].tensor
     mixed = CheckAnnotations()(record([*bad, *GOOD]))['gt_bboxes'].tensor

@@ -1,5 +1,5 @@
-"""The crop always ends, and keeps what it promises."""
-# ruff: noqa: NPY002 (what the transforms draw from)
+"""The crop with a limited number of tries."""
+# ruff: noqa: NPY002 (the generator of the transforms)
 
 import copy
 
@@ -17,7 +17,7 @@ SETTINGS = dict(
 
 
 def record(boxes, ignored=None, size=(160, 200)):
-    """A picture whose pixels hold their own (y, x), so that a crop says where it comes from."""
+    """An image whose pixels store their own (y, x), to find the position of a crop."""
     ys, xs = np.mgrid[: size[0], : size[1]].astype(np.float32)
     n = len(boxes)
     return dict(
@@ -35,8 +35,8 @@ def crops(given, count=40, **settings):
     return [transform(copy.deepcopy(given)) for _ in range(count)]
 
 
-def test_mmdetection_searches_forever_where_no_crop_can_reach_a_box(monkeypatch):
-    """The reason for this class: 300 crops in vain, and MMDetection would go on."""
+def test_mmdetection_does_not_end_where_no_crop_contains_a_centre(monkeypatch):
+    """The reason for this class: MMDetection draws 300 crops without success and continues."""
     tries = []
 
     class Enough(Exception):
@@ -61,7 +61,7 @@ def test_mmdetection_searches_forever_where_no_crop_can_reach_a_box(monkeypatch)
     assert results['gt_bboxes'].tensor.tolist() == [[0, 0, 6, 6]]
 
 
-def test_equals_mmdetection_where_that_finds_a_crop():
+def test_equals_mmdetection_where_mmdetection_finds_a_crop():
     given = record([[70, 60, 120, 100], [95, 75, 105, 85]])
     for seed in range(10):
         np.random.seed(seed)
@@ -74,7 +74,7 @@ def test_equals_mmdetection_where_that_finds_a_crop():
         assert ours['gt_bboxes_labels'].tolist() == theirs['gt_bboxes_labels'].tolist()
 
 
-def test_boxes_move_with_the_picture():
+def test_boxes_move_with_the_image():
     given = record([[80, 60, 90, 72], [100, 84, 118, 96], [20, 20, 30, 30]])
     moved = 0
     for results in crops(given):
@@ -82,44 +82,44 @@ def test_boxes_move_with_the_picture():
         for box, label in zip(results['gt_bboxes'].tensor.numpy(), results['gt_bboxes_labels']):
             before = given['gt_bboxes'].tensor.numpy()[label]
             x, y = int(box[0]), int(box[1])
-            if box[0] > 0 and box[1] > 0:  # the upper left corner was not clipped away
+            if box[0] > 0 and box[1] > 0:  # the upper left corner is not clipped
                 assert results['img'][y, x].tolist() == [before[1] + 1, before[0] + 1, 1]
                 moved += 1
     assert moved > 20
 
 
 @pytest.mark.parametrize('needed', [1, 2])
-def test_min_objects_of_the_learned_kind(needed):
-    """Crowd boxes are in every crop's reach but do not count."""
+def test_min_objects_counts_objects_that_are_not_ignored(needed):
+    """Every crop can contain a crowd box, but these do not count."""
     boxes = [[60, 60, 70, 70], [76, 64, 86, 76], [90, 70, 110, 90], [40, 40, 160, 120]]
     for results in crops(record(boxes, ignored=[0, 0, 1, 1]), min_objects=needed, max_tries=500):
         assert (~results['gt_ignore_flags']).sum() >= needed
         assert results['img_shape'] != (160, 200)
 
 
-def test_fewer_objects_than_asked_for_are_enough():
+def test_an_image_with_fewer_objects_needs_all_of_them():
     for results in crops(record([[90, 70, 100, 80]]), min_objects=5, max_tries=500):
         assert len(results['gt_bboxes']) == 1
         assert results['img_shape'] != (160, 200)
 
 
-def test_a_picture_without_objects_is_cropped():
+def test_an_image_without_objects_is_cropped():
     for results in crops(record([]), count=5):
         assert results['img_shape'] != (160, 200)
         assert len(results['gt_bboxes']) == 0
 
 
-def test_a_box_that_is_not_a_number_ends_without_a_crop():
+def test_a_box_of_nan_leaves_the_image_unchanged():
     given = record([[float('nan')] * 4])
     assert crops(given, count=1)[0]['img_shape'] == (160, 200)
 
 
 @pytest.mark.parametrize('wrong', [dict(min_objects=0), dict(max_tries=0)], ids=str)
-def test_bad_options(wrong):
+def test_bad_options_raise(wrong):
     with pytest.raises(ValueError, match=rf'{next(iter(wrong))} is 0; give at least 1'):
         RandomCenterCropPadMinObjects(**SETTINGS, **wrong)
 
 
-def test_masks_are_refused():
-    with pytest.raises(NotImplementedError, match='boxes only, not masks'):
+def test_masks_raise():
+    with pytest.raises(NotImplementedError, match='boxes but not masks'):
         RandomCenterCropPadMinObjects(**SETTINGS)({**record([]), 'gt_masks': None})

@@ -1,4 +1,4 @@
-"""Keypoints from the COCO file to the encoder's input: they stay on the picture's bright dots."""
+"""Keypoints from the COCO file to the encoder's input; each stays on its dot in the image."""
 
 import json
 import random
@@ -24,7 +24,7 @@ META = dict(
     sigmas=(0.05, 0.05, 0.05),
 )
 SIZE = (90, 120)  # h, w
-# One colour a joint, so that a test sees which joint moved where.
+# One colour per keypoint, to find each of them in the image.
 COLOURS = np.eye(3, dtype=np.uint8) * 255
 FIRST = [[30, 20, 2], [50, 40, 1], [20, 60, 2]]
 SECOND = [[90, 30, 2], [100, 50, 2], [0, 0, 0]]
@@ -32,14 +32,14 @@ SECOND = [[90, 30, 2], [100, 50, 2], [0, 0, 0]]
 
 @pytest.fixture(autouse=True)
 def _scope():
-    random.seed(0)  # what CenterAffine draws from
-    np.random.seed(0)  # noqa: NPY002 (what MMDetection's transforms draw from)
+    random.seed(0)  # the generator of CenterAffine
+    np.random.seed(0)  # noqa: NPY002 (the generator of MMDetection's transforms)
     with DefaultScope.overwrite_default_scope('mmdet'):
         yield
 
 
-def note(number, joints, box, **more):
-    values = [float(v) for joint in joints for v in joint]
+def note(number, keypoints, box, **more):
+    values = [float(v) for keypoint in keypoints for v in keypoint]
     fields = dict(id=number, image_id=1, category_id=1, bbox=box, area=box[2] * box[3], iscrowd=0)
     return {**fields, 'keypoints': values, **more}
 
@@ -50,26 +50,28 @@ PIPELINE = [dict(type='LoadImageFromFile'), dict(type='LoadKeypointAnnotations',
 
 @pytest.fixture(name='build')
 def _build(tmp_path):
-    """A data set of two pictures, the second one without an object."""
+    """A data set of two images, the second one without an object."""
 
     def build(*steps, notes=NOTES, meta=META, **options):
-        picture = np.zeros((*SIZE, 3), np.uint8)
+        image = np.zeros((*SIZE, 3), np.uint8)
         for each in NOTES:
-            for joint, (x, y, flag) in enumerate(np.reshape(each['keypoints'], (-1, 3)).tolist()):
+            for keypoint, (x, y, flag) in enumerate(
+                np.reshape(each['keypoints'], (-1, 3)).tolist()
+            ):
                 if flag:
-                    cv2.circle(picture, (int(x), int(y)), 3, COLOURS[joint].tolist(), -1)
+                    cv2.circle(image, (int(x), int(y)), 3, COLOURS[keypoint].tolist(), -1)
         images = []
         for number in (1, 2):
             name = f'{number}.png'
-            cv2.imwrite(str(tmp_path / name), picture if number == 1 else picture * 0)
+            cv2.imwrite(str(tmp_path / name), image if number == 1 else image * 0)
             images.append(dict(id=number, file_name=name, height=SIZE[0], width=SIZE[1]))
-        truth = dict(images=images, annotations=notes, categories=[dict(id=1, name='thing')])
-        (tmp_path / 'truth.json').write_text(json.dumps(truth))
+        gt = dict(images=images, annotations=notes, categories=[dict(id=1, name='thing')])
+        (tmp_path / 'gt.json').write_text(json.dumps(gt))
         return DATASETS.build(
             dict(
                 type='CocoKeypointDataset',
                 data_root=str(tmp_path),
-                ann_file='truth.json',
+                ann_file='gt.json',
                 data_prefix=dict(img=''),
                 metainfo=meta,
                 pipeline=[*PIPELINE, *steps],
@@ -84,36 +86,38 @@ PACK = dict(type='PackKeypointInputs', meta_keys=('img_id', 'img_shape', 'scale_
 
 
 def on_their_dots(sample, minimum, mirrored=False):
-    """Every labelled joint inside the picture lies on the dot of its colour.
+    """Every labelled keypoint inside the image lies on the dot of its colour.
 
-    In a mirrored picture what was drawn as the left hand is the right one.
+    In a mirrored image the keypoint drawn as left hand is the right hand.
     """
-    picture = sample['inputs'].numpy().transpose(1, 2, 0).astype(int)
-    truth, seen = sample['data_samples'].gt_instances, 0
-    for points, flags in zip(truth.keypoints, truth.keypoints_visible, strict=True):
-        for joint, ((x, y), flag) in enumerate(zip(points.tolist(), flags.tolist(), strict=True)):
+    image = sample['inputs'].numpy().transpose(1, 2, 0).astype(int)
+    gt, seen = sample['data_samples'].gt_instances, 0
+    for points, flags in zip(gt.keypoints, gt.keypoints_visible, strict=True):
+        for keypoint, ((x, y), flag) in enumerate(
+            zip(points.tolist(), flags.tolist(), strict=True)
+        ):
             column, row = round(x), round(y)
-            inside = 3 < column < picture.shape[1] - 4 and 3 < row < picture.shape[0] - 4
+            inside = 3 < column < image.shape[1] - 4 and 3 < row < image.shape[0] - 4
             if flag and inside:
-                drawn = (0, 2, 1)[joint] if mirrored else joint
+                drawn = (0, 2, 1)[keypoint] if mirrored else keypoint
                 other = np.delete(np.arange(3), drawn)
-                assert picture[row, column, drawn] > 200, (joint, x, y)
-                assert picture[row, column, other].max() < 60, (joint, x, y)
+                assert image[row, column, drawn] > 200, (keypoint, x, y)
+                assert image[row, column, other].max() < 60, (keypoint, x, y)
                 seen += 1
     assert seen >= minimum
-    return truth
+    return gt
 
 
-def test_what_the_encoder_is_given(build):
+def test_the_encoder_gets_keypoints_and_visibility(build):
     dataset = build(PACK)
-    truth = on_their_dots(dataset[0], 5)
-    assert truth.keypoints.shape == (2, 3, 2) and truth.keypoints.dtype == torch.float32
-    assert truth.keypoints_visible.tolist() == [[2, 1, 2], [2, 2, 0]]
-    assert truth.keypoints[0].tolist() == [[30, 20], [50, 40], [20, 60]]
+    gt = on_their_dots(dataset[0], 5)
+    assert gt.keypoints.shape == (2, 3, 2) and gt.keypoints.dtype == torch.float32
+    assert gt.keypoints_visible.tolist() == [[2, 1, 2], [2, 2, 0]]
+    assert gt.keypoints[0].tolist() == [[30, 20], [50, 40], [20, 60]]
     empty = dataset[1]['data_samples'].gt_instances
     assert empty.keypoints.shape == (0, 3, 2) and empty.keypoints_visible.shape == (0, 3)
     encoder = TASK_UTILS.build(dict(type='CenterNetPoseTargetEncoder', num_keypoints=3))
-    targets = encoder.encode([truth, empty], [(24, 32)], (96, 128))
+    targets = encoder.encode([gt, empty], [(24, 32)], (96, 128))
     assert targets.keypoint_mask.sum() == 5 and targets.num_pos == 2
 
 
@@ -140,16 +144,16 @@ AFFINE = dict(type='CenterAffine', size=(160, 160), scale_range=(0.9, 1.1, 0.1),
     ],
     ids=lambda steps: '_'.join(each['type'] for each in steps),
 )
-def test_keypoints_follow_the_picture(build, steps):
+def test_keypoints_follow_the_image(build, steps):
     mirrors = [
         (each.get('flip_prob') == 1 or each['type'] == 'RandomFlip')
         and each.get('direction') != 'diagonal'
         for each in steps
     ]
     mirrored = sum(mirrors) % 2 == 1
-    truth = on_their_dots(build(*steps, PACK)[0], 3, mirrored)
+    gt = on_their_dots(build(*steps, PACK)[0], 3, mirrored)
     expected = [[2, 2, 1], [2, 0, 2]] if mirrored else [[2, 1, 2], [2, 2, 0]]
-    assert truth.keypoints_visible.tolist() == expected
+    assert gt.keypoints_visible.tolist() == expected
 
 
 def test_a_crop_keeps_the_keypoints_of_the_boxes_that_stay(build):
@@ -157,10 +161,10 @@ def test_a_crop_keeps_the_keypoints_of_the_boxes_that_stay(build):
     counts = set()
     dataset = build(dict(type='CheckAnnotations'), crop, FLIP, PACK)
     for _ in range(20):
-        truth = on_their_dots(dataset[0], 0, mirrored=True)
-        assert len(truth.keypoints) == len(truth.bboxes) == len(truth.labels)
-        counts.add(len(truth.bboxes))
-        rows = zip(truth.bboxes.tensor, truth.keypoints, truth.keypoints_visible, strict=True)
+        gt = on_their_dots(dataset[0], 0, mirrored=True)
+        assert len(gt.keypoints) == len(gt.bboxes) == len(gt.labels)
+        counts.add(len(gt.bboxes))
+        rows = zip(gt.bboxes.tensor, gt.keypoints, gt.keypoints_visible, strict=True)
         for box, points, flags in rows:
             inside = (points >= 1).all(1) & (points[:, 0] < 59) & (points[:, 1] < 49)
             own = points[inside & (flags > 0)]
@@ -168,7 +172,7 @@ def test_a_crop_keeps_the_keypoints_of_the_boxes_that_stay(build):
     assert counts >= {1, 2}
 
 
-def test_a_dropped_box_takes_its_keypoints_along():
+def test_the_keypoints_of_a_dropped_box_are_dropped():
     step = TRANSFORMS.build(dict(type='CheckAnnotations'))
     load = TRANSFORMS.build(PIPELINE[1])
     boxes = [[0, 0, 9, 9], [5, 5, 5, 9], [3, 3, 30, 30]]
@@ -183,33 +187,33 @@ def test_a_dropped_box_takes_its_keypoints_along():
     results = step(load(results))
     settle_keypoints(results)
     assert results['gt_keypoints'][:, 0].tolist() == [[0, 0], [20, 2]]
-    results['gt_bboxes'] = results['gt_bboxes'][:1]  # as a transform that knows no ids does
+    results['gt_bboxes'] = results['gt_bboxes'][:1]  # as in a transform without ids
     with pytest.raises(DataError, match='1 boxes, but keypoints of 2 objects'):
         settle_keypoints(results)
 
 
 def test_labels_loaded_after_resizing_stay_in_original_pixels(build):
-    """MMDetection's way of a test pipeline: the truth is that of the original picture."""
+    """MMDetection's test pipelines load the ground truth after resizing."""
     dataset = build(PACK, test_mode=True)
     dataset.pipeline.transforms.insert(1, TRANSFORMS.build(RESIZE))
-    truth = dataset[0]['data_samples'].gt_instances
-    assert truth.keypoints[0].tolist() == [[30, 20], [50, 40], [20, 60]]
+    gt = dataset[0]['data_samples'].gt_instances
+    assert gt.keypoints[0].tolist() == [[30, 20], [50, 40], [20, 60]]
 
 
 def test_crowds_are_ignored_with_their_keypoints(build):
     crowd = note(3, [[0, 0, 0]] * 3, [10, 10, 50, 50], iscrowd=1)
-    truth = build(PACK, notes=[crowd, *NOTES])[0]['data_samples']
-    assert truth.gt_instances.keypoints[0, 0].tolist() == [30, 20]
-    assert len(truth.gt_instances) == 2 and len(truth.ignored_instances) == 1
+    gt = build(PACK, notes=[crowd, *NOTES])[0]['data_samples']
+    assert gt.gt_instances.keypoints[0, 0].tolist() == [30, 20]
+    assert len(gt.gt_instances) == 2 and len(gt.ignored_instances) == 1
 
 
 @pytest.mark.parametrize('kind', ['RandomShift', 'MinIoURandomCrop', 'Expand'])
-def test_transforms_that_leave_keypoints_behind_are_refused(build, kind):
+def test_transforms_that_move_boxes_only_raise(build, kind):
     with pytest.raises(DataError, match=f'the pipeline has {kind}, which moves boxes but not'):
         build(dict(type=kind), PACK)
 
 
-def test_empty_pictures_stay_unless_told_otherwise(build):
+def test_images_without_objects_are_kept_by_default(build):
     assert len(build()) == 2
     assert len(build(filter_cfg=dict(filter_empty_gt=True))) == 1
 
@@ -217,31 +221,34 @@ def test_empty_pictures_stay_unless_told_otherwise(build):
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
-        (dict(keypoints=[1.0] * 8), 'annotation 7 of picture 1 in .*truth.json has 8 numbers .*9'),
-        (dict(keypoints=None), 'annotation 7 .*has no keypoints: take the file'),
+        (dict(keypoints=[1.0] * 8), 'annotation 7 of image 1 in .*gt.json has 8 numbers .*9'),
+        (dict(keypoints=None), 'annotation 7 .*has no keypoints; use the file'),
         (dict(keypoints=[1, 2, 'x'] * 3), 'annotation 7 .* not all numbers'),
-        (dict(keypoints=[1, 2, 2, 3, 4, 3, 0, 0, 0]), 'gives left_hand visibility 3, .*wrong_key'),
-        (dict(keypoints=[1, 2, 2, 3, 4, 0.5, 0, 0, 0]), 'gives left_hand visibility 0.5'),
+        (
+            dict(keypoints=[1, 2, 2, 3, 4, 3, 0, 0, 0]),
+            'gives left_hand the visibility 3, .*wrong_key',
+        ),
+        (dict(keypoints=[1, 2, 2, 3, 4, 0.5, 0, 0, 0]), 'gives left_hand the visibility 0.5'),
         (
             dict(keypoints=[float('nan'), 2, 2, 3, 4, 2, 0, 0, 0]),
-            r'gives nose the place \[nan, 2.0\], which is not finite',
+            r'gives nose the position \[nan, 2.0\], which is not finite',
         ),
     ],
     ids=['length', 'none', 'words', 'three', 'half', 'nan'],
 )
-def test_wrong_keypoints_end_in_one_sentence(build, change, words):
+def test_wrong_keypoints_raise(build, change, words):
     with pytest.raises(DataError, match=words):
         build(notes=[*NOTES, {**note(7, FIRST, [1, 1, 50, 60]), **change}])
 
 
-def test_wrong_joints_are_dropped_and_counted_when_asked(build):
+def test_wrong_keypoints_are_dropped_and_counted_on_request(build):
     values = [1, 2, 2, 3, 4, 7, float('inf'), 6, 1]
     notes = [*NOTES, {**note(7, FIRST, [1, 1, 50, 60]), 'keypoints': values}]
     dataset = build(PACK, notes=notes, wrong_keypoints='drop')
     assert dataset.num_dropped_keypoints == 2
-    truth = dataset[0]['data_samples'].gt_instances
-    assert truth.keypoints_visible[2].tolist() == [2, 0, 0]
-    assert truth.keypoints[2].tolist() == [[1, 2], [0, 0], [0, 0]]
+    gt = dataset[0]['data_samples'].gt_instances
+    assert gt.keypoints_visible[2].tolist() == [2, 0, 0]
+    assert gt.keypoints[2].tolist() == [[1, 2], [0, 0], [0, 0]]
     with pytest.raises(ValueError, match="wrong_keypoints='ignore' is unknown"):
         build(wrong_keypoints='ignore')
 
@@ -255,7 +262,7 @@ def test_wrong_joints_are_dropped_and_counted_when_asked(build):
     ],
     ids=['pairs', 'skeleton', 'sigmas'],
 )
-def test_metainfo_that_does_not_fit_is_said(build, change, words):
+def test_inconsistent_metainfo_raises(build, change, words):
     with pytest.raises(DataError, match=words):
         build(meta={**META, **change})
 
@@ -266,17 +273,16 @@ def test_the_defaults_are_coco_persons():
     assert all(meta['keypoints'][a][4:] == meta['keypoints'][b][5:] for a, b in meta['flip_pairs'])
 
 
-def test_the_data_check_knows_the_data_set(build):
-    """CheckDataHook reads the annotation file of it too."""
+def test_the_data_check_reads_the_annotation_file(build):
     small = note(9, FIRST, [1, 1, 0.5, 60])
-    [said, *_] = examine(build(PACK, notes=[*NOTES, small]), 1, True)
-    assert '1 of 3 boxes are not used' in said
+    [message, *_] = examine(build(PACK, notes=[*NOTES, small]), 1, True)
+    assert '1 of 3 boxes are not used' in message
     other = {**META, 'classes': ('dog',)}
     with pytest.raises(DataError, match='not dog'):
         examine(build(PACK, meta=other), 1, True)
 
 
-def test_the_encoder_says_when_the_usual_packing_left_them_behind():
+def test_the_encoder_raises_for_instances_without_keypoints():
     encoder = TASK_UTILS.build(dict(type='CenterNetPoseTargetEncoder', num_keypoints=3))
     bare = InstanceData(bboxes=torch.ones(1, 4), labels=torch.zeros(1, dtype=torch.long))
     with pytest.raises(ValueError, match='has no keypoints'):

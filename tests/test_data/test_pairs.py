@@ -1,4 +1,4 @@
-"""Pairs of pictures: which, moved how, packed and normalised alike."""
+"""Pairs of frames: sampling, motion, packing and normalisation."""
 
 import random
 from collections import Counter
@@ -14,13 +14,13 @@ from mmdet_losses.registry import MODELS, TRANSFORMS
 
 
 def frame(number, folder=None, boxes=((20.0, 10.0, 40.0, 30.0),)):
-    """What a video data set knows of a frame; its picture is written if there is a folder."""
+    """The record of a frame in a video data set; with a folder, its image is written."""
     path = f'{folder}/{number}.png'
     if folder is not None:
-        picture = np.full((48, 64, 3), 10, np.uint8)
+        image = np.full((48, 64, 3), 10, np.uint8)
         for x1, y1, x2, y2 in boxes:
-            picture[int(y1) : int(y2), int(x1) : int(x2)] = 40 + 10 * number
-        cv2.imwrite(path, picture)
+            image[int(y1) : int(y2), int(x1) : int(x2)] = 40 + 10 * number
+        cv2.imwrite(path, image)
     instances = [
         dict(bbox=list(box), bbox_label=0, ignore_flag=0, instance_id=i)
         for i, box in enumerate(boxes)
@@ -36,7 +36,7 @@ def build(kind, **options):
     return TRANSFORMS.build(dict(type=kind, **options))
 
 
-def test_every_gap_is_drawn_as_often_and_no_other():
+def test_all_gaps_are_drawn_equally_often():
     sample = build('SamplePair', gaps=(-2, -1, 0, 1, 2))
     random.seed(0)
     seen = Counter(sample(video(4, 5, 7, 8, 9, key_frame_id=2))['frame_gap'] for _ in range(600))
@@ -44,36 +44,38 @@ def test_every_gap_is_drawn_as_often_and_no_other():
     assert all(110 < count < 190 for count in seen.values())
 
 
-def test_frames_are_found_by_number():
+def test_frames_are_found_by_frame_id():
     results = build('SamplePair', gaps=(2,))(video(4, 5, 7, key_frame_id=2))
     assert (results['frame_id'], results['previous']['frame_id']) == (7, 5)
     assert results['video_id'] == results['previous']['video_id'] == 3
     assert 'previous' not in results['previous']
 
 
-def test_a_frame_without_neighbours_is_its_own_previous_one():
+def test_a_frame_without_neighbours_is_its_own_previous_frame():
     for numbers in ((4, 9), (4,)):
         results = build('SamplePair', gaps=(1,))(video(*numbers, key_frame_id=0))
         assert results['previous']['frame_id'] == 4
         assert results['frame_gap'] == 0
 
 
-def test_any_frame_without_a_sampler():
+def test_without_a_sampler_the_frame_is_random():
     random.seed(0)
     seen = {build('SamplePair')(video(1, 2, 3))['frame_id'] for _ in range(50)}
     assert seen == {1, 2, 3}
 
 
-def test_one_frame_of_a_test_has_no_previous_one():
+def test_a_test_item_has_no_previous_frame():
     item = {key: [value] for key, value in frame(5).items()}
     results = build('SamplePair')(item)
     assert results['img_id'] == 5
     assert 'previous' not in results
-    with pytest.raises(DataError, match='holds 2 frames, but they are tracked one by one'):
+    with pytest.raises(
+        DataError, match=r'has 2 frames instead of one; set sampler=.*TrackImgSampler'
+    ):
         build('SamplePair')({key: 2 * value for key, value in item.items()})
 
 
-def test_no_gaps_is_refused():
+def test_no_gaps_raises():
     with pytest.raises(ValueError, match='gaps is empty'):
         build('SamplePair', gaps=())
 
@@ -96,15 +98,15 @@ def test_both_are_loaded(pair):
     assert pair['gt_bboxes'][0, 0] - pair['previous']['gt_bboxes'][0, 0] == 6
 
 
-def test_a_picture_that_is_not_there_is_named(tmp_path):
+def test_a_missing_image_is_named(tmp_path):
     results = build('SamplePair', gaps=(1,))(video(1, 2, key_frame_id=1))
     with pytest.raises(FileNotFoundError, match=r'2\.png'):
         build('WithPrevious', transforms=LOAD)(results)
 
 
-def bright(picture):
+def bright(image):
     """Corners xyxy of what is brighter than the ground."""
-    ys, xs = np.nonzero(picture[..., 0] > 30)
+    ys, xs = np.nonzero(image[..., 0] > 30)
     return np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
 
 
@@ -126,7 +128,7 @@ def test_two_frames_get_one_map(pair, flip):
         np.testing.assert_allclose(bright(each['img']), each['gt_bboxes'][0], atol=1.5)
 
 
-def test_a_picture_that_is_its_own_previous_one_seems_to_move(pair):
+def test_an_image_that_is_its_own_previous_frame_gets_motion(pair):
     affine = build('PairAffine', size=(96, 96), shift=0.05, zoom=0.05)
     ways, zooms = [], []
     for seed in range(40):
@@ -147,7 +149,7 @@ def test_a_picture_that_is_its_own_previous_one_seems_to_move(pair):
     assert np.all((np.std(shift, 0) > 0.03) & (np.std(shift, 0) < 0.07))
 
 
-def test_without_motion_it_stands_still(pair):
+def test_without_motion_the_previous_frame_is_equal(pair):
     same = {**pair, 'previous': {k: v for k, v in pair.items() if k != 'previous'}}
     results = build('PairAffine', size=(96, 96))({**same, 'frame_gap': 0})
     np.testing.assert_array_equal(results['img'], results['previous']['img'])
@@ -176,7 +178,7 @@ def test_packed_pairs_are_normalised_alike(pair):
     assert data['data_samples'][0].batch_input_shape == (64, 64)
 
 
-def test_without_a_previous_picture_it_is_mmdetections(pair):
+def test_without_previous_frames_it_equals_mmdetections(pair):
     del pair['previous']
     packed = build('PackPairInputs')(pair)
     assert 'previous' not in packed
@@ -184,13 +186,13 @@ def test_without_a_previous_picture_it_is_mmdetections(pair):
     assert set(processor(pseudo_collate([packed]), False)) == {'inputs', 'data_samples'}
 
 
-def test_pictures_of_two_sizes_are_refused(pair):
+def test_frames_of_two_sizes_raise(pair):
     pair['previous']['img'] = pair['previous']['img'][:40]
     with pytest.raises(DataError, match=r'have \(48, 64\) and \(40, 64\) pixels'):
         build('PackPairInputs')(pair)
 
 
-def test_batch_augments_are_refused():
+def test_batch_augments_raise():
     augment = dict(type='BatchSyncRandomResize', random_size_range=(32, 64), interval=1)
     with pytest.raises(ValueError, match='PairDataPreprocessor cannot use batch_augments'):
         MODELS.build(dict(type='PairDataPreprocessor', batch_augments=[augment]))

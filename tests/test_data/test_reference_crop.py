@@ -1,5 +1,5 @@
-"""The training crop of CornerNet-Saccade: official geometry, and what it promises."""
-# ruff: noqa: NPY002 (what the transforms draw from)
+"""The training crop of CornerNet-Saccade."""
+# ruff: noqa: NPY002 (the generator of the transforms)
 
 import tracemalloc
 from pathlib import Path
@@ -31,7 +31,7 @@ def record(boxes, size, ignored=None, image=None):
 
 
 def fixed(transform, scale, center, monkeypatch):
-    """Replace what is drawn: the factor on the picture and the centre (x, y) of the crop."""
+    """Replace the random numbers: the factor for the image and the centre (x, y) of the crop."""
     monkeypatch.setattr(transform, '_draw', lambda boxes, ignored: (scale, None))
     drawn = iter(center)
     monkeypatch.setattr(
@@ -73,7 +73,7 @@ def test_the_reference_gets_a_side_of_its_class(side, low, high):
         results = transform(record([[100, 90, 100 + side / 2, 90 + side]], (480, 640)))
         [box] = results['gt_bboxes'].tensor
         length = float(box[3] - box[1])
-        if length < 252.5:  # what a crop of 255 can show as a whole, whatever the rounding
+        if length < 252.5:  # a crop of 255 contains it completely, with any rounding
             assert results['gt_visibility'] == pytest.approx(1, abs=1e-5)
             assert length == pytest.approx(round(length), abs=1e-3)
         sides.add(round(length))
@@ -81,7 +81,7 @@ def test_the_reference_gets_a_side_of_its_class(side, low, high):
     assert len(sides) > 10
 
 
-def test_ignored_objects_are_no_reference():
+def test_the_reference_is_not_an_ignored_object():
     boxes = [[50, 50, 350, 350], [400, 60, 420, 90]]
     np.random.seed(0)
     for _ in range(20):
@@ -91,7 +91,7 @@ def test_ignored_objects_are_no_reference():
 
 
 @pytest.mark.parametrize('boxes', [[], [[30, 30, 30, 60]]], ids=['none', 'one without area'])
-def test_pictures_without_objects_are_cropped(boxes):
+def test_images_without_objects_are_cropped(boxes):
     np.random.seed(0)
     results = ReferenceScaleCrop()(record(boxes, (480, 640)))
     assert results['img'].shape == (255, 255, 3)
@@ -99,8 +99,7 @@ def test_pictures_without_objects_are_cropped(boxes):
     assert results['gt_bboxes_labels'].shape == results['gt_ignore_flags'].shape == (0,)
 
 
-def test_pixels_stay_under_their_boxes():
-    """A bright rectangle is where its box says it is."""
+def test_a_bright_rectangle_stays_inside_its_box():
     image = np.zeros((400, 500, 3), np.uint8)
     image[100:220, 150:300] = 255
     np.random.seed(0)
@@ -113,8 +112,8 @@ def test_pixels_stay_under_their_boxes():
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.float32])
 @pytest.mark.parametrize('channels', [(), (3,)])
-def test_a_part_of_the_resized_picture_is_that_of_the_whole(dtype, channels):
-    """Random factors both ways, and the exact halves that cv2 averages."""
+def test_a_part_equals_that_of_the_whole_resized_image(dtype, channels):
+    """Random factors, and factor 0.5, for which OpenCV averages."""
     rng = np.random.default_rng(0)
     for trial in range(40):
         shape = rng.integers(1, 90, 2)
@@ -129,8 +128,8 @@ def test_a_part_of_the_resized_picture_is_that_of_the_whole(dtype, channels):
         assert np.abs(part - wanted).max(initial=0) <= (1 if dtype is np.uint8 else 2e-3)
 
 
-def test_a_tiny_reference_does_not_enlarge_the_whole_picture():
-    """A pixel that becomes 32: the picture would have 315 million pixels."""
+def test_a_tiny_reference_does_not_enlarge_the_whole_image():
+    """One pixel becomes 32; the whole image would have 315 million pixels."""
     transform = ReferenceScaleCrop(classes=((0, 32, 32),))
     item = record([[300, 200, 301, 201]], (480, 640))
     tracemalloc.start()
@@ -140,7 +139,7 @@ def test_a_tiny_reference_does_not_enlarge_the_whole_picture():
     assert peak < 30 * 2**20
 
 
-def test_visibility_reaches_the_target_encoder():
+def test_visibility_is_packed_for_the_target_encoder():
     np.random.seed(0)
     boxes = [[0, 0, 40, 40], [300, 300, 380, 330]]
     results = ReferenceScaleCrop()(record(boxes, (400, 400), ignored=[False, True]))

@@ -1,4 +1,4 @@
-"""Videos whose objects have identities: what is read, what is refused, what is told."""
+"""Videos whose objects have identities."""
 
 import json
 
@@ -19,20 +19,20 @@ def image(number, video=1, frame=0, **more):
     return {k: v for k, v in (dict(id=number, file_name=name) | more).items() if v is not None}
 
 
-def note(picture, identity=1, **more):
-    start = dict(image_id=picture, category_id=1, bbox=[10, 20, 30, 15], instance_id=identity)
+def note(image_id, identity=1, **more):
+    start = dict(image_id=image_id, category_id=1, bbox=[10, 20, 30, 15], instance_id=identity)
     return {k: v for k, v in (start | more).items() if v is not None}
 
 
 def build(path, images, notes, test_mode=False, **options):
     notes = [dict(each, id=i) for i, each in enumerate(notes)]
     videos = [dict(id=1, name='1')]
-    truth = dict(images=images, annotations=notes, categories=CATEGORIES, videos=videos)
-    file = path / 'truth.json'
-    file.write_text(json.dumps(truth))
+    gt = dict(images=images, annotations=notes, categories=CATEGORIES, videos=videos)
+    file = path / 'gt.json'
+    file.write_text(json.dumps(gt))
     config = dict(
         type='IdentityVideoDataset', ann_file=str(file), metainfo=dict(classes=('car',)),
-        data_prefix=dict(img='pictures'), test_mode=test_mode,
+        data_prefix=dict(img='images'), test_mode=test_mode,
     )  # fmt: skip
     return DATASETS.build(config | options)
 
@@ -41,13 +41,13 @@ def frames(dataset, video=0):
     return dataset.get_data_info(video)['images']
 
 
-def test_frames_are_in_order_and_empty_ones_stay(tmp_path):
+def test_frames_are_sorted_and_empty_frames_are_kept(tmp_path):
     images = [image(1, frame=2), image(2, frame=0), image(3, video=7, frame=4), image(4, frame=1)]
     dataset = build(tmp_path, images, [note(1), note(2, 0)])
     assert isinstance(dataset, BaseVideoDataset)
     assert [each['frame_id'] for each in frames(dataset)] == [0, 1, 2]
     assert [len(each['instances']) for each in frames(dataset)] == [1, 0, 1]
-    assert frames(dataset)[0]['img_path'] == 'pictures/1/img1/000001.jpg'
+    assert frames(dataset)[0]['img_path'] == 'images/1/img1/000001.jpg'
     assert frames(dataset)[2]['instances'] == [
         dict(bbox=[10, 20, 40, 35], bbox_label=0, ignore_flag=0, instance_id=1)
     ]
@@ -56,7 +56,7 @@ def test_frames_are_in_order_and_empty_ones_stay(tmp_path):
 
 
 def test_an_identity_of_zero_is_one(tmp_path):
-    """What the class is for: MMDetection's data set gives object 0 another number a frame."""
+    """The reason for the class: MMDetection gives identity 0 a new number in every frame."""
     images = [image(1), image(2, frame=1)]
     notes = [note(1, 0), note(1, 5), note(2, 5, area=450), note(2, 0)]
     notes = [dict(each, area=450, iscrowd=0) for each in notes]
@@ -73,25 +73,25 @@ def test_an_identity_of_zero_is_one(tmp_path):
     assert wrong == [[0, 5], [5, 1]]
 
 
-def test_other_names_of_identities(tmp_path):
+def test_track_id_is_an_identity(tmp_path):
     dataset = build(tmp_path, [image(1)], [note(1, None, track_id=9)])
     assert frames(dataset)[0]['instances'][0]['instance_id'] == 9
 
 
-def test_identities_of_what_is_not_learned_may_repeat(tmp_path):
+def test_identities_of_ignored_objects_may_repeat(tmp_path):
     notes = [note(1, 3), note(1, 3, iscrowd=1), note(1, -1, iscrowd=1), note(1, 3, mot_conf=0)]
     dataset = build(tmp_path, [image(1)], notes)
     ids = [(each['instance_id'], each['ignore_flag']) for each in frames(dataset)[0]['instances']]
     assert ids == [(3, 0), (3, 1), (-1, 1)]
 
 
-def test_whole_numbers_may_be_written_with_a_point(tmp_path):
+def test_integers_may_be_written_as_floats(tmp_path):
     [frame] = frames(build(tmp_path, [image(1, frame=4.0)], [note(1, 7.0)]))
     assert (frame['frame_id'], frame['instances'][0]['instance_id']) == (4, 7)
     assert isinstance(frame['frame_id'], int)
 
 
-def test_what_counts_in_training_and_in_a_test(tmp_path):
+def test_training_drops_hidden_objects_and_a_test_keeps_them(tmp_path):
     notes = [note(1, 1, visibility=0.1), note(1, 2, visibility=0.9), note(1, 3, mot_conf=0)]
     notes += [note(1, 4, bbox=[-50, 0, 20, 20]), note(1, 5, bbox=[0, 0, 0.5, 9])]
     for test_mode, expected in ((False, [2]), (True, [1, 2])):
@@ -109,7 +109,7 @@ def test_ignored_categories_become_regions(tmp_path):
     assert len(frames(build(tmp_path, [image(1)], notes))[0]['instances']) == 2
 
 
-def test_pictures_without_video_need_no_identity(tmp_path):
+def test_single_images_need_no_identity(tmp_path):
     single = [image(i, frame=i, video_id=None, frame_id=None) for i in (1, 2)]
     dataset = build(tmp_path, single, [note(1, None), note(1, None), note(2, None)])
     assert len(dataset) == 2
@@ -118,47 +118,47 @@ def test_pictures_without_video_need_no_identity(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('images', 'notes', 'said'),
+    ('images', 'notes', 'message'),
     [
-        ([image(1)], [note(1, None)], r'annotation 0 of 1/img1/000001.jpg in .* no instance_id: g'),
-        ([image(1, height=None)], [], r'000001.jpg in .* has no height: every image needs'),
+        ([image(1)], [note(1, None)], r'annotation 0 of 1/img1/000001.jpg in .* no instance_id; g'),
+        ([image(1, height=None)], [], r'000001.jpg in .* has no height; give every image'),
         ([image(1, frame_id=None, width=None)], [], r'has no width and no frame_id'),
-        ([image(1), image(2)], [], r'are both frame 0 of video 1: number the frames'),
-        ([image(1, frame='0')], [], r"000001.jpg in .* has the frame_id '0' of video 1: number"),
-        ([image(1, frame=0.5)], [], r'has the frame_id 0.5 of video 1'),
-        ([dict(image(1), frame_id=None)], [], r'has the frame_id None of video 1'),
+        ([image(1), image(2)], [], r'are both frame 0 of video 1; give each frame'),
+        ([image(1, frame='0')], [], r"000001.jpg in .* has the frame_id '0' in video 1; number"),
+        ([image(1, frame=0.5)], [], r'has the frame_id 0.5 in video 1'),
+        ([dict(image(1), frame_id=None)], [], r'has the frame_id None in video 1'),
         ([image(1)], [note(1, -1)], r'annotation 0 of 1/img1/000001.jpg in .* has the inst.*id -1'),
-        ([image(1)], [note(1, 'a7')], r"the instance_id 'a7': give every object .* from 0"),
-        ([image(1)], [note(1, float('nan'))], r'the instance_id nan: give every object'),
-        ([image(1)], [note(1, 2.5)], r'the instance_id 2.5: give every object'),
-        ([image(1)], [note(1, bbox=None)], r'000001.jpg in .* has the bbox None: give x, y, width'),
-        ([image(1)], [note(1, bbox=[1, 2, 3])], r'has the bbox \[1, 2, 3\]: give x'),
-        ([image(1)], [note(1, 3)] * 2, r'2 objects of 1/img1/000001.jpg in .* the instance_id 3: '),
+        ([image(1)], [note(1, 'a7')], r"the instance_id 'a7'; give every object .* >= 0"),
+        ([image(1)], [note(1, float('nan'))], r'the instance_id nan; give every object'),
+        ([image(1)], [note(1, 2.5)], r'the instance_id 2.5; give every object'),
+        ([image(1)], [note(1, bbox=None)], r'000001.jpg in .* has the bbox None; give x, y, width'),
+        ([image(1)], [note(1, bbox=[1, 2, 3])], r'has the bbox \[1, 2, 3\]; give x'),
+        ([image(1)], [note(1, 3)] * 2, r'2 objects of 1/img1/000001.jpg in .* the instance_id 3; '),
     ],
 )
-def test_what_is_refused(tmp_path, images, notes, said):
-    with pytest.raises(DataError, match=said):
+def test_invalid_annotations_raise(tmp_path, images, notes, message):
+    with pytest.raises(DataError, match=message):
         build(tmp_path, images, notes)
 
 
-def test_classes_that_the_file_lacks(tmp_path):
-    with pytest.raises(DataError, match='lists the classes car, van, sky, but not bus: set meta'):
+def test_missing_classes_raise(tmp_path):
+    with pytest.raises(DataError, match='has the classes car, van, sky, but not bus; set meta'):
         build(tmp_path, [image(1)], [], metainfo=dict(classes=('bus',)))
     with pytest.raises(DataError, match='but not fog'):
         build(tmp_path, [image(1)], [], ignored=dict(fog=None))
 
 
-def test_missing_frames_and_single_frames_are_told(tmp_path):
+def test_missing_frames_and_single_frames_are_logged(tmp_path):
     images = [image(1, frame=0), image(2, frame=3), image(3, frame=4), image(4, video=2, frame=9)]
     dataset = build(tmp_path, images, [note(1), note(2), note(4)])
     single, gaps, empty = examine(dataset, 1, learns=True)
     assert single.endswith(
-        '1 of 2 videos have one frame (the first is 2); it is its own previous picture.'
+        '1 of 2 videos have one frame (the first is 2); it is its own previous frame.'
     )
     assert '2 frames are missing from 1 of 2 videos (2 from video 1)' in gaps
-    assert empty == '1 of 4 training pictures are without objects.'
+    assert empty == '1 of 4 training images are without objects.'
 
 
-def test_a_set_without_one_object_is_refused(tmp_path):
-    with pytest.raises(DataError, match='none of the 1 training pictures has an object'):
+def test_a_data_set_without_objects_raises(tmp_path):
+    with pytest.raises(DataError, match='none of the 1 training images has an object'):
         examine(build(tmp_path, [image(1)], []), 1, learns=True)

@@ -1,4 +1,4 @@
-"""Corner pools against an obvious loop, their gradients, and what an export makes of them."""
+"""Corner pools: equal to a loop, gradients, ONNX export."""
 
 import io
 import itertools
@@ -17,12 +17,12 @@ from mmdet_losses.networks import (
 )
 from mmdet_losses.networks.corner_pool import doubling_max
 
-# Pool -> (axis, first index, step) of the walk that it makes.
+# Pool -> (axis, first index, step) of its loop.
 POOLS = {TopPool: (2, -1, -1), LeftPool: (3, -1, -1), BottomPool: (2, 0, 1), RightPool: (3, 0, 1)}
 
 
-def walk(x: Tensor, axis: int, start: int, step: int) -> Tensor:
-    """One line after the other, keeping the largest value seen."""
+def loop(x: Tensor, axis: int, start: int, step: int) -> Tensor:
+    """One line after the other, with the maximum so far."""
     lines = list(x.unbind(axis))
     order = range(len(lines))[::step]
     for before, here in itertools.pairwise(order):
@@ -32,11 +32,11 @@ def walk(x: Tensor, axis: int, start: int, step: int) -> Tensor:
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 7), (5, 1), (8, 16), (13, 10)])
 @pytest.mark.parametrize('pool', POOLS, ids=lambda pool: pool.__name__)
-def test_pools_equal_a_walk_over_the_lines(pool, size):
+def test_pools_equal_a_loop_over_the_lines(pool, size):
     x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    untouched = x.clone()
-    assert torch.equal(pool()(x), walk(x, *POOLS[pool]))
-    assert torch.equal(x, untouched)
+    copy = x.clone()
+    assert torch.equal(pool()(x), loop(x, *POOLS[pool]))
+    assert torch.equal(x, copy)
 
 
 @pytest.mark.parametrize('pool', POOLS, ids=lambda pool: pool.__name__)
@@ -47,7 +47,7 @@ def test_pool_gradients(pool):
 
 @pytest.mark.parametrize('form', ['running', 'doubling'])
 @pytest.mark.parametrize('pool', POOLS, ids=lambda pool: pool.__name__)
-def test_ties_share_each_outputs_gradient_exactly_once(pool, form):
+def test_the_gradient_of_each_output_is_used_once_with_ties(pool, form):
     layer = pool()
     x = torch.randint(0, 3, (1, 2, 9, 6), generator=torch.Generator().manual_seed(2)).double()
     x.requires_grad_()
@@ -55,16 +55,16 @@ def test_ties_share_each_outputs_gradient_exactly_once(pool, form):
     weight = torch.rand(pooled.shape, dtype=torch.double)
     (pooled * weight).sum().backward()
     assert (x.grad >= 0).all()
-    # What leaves the outputs of a line arrives in that line ...
+    # The gradients of a line of outputs sum to those of the line of inputs ...
     assert torch.allclose(x.grad.sum(layer.dim), weight.sum(layer.dim))
-    # ... and only at cells that are the maximum of what they are pooled into.
+    # ... and only cells that equal their pooled maximum get one.
     is_running_maximum = x == pooled
     assert (x.grad[~is_running_maximum] == 0).all()
 
 
 @pytest.mark.parametrize('size', [1, 2, 7, 8, 33])
 @pytest.mark.parametrize('pool', POOLS, ids=lambda pool: pool.__name__)
-def test_export_form_is_equal_bit_by_bit(pool, size, monkeypatch):
+def test_the_export_form_has_identical_values(pool, size, monkeypatch):
     x = torch.randn(1, 2, size, size, generator=torch.Generator().manual_seed(3))
     wanted = pool()(x)
     monkeypatch.setattr(torch.onnx, 'is_in_onnx_export', lambda: True)
@@ -72,10 +72,10 @@ def test_export_form_is_equal_bit_by_bit(pool, size, monkeypatch):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_half_precision_is_a_selection_and_stays_exact(dtype):
+def test_half_precision_is_exact(dtype):
     x = torch.randn(1, 2, 6, 5, generator=torch.Generator().manual_seed(4)).to(dtype)
-    for pool, route in POOLS.items():
-        assert torch.equal(pool()(x), walk(x, *route))
+    for pool, order in POOLS.items():
+        assert torch.equal(pool()(x), loop(x, *order))
 
 
 def test_centre_pooling_equals_two_opposite_corner_pools_per_axis():
@@ -88,20 +88,20 @@ def test_centre_pooling_equals_two_opposite_corner_pools_per_axis():
     torch.testing.assert_close(module.pooled(x), column + row)
 
 
-def test_unknown_corner_is_named():
-    with pytest.raises(ValueError, match="corner is 'top'"):
+def test_an_unknown_corner_raises():
+    with pytest.raises(ValueError, match="corner='top' is unknown"):
         CornerPooling(8, 'top')
 
 
-def test_pools_capture_in_one_graph():
+def test_pools_compile_to_one_graph():
     layers = torch.nn.Sequential(*(pool() for pool in POOLS))
     x = torch.randn(1, 2, 5, 6)
-    captured = torch.compile(layers, fullgraph=True, backend='eager')
-    assert torch.equal(captured(x), layers(x))
+    compiled = torch.compile(layers, fullgraph=True, backend='eager')
+    assert torch.equal(compiled(x), layers(x))
 
 
 @pytest.mark.parametrize('dynamo', [False, True], ids=['tracing', 'dynamo'])
-def test_export_holds_standard_operators_only(dynamo):
+def test_the_export_has_standard_operators_only(dynamo):
     onnx = pytest.importorskip('onnx')
     if dynamo:
         pytest.importorskip('onnxscript')

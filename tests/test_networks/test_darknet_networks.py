@@ -1,4 +1,4 @@
-"""Layers and networks of darknet: odd layers against loops, shapes, options, errors."""
+"""Layers and networks of darknet: loops, shapes, options, errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mmdet_losses.networks.darknet_layers import SpatialPyramidPooling
 from mmdet_losses.registry import MODELS
 
 
-def test_reorg_equals_the_loops_over_memory() -> None:
+def test_reorg_equals_loops_over_memory() -> None:
     x = torch.arange(2 * 8 * 4 * 6).reshape(2, 8, 4, 6)
     for image, got in zip(x, darknet_reorg(x), strict=True):
         buffer, out = image.reshape(2, 8, 12), torch.empty(8, 4, 6, dtype=x.dtype)
@@ -48,7 +48,7 @@ def test_reorg_is_not_space_to_depth() -> None:
         darknet_reorg(x[:, :, :3])
 
 
-def test_local_layer_equals_the_loop_and_its_gradient_is_right() -> None:
+def test_the_local_layer_equals_a_loop_and_its_gradient_is_correct() -> None:
     torch.manual_seed(0)
     layer = LocallyConnected2d(2, 3, (4, 5)).double()
     nn.init.normal_(layer.bias)
@@ -61,11 +61,11 @@ def test_local_layer_equals_the_loop_and_its_gradient_is_right() -> None:
     expected += layer.bias
     torch.testing.assert_close(layer(x), expected)
     assert torch.autograd.gradcheck(layer, x.requires_grad_())
-    with pytest.raises(ValueError, match=r'\(4, 5\) cells .* got \(5, 4\)'):
+    with pytest.raises(ValueError, match=r'\(4, 5\) cells .* has \(5, 4\)'):
         layer(x.transpose(2, 3))
 
 
-def test_pooling_pyramid_order_and_size() -> None:
+def test_the_pooling_pyramid_has_darknets_order() -> None:
     x = torch.zeros(1, 1, 15, 15)
     x[..., 7, 7] = 1
     counts = SpatialPyramidPooling()(x).sum((2, 3))
@@ -130,7 +130,9 @@ def flat(outputs: tuple) -> list[Tensor]:
         ('scaled', [(2, 32, 16, 24), (2, 32, 8, 12), (2, 32, 4, 6)]),
     ],
 )
-def test_outputs_have_their_shapes_and_every_parameter_learns(name: str, shapes: list) -> None:
+def test_outputs_have_their_shapes_and_every_parameter_gets_a_gradient(
+    name: str, shapes: list
+) -> None:
     torch.manual_seed(0)
     backbone, neck, predictor = small(name)
     outputs = predictor(neck(backbone(torch.randn(2, 3, 128, 192))))
@@ -140,8 +142,7 @@ def test_outputs_have_their_shapes_and_every_parameter_learns(name: str, shapes:
     sum(each.square().sum() for each in maps).backward()
     for part in (backbone, neck, predictor):
         dead = [n for n, p in part.named_parameters() if p.grad is None or not p.grad.any()]
-        # A bias before a batch norm does not exist here, so nothing may be dead.
-        assert not dead
+        assert not dead  # there is no bias before a batch norm
 
 
 def test_yolov1_reads_the_flat_vector_in_darknet_order() -> None:
@@ -165,7 +166,7 @@ def test_depth_and_width_scale_the_backbone() -> None:
     assert plain.stages[4][1].out_channels == 56  # 51.2 up to a multiple of 8
 
 
-def test_own_stages_and_norm_reach_the_layers() -> None:
+def test_custom_stages_and_norm_are_used() -> None:
     network = PlainDarknet((((3, 8),), ((3, 16, 2), (1, 8))), 1, (1,), dict(type='BN', eps=1e-3))
     assert network(torch.zeros(1, 3, 16, 16))[0].shape == (1, 8, 4, 4)
     assert {m.eps for m in network.modules() if isinstance(m, nn.BatchNorm2d)} == {1e-3}
@@ -189,21 +190,21 @@ def test_mmdetections_darknet_has_the_same_layers() -> None:
 @pytest.mark.parametrize(
     ('build', 'words'),
     [
-        (lambda: DarknetCSP('v5'), r"arch='v5' is unknown; choose"),
-        (lambda: DarknetCSP('v4', out_indices=(3, 6)), r'`out_indices` is \(3, 6\)'),
+        (lambda: DarknetCSP('v5'), r"arch='v5' is unknown; choose 'v4'"),
+        (lambda: DarknetCSP('v4', out_indices=(3, 6)), r'out_indices is \(3, 6\)'),
         (lambda: PlainDarknet('darknet53'), r"arch='darknet53' is unknown; choose"),
-        (lambda: PlainDarknet(out_indices=(6,)), r'`out_indices` is \(6,\)'),
-        (lambda: YOLOV4Neck((8, 16), (8, 16, 32)), r'`in_channels` has 2 maps'),
+        (lambda: PlainDarknet(out_indices=(6,)), r'out_indices is \(6,\)'),
+        (lambda: YOLOV4Neck((8, 16), (8, 16, 32)), r'in_channels has 2 entries'),
         (lambda: YOLOV1Predictor(hidden='dense'), "hidden='dense' is unknown"),
         (lambda: YOLOV4Predictor(strides=(8, 16)), 'strides has 2 entries for 3 maps'),
     ],
 )
-def test_impossible_options_are_one_sentence(build: object, words: str) -> None:
+def test_invalid_options_raise(build: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         build()
 
 
-def test_strides_put_the_biases_at_the_prior() -> None:
+def test_strides_set_the_biases_to_the_prior() -> None:
     predictor = YOLOV4Predictor(4, (8, 16, 32), 3, strides=(8, 16, 32))
     for stride, level in zip((8, 16, 32), predictor.levels, strict=True):
         bias = level.pred.bias.reshape(3, 9)

@@ -1,4 +1,4 @@
-"""DLA, its up-sampling neck, and the previous picture's stems."""
+"""DLA, its up-sampling neck, and the stems of the previous frame."""
 
 import pytest
 import torch
@@ -33,15 +33,15 @@ def test_up_sampling_starts_bilinear():
         torch.testing.assert_close(up[inside], wanted[inside])
 
 
-def test_leaving_the_previous_picture_out_differs_from_zeros():
+def test_no_heatmap_differs_from_a_heatmap_of_zeros():
     torch.manual_seed(0)
     network = DLANet(previous_image=True, previous_heatmap=True, **SMALL).eval()
     torch.nn.init.constant_(network.pre_hm_layer.bn.bias, 0.5)
-    x, nothing = torch.randn(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
-    assert not torch.allclose(network(x)[0], network(x, pre_hm=nothing)[0])
+    x, zeros = torch.randn(1, 3, 32, 32), torch.zeros(1, 1, 32, 32)
+    assert not torch.allclose(network(x)[0], network(x, pre_hm=zeros)[0])
 
 
-def test_sizes_and_inputs_that_do_not_fit_are_named():
+def test_invalid_sizes_and_inputs_raise():
     network = DLANet(**SMALL)
     with pytest.raises(ValueError, match='pad it to multiples of 16'):
         network(torch.randn(1, 3, 40, 32))
@@ -51,7 +51,7 @@ def test_sizes_and_inputs_that_do_not_fit_are_named():
         DLAUpNeck(conv='deform')
 
 
-def test_deformable_without_compiled_operators_is_one_sentence(monkeypatch):
+def test_deformable_convolution_without_compiled_operators_raises(monkeypatch):
     monkeypatch.setattr('mmdet_losses.networks.dla_up.has_mmcv_ops', lambda: False)
     with pytest.raises(RuntimeError, match="use conv='conv'") as caught:
         DLAUpNeck()
@@ -60,8 +60,8 @@ def test_deformable_without_compiled_operators_is_one_sentence(monkeypatch):
 
 
 @pytest.mark.skipif(not compat.has_mmcv_ops(), reason='needs the compiled operators of MMCV')
-def test_fresh_deformable_convolution_is_half_a_plain_one():
-    """Offsets start at zero and masks at sigmoid(0)."""
+def test_a_new_deformable_convolution_is_half_of_a_plain_one():
+    """The initial offsets are 0 and the initial masks sigmoid(0)."""
     torch.manual_seed(0)
     deformable, plain = DLAUpNeck((6, 8, 10)).eval(), DLAUpNeck((6, 8, 10), conv='conv').eval()
     state = {k: v for k, v in deformable.state_dict().items() if 'conv_offset' not in k}

@@ -1,4 +1,4 @@
-"""What the hourglasses and the corner predictors promise beyond equal numbers."""
+"""Shapes, gradients and errors of the hourglasses and the corner predictors."""
 
 import pytest
 import torch
@@ -32,13 +32,13 @@ def predictor_of(kind: str, num_stacks: int, **options):
 @pytest.mark.parametrize(
     ('network', 'stride'), [(StackedHourglassNet, 4), (SqueezeHourglassNet, 8)]
 )
-def test_every_stack_speaks_at_the_stride_whatever_the_size(network, stride, size):
+def test_every_stack_has_the_stride_for_any_size(network, stride, size):
     maps = network(num_stacks=2, **SMALL).eval()(torch.randn(1, 3, *size))
     expected = (1, 10, -(-size[0] // stride), -(-size[1] // stride))
     assert [tuple(each.shape) for each in maps] == [expected] * 2
 
 
-def test_same_numbers_as_mmdetection_with_the_same_names():
+def test_equals_mmdetection_with_the_same_state_dict():
     torch.manual_seed(0)
     theirs = HourglassNet(1, 2, (8, 12), (1, 2), 10).eval()
     ours = StackedHourglassNet(2, (8, 12), (1, 2), 10).eval()
@@ -48,13 +48,13 @@ def test_same_numbers_as_mmdetection_with_the_same_names():
         assert torch.equal(mine, official)
 
 
-def test_one_stack_leaves_no_parameter_without_gradient():
+def test_every_parameter_of_one_stack_gets_a_gradient():
     network = StackedHourglassNet(1, **SMALL)
     sum(each.sum() for each in network(torch.randn(2, 3, 32, 32))).backward()
     assert [name for name, each in network.named_parameters() if each.grad is None] == []
 
 
-def test_saccade_hands_out_the_inner_maps_coarsest_first():
+def test_saccade_returns_the_inner_maps_coarsest_first():
     network = SaccadeHourglassNet(2, **SMALL).eval()
     maps = network(torch.randn(1, 3, 64, 96))
     sizes = [tuple(each.shape[1:]) for each in maps]
@@ -62,8 +62,8 @@ def test_saccade_hands_out_the_inner_maps_coarsest_first():
     assert sizes == [(10, 16, 24)] * 2 + inner * 2
 
 
-def test_levels_and_blocks_must_agree():
-    with pytest.raises(ValueError, match='one block count per level'):
+def test_different_numbers_of_levels_and_blocks_raise():
+    with pytest.raises(ValueError, match='one number of blocks per level'):
         StackedHourglassNet(1, (8, 12, 16), (1, 2))
 
 

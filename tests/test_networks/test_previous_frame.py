@@ -26,41 +26,41 @@ def build(backbone=CSP, stem='stem', channels=8):
 @pytest.mark.parametrize(('backbone', 'stem'), [(CSP, 'stem'), (RESNET, 'conv1')])
 def test_stems_are_added_to_the_first_layer(backbone, stem):
     network = build(backbone, stem)
-    picture, previous = torch.randn(2, 2, 3, 64, 96)
+    image, previous = torch.randn(2, 2, 3, 64, 96)
     heatmap = torch.rand(2, 1, 64, 96)
     stems = getattr(network.backbone, stem)
     given = {}
     hook = stems.register_forward_hook(lambda module, inputs, output: given.update(sum=output))
-    parts = stems.picture(picture), stems.previous_picture(previous)
+    parts = stems.image(image), stems.previous_image(previous)
     parts = *parts, stems.previous_heatmap(heatmap)
-    full = network(picture, previous, heatmap)
+    full = network(image, previous, heatmap)
     torch.testing.assert_close(given['sum'], sum(parts))
-    network(picture, previous)
+    network(image, previous)
     torch.testing.assert_close(given['sum'], parts[0] + parts[1])
-    network(picture, None, heatmap)
+    network(image, None, heatmap)
     torch.testing.assert_close(given['sum'], parts[0] + parts[2])
-    network(picture)
+    network(image)
     assert torch.equal(given['sum'], parts[0])
     hook.remove()
     assert [each.shape[-1] for each in full] == [24, 12]
 
 
-def test_alone_it_is_the_backbone():
+def test_without_additional_inputs_it_is_the_backbone():
     network = build()
-    picture = torch.randn(1, 3, 64, 64)
+    image = torch.randn(1, 3, 64, 64)
     alone = MODELS.build(CSP)
     alone.eval()
     state = {
-        key.replace('stem.picture.', 'stem.'): value
+        key.replace('stem.image.', 'stem.'): value
         for key, value in network.backbone.state_dict().items()
         if 'stem.previous' not in key
     }
     alone.load_state_dict(state)
-    for have, want in zip(network(picture), alone(picture), strict=True):
+    for have, want in zip(network(image), alone(image), strict=True):
         assert torch.equal(have, want)
 
 
-def test_every_stem_learns():
+def test_every_stem_gets_a_gradient():
     network = build().train()
     inputs = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
     sum(each.square().sum() for each in network(*inputs)).backward()
@@ -69,6 +69,8 @@ def test_every_stem_learns():
     assert not [name for name, p in stems.items() if p.grad is None or not p.grad.any()]
 
 
-def test_a_layer_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match="CSPDarknet has no layer 'conv1'; stem is one of stem, "):
+def test_a_missing_layer_raises():
+    with pytest.raises(
+        ValueError, match="CSPDarknet has no layer 'conv1'; choose stem from stem, "
+    ):
         build(stem='conv1')
