@@ -142,7 +142,7 @@ class CocoKeypointDataset(CocoDataset):
         return np.where((keypoints[:, 2:] > 0) & ~wrong[:, None], keypoints, 0)
 
     def _wrong(self, keypoints: np.ndarray, where: str) -> np.ndarray:
-        """(J,) bool, the wrong keypoints; raises a ``DataError`` for ``wrong_keypoints='raise'``."""
+        """(J,) bool, the wrong keypoints; a ``DataError`` if they raise."""
         visibility = keypoints[:, 2]
         unknown = ~np.isin(visibility, (0, 1, 2))
         wrong = unknown | ((visibility > 0) & ~np.isfinite(keypoints).all(1))

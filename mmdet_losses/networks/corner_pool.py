@@ -51,8 +51,8 @@ def running_max(x: Tensor, dim: int, reverse: bool = False) -> Tensor:
 def doubling_max(x: Tensor, dim: int, reverse: bool = False) -> Tensor:
     """``running_max`` in log2(size) steps of Slice, Max and Concat; several times slower on a CPU.
 
-    After the step of width s, each cell contains the maximum over 2 s cells, or over all cells up to
-    the border if there are fewer.
+    After the step of width s, each cell contains the maximum over 2 s cells, or over all cells up
+    to the border if there are fewer.
     """
     size, step = x.shape[dim], 1
     while step < size:
