@@ -154,4 +154,4 @@ def test_first_layers_alone_fill_the_backbone(tmp_path, capsys):
 
 def test_partial_is_for_files_without_names(official, tmp_path, capsys):
     assert main([CONFIG, str(official), str(tmp_path / 'x.pth'), '--partial']) == 1
-    assert 'leave the option out' in capsys.readouterr().err
+    assert 'remove --partial' in capsys.readouterr().err

@@ -98,7 +98,7 @@ def test_scores_start_at_the_prior(kind):
     predictor.init_weights()
     for stack in predictor.stacks:
         score_branches = [
-            branch for name, branch in stack.named_children() if name.endswith('_heatmap')
+            branch for name, branch in stack.named_modules() if name.endswith('heatmap')
         ] + list(getattr(stack, 'attentions', ()))
         assert score_branches
         for branch in score_branches:

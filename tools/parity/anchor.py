@@ -102,7 +102,7 @@ def _overlaps(
 
 
 def ssd_encoder(case: Case) -> SSDTargetEncoder:
-    """The encoder that a file describes; SSD300 for VOC where it says nothing."""
+    """The encoder that a file describes; SSD300 for VOC by default."""
     classes = int(case['num_classes']) - 1 if 'num_classes' in case else None
     if classes is None:
         classes = case['conf'].shape[-1] - 1 if 'conf' in case else 20
@@ -148,24 +148,24 @@ def _encoded(case: Case) -> tuple[SSDTargets, Tensor]:
 
 
 def _undecided(case: Case) -> np.ndarray:
-    """(B, P) bool: priors that a truth may or may not be forced on, by rounding."""
+    """(B, P) bool: priors whose forced match with a ground-truth box depends on rounding."""
     shape = case['conf_t'].shape
     undecided = np.zeros(shape, dtype=bool)
     if 'best_prior_margin' not in case:
         return undecided
     iou = _pair_ious(case).numpy()
     for image, count in enumerate(case['num_gt'].tolist()):
-        for truth in range(count):
-            if case['best_prior_margin'][image, truth] < MARGIN:
-                best = iou[image, truth].max()
-                undecided[image] |= iou[image, truth] >= best * (1 - 2 * MARGIN)
+        for index in range(count):
+            if case['best_prior_margin'][image, index] < MARGIN:
+                best = iou[image, index].max()
+                undecided[image] |= iou[image, index] >= best * (1 - 2 * MARGIN)
     if 'best_truth_iou' in case:
         undecided |= np.abs(case['best_truth_iou'] - 0.5) < 1e-6
     return undecided
 
 
 def _pair_ious(case: Case) -> Tensor:
-    """(B, M, P) of every truth with every prior, in the official order."""
+    """(B, M, P) of every ground-truth box with every prior, in the official order."""
     levels = ssd_encoder(case).priors(_feat_sizes(case), _ssd_size(case))
     order = cell_major_rank([level.shape for level in levels], torch.device('cpu')).argsort()
     corners = torch.cat([level.xyxy() for level in levels])[order]
@@ -281,7 +281,7 @@ class _GivenPriors(SSDTargetEncoder):
 
 
 def ssd_detect(golden: GoldenCases) -> list[Row]:
-    """Decoded priors, and what survives suppression."""
+    """Decoded priors, and the detections after NMS."""
     rows = []
     for case in golden:
         classes = int(case['num_classes']) - 1

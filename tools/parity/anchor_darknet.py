@@ -21,8 +21,8 @@ from mmdet_losses.detectors.yolo import (
 )
 from mmdet_losses.detectors.yolo.maps import last_in_cell, put_cells
 from mmdet_losses.ops import box_center, box_size, darknet_iou
-from tools.parity.anchor_decode import truth_grid
-from tools.parity.anchor_grid import DELTA, SUM, add, listed_truth
+from tools.parity.anchor_decode import gt_grid
+from tools.parity.anchor_grid import DELTA, SUM, add, listed_gt
 from tools.parity.golden import Case, GoldenCases, complete
 from tools.parity.rows import Row, compare
 
@@ -45,7 +45,7 @@ def yolov1_layer(golden: GoldenCases) -> list[Row]:
             golden.name,
             case,
             'truth',
-            truth_grid(case.instances(), case, 'truth', classes),
+            gt_grid(case.instances(), case, 'truth', classes),
             atol=1e-6,
         )
         add(rows, golden.name, case, 'opt_forced', 0.0)  # the responsible box is never forced
@@ -121,7 +121,7 @@ def yolov2_layer(golden: GoldenCases) -> list[Row]:
         losses = criterion(YOLOV2Outputs((x,)), targets)
         sum(losses.values()).backward()
         add(rows, golden.name, case, 'delta', -x.grad, **DELTA)
-        add(rows, golden.name, case, 'truth', listed_truth(targets, case['truth']), atol=1e-6)
+        add(rows, golden.name, case, 'truth', listed_gt(targets, case['truth']), atol=1e-6)
         add(rows, golden.name, case, 'opt_softmax', 1.0)
         add(rows, golden.name, case, 'opt_classfix', 0.0)
         cost = x.grad.double().square().sum()
@@ -186,11 +186,11 @@ def _region(
 
 
 def _printed(boxes: Tensor, objects: Tensor, scores: Tensor, targets: GridTargets) -> Tensor:
-    """Mean IoU, class score and objectness of truths, mean objectness, recall, count."""
+    """Mean IoU, class score and objectness of objects, mean objectness, recall, count."""
     level = targets.levels[0]
     index = level.index[:, None].expand_as(level.positive)
 
-    def of_truths(values: Tensor) -> Tensor:
+    def of_objects(values: Tensor) -> Tensor:
         flat = values.flatten(2, 3)
         wide = index.reshape(*index.shape, *[1] * (flat.dim() - 3)).expand(
             *index.shape, *flat.shape[3:]
@@ -199,9 +199,9 @@ def _printed(boxes: Tensor, objects: Tensor, scores: Tensor, targets: GridTarget
 
     owner = targets.boxes[:, None].expand(*index.shape, 4)[level.positive]
     label = targets.labels[:, None].expand_as(index)[level.positive]
-    iou = darknet_iou(of_truths(boxes), owner)
-    right = of_truths(scores).gather(1, label[:, None])
-    means = [iou.mean(), right.mean(), of_truths(objects).mean(), objects.mean()]
+    iou = darknet_iou(of_objects(boxes), owner)
+    right = of_objects(scores).gather(1, label[:, None])
+    means = [iou.mean(), right.mean(), of_objects(objects).mean(), objects.mean()]
     return torch.stack([*means, (iou > 0.5).float().mean(), torch.tensor(float(len(iou)))])
 
 

@@ -16,12 +16,12 @@ from mmdet_losses.detectors.yolo import (
     YOLOV3TargetEncoder,
 )
 from mmdet_losses.ops import box_center, box_size
-from tools.parity.anchor_grid import add, decode_first, encoder_of, listed_truth
+from tools.parity.anchor_grid import add, decode_first, encoder_of, listed_gt
 from tools.parity.golden import Case, GoldenCases, complete
 from tools.parity.rows import Row, compare
 
 
-def truth_lists(golden: GoldenCases) -> list[Row]:
+def gt_lists(golden: GoldenCases) -> list[Row]:
     """What darknet's loader makes of boxes: lists (v2 to v4) and grids (v1)."""
     rows: list[Row] = []
     for case in golden:
@@ -29,22 +29,22 @@ def truth_lists(golden: GoldenCases) -> list[Row]:
         classes = int(case['num_classes'])
         for key in case.arrays:
             if key.startswith('list_max'):
-                rows.append(_truth_list(golden.name, case, key, classes))
+                rows.append(_gt_list(golden.name, case, key, classes))
             if key.startswith('grid_s'):
-                grid = truth_grid(case.instances_without('grid_dropped'), case, key, classes)
+                grid = gt_grid(case.instances_without('grid_dropped'), case, key, classes)
                 rows.append(compare(golden.name, case.label(key), grid, case[key], 1e-6))
     return rows
 
 
-def _truth_list(file: str, case: Case, key: str, classes: int) -> Row:
+def _gt_list(file: str, case: Case, key: str, classes: int) -> Row:
     want = case[key]
     encoder = YOLOV3TargetEncoder(classes, [[(10, 10)]], max_objects=want.shape[1])
     targets = encoder.encode(case.instances(), [(4, 4)], case.img_size())
-    got = listed_truth(targets, want)
+    got = listed_gt(targets, want)
     return compare(file, case.label(key), got, want, 1e-6)
 
 
-def truth_grid(instances: list, case: Case, key: str, classes: int) -> Tensor:
+def gt_grid(instances: list, case: Case, key: str, classes: int) -> Tensor:
     """(B, S, S, 1 + C + 4): is object, one-hot class, x, y, w, h."""
     side = case[key].shape[1]
     targets = YOLOV1TargetEncoder(classes).encode(instances, [(side, side)], case.img_size())
@@ -54,7 +54,7 @@ def truth_grid(instances: list, case: Case, key: str, classes: int) -> Tensor:
 
 
 def darknet_decode(golden: GoldenCases) -> list[Row]:
-    """Decoded boxes, and what survives the three kinds of suppression."""
+    """Decoded boxes, and the detections after each of the three kinds of NMS."""
     rows: list[Row] = []
     for case in golden:
         boxes, objects, scores = _decode_case(case)
@@ -149,4 +149,4 @@ def _survivors(
     ]
 
 
-CHECKS = {'darknet_truth': complete(truth_lists), 'darknet_decode': complete(darknet_decode)}
+CHECKS = {'darknet_truth': complete(gt_lists), 'darknet_decode': complete(darknet_decode)}

@@ -94,7 +94,7 @@ def add(
         rows.append(compare(file, case.label(key), got, case[key], **tol))
 
 
-def listed_truth(targets: GridTargets, like: np.ndarray) -> np.ndarray:
+def listed_gt(targets: GridTargets, like: np.ndarray) -> np.ndarray:
     """Boxes and labels as rows of darknet's list, which has no gaps."""
     got = np.zeros_like(like)
     for image in range(len(like)):
@@ -107,7 +107,7 @@ def listed_truth(targets: GridTargets, like: np.ndarray) -> np.ndarray:
 def _options(file: str, case: Case, targets: GridTargets, x: Tensor) -> list[Row]:
     """What the layer was given, and options that this package has in one setting only."""
     rows: list[Row] = []
-    add(rows, file, case, 'truth', listed_truth(targets, case['truth']), atol=1e-6)
+    add(rows, file, case, 'truth', listed_gt(targets, case['truth']), atol=1e-6)
     add(rows, file, case, 'stride', case.img_size()[0] / targets.levels[0].grid.size[0])
     add(rows, file, case, 'opt_truth_thresh', 1.0)  # an IoU that nothing exceeds
     add(rows, file, case, 'x_activated', x.detach().sigmoid(), atol=1e-6)

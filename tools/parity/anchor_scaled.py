@@ -73,7 +73,7 @@ def scaled_loss(golden: GoldenCases) -> list[Row]:
 
 
 def _official_order(level: ScaledLevel, values: Tensor) -> Tensor:
-    """Slots (B, A, 5 * M, ...) that are positive, ordered by neighbour, anchor, image, truth."""
+    """Slots (B, A, 5 * M, ...) that are positive, ordered by neighbour, anchor, image, object."""
 
     def order(each: Tensor) -> Tensor:
         five = each.unflatten(2, (5, -1))
@@ -120,7 +120,7 @@ def _targets(
 def _objectness(level: ScaledLevel, criterion: ScaledYOLOV4Loss, leaf: Tensor) -> Tensor:
     """The objectness target, read back from the gradient that it leaves.
 
-    With one entropy a cell, cost'(x) = sigmoid(x) - target (unit positive weight, no focus).
+    The slope of one cross-entropy per cell is sigmoid(x) - target (positive weight 1, no focus).
     """
     plain = ScaledYOLOV4Loss(
         loss_box=criterion.loss_box, iou_ratio=criterion.iou_ratio, balance=[1.0]
@@ -134,7 +134,7 @@ def _objectness(level: ScaledLevel, criterion: ScaledYOLOV4Loss, leaf: Tensor) -
 
 
 def scaled_decode(golden: GoldenCases) -> list[Row]:
-    """Decoded predictions, and what survives suppression."""
+    """Decoded predictions, and the detections after NMS."""
     rows = []
     for case in golden:
         count = _count(case, 'x')

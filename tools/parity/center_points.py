@@ -67,7 +67,7 @@ def check_gaussian(path: Path) -> list[Row]:
 
 
 def _one_each(xy: Tensor, radius: Tensor, sigma: Tensor, size: tuple[int, int]) -> Tensor:
-    """One Gaussian a map."""
+    """One Gaussian per map."""
     count = len(xy)
     zero = torch.zeros((count, 1), dtype=torch.int64)
     splats = splat_gaussians(

@@ -50,12 +50,12 @@ def check_targets(path: Path) -> list[Row]:
     """Every target, dense keypoints and Gaussians of one size too."""
     golden = GoldenFile(path)
     img_size, size = input_size(golden), feature_size(golden)
-    slots, joints = golden.number('max_objs'), golden.number('num_joints')
+    slots, num_keypoints = golden.number('max_objs'), golden.number('num_joints')
     instances = instances_of(golden, labels=None)
     for image, keypoints in zip(instances, golden.tensor('gt_keypoints'), strict=True):
         keypoints = keypoints[: len(image)]
         image.keypoints, image.keypoints_visible = keypoints[..., :2], keypoints[..., 2]
-    common = {'num_keypoints': joints, 'max_objects': slots}
+    common = {'num_keypoints': num_keypoints, 'max_objects': slots}
     encoder = CenterNetPoseTargetEncoder(keypoint_target='dense', **common)
     targets = encoder.encode(instances, [size], img_size)
     pairs = targets.keypoint_mask.repeat_interleave(2, -1)
@@ -67,17 +67,17 @@ def check_targets(path: Path) -> list[Row]:
     golden.compare('reg_mask', padded(targets.mask, slots))
     golden.compare('hps', padded(targets.keypoints, slots), **TARGET)
     golden.compare('hps_mask', padded(pairs, slots))
-    golden.compare('hp_offset', padded(targets.keypoint_offset, slots * joints), **TARGET)
-    golden.compare('hp_ind', padded(targets.keypoint_index, slots * joints))
-    golden.compare('hp_mask', padded(targets.keypoint_mask.flatten(1), slots * joints))
+    golden.compare('hp_offset', padded(targets.keypoint_offset, slots * num_keypoints), **TARGET)
+    golden.compare('hp_ind', padded(targets.keypoint_index, slots * num_keypoints))
+    golden.compare('hp_mask', padded(targets.keypoint_mask.flatten(1), slots * num_keypoints))
     golden.compare('dense_hps', targets.dense_keypoints.keypoints, **TARGET)
     golden.compare('dense_hps_mask', targets.dense_keypoints.weight, **TARGET)
     for key in [key for key in golden.arrays if SIGMA.match(key)]:
         encoder = CenterNetPoseTargetEncoder(sigma=int(SIGMA.match(key)[2]), **common)
         targets = encoder.encode(instances, [size], img_size)
         golden.compare(key, targets.heatmap.dense(), **TARGET)
-        joint_map = targets.keypoint_heatmap.dense()
-        golden.compare(key.replace('_hm_', '_hm_hp_'), joint_map, **TARGET)
+        dense = targets.keypoint_heatmap.dense()
+        golden.compare(key.replace('_hm_', '_hm_hp_'), dense, **TARGET)
     return golden.finish()
 
 
@@ -127,9 +127,9 @@ def _variants(golden: GoldenFile) -> list[tuple[str, dict, CenterNetPoseTargets]
     if 'mse_loss' in golden:
         key = next(key for key in golden.arrays if SIGMA.match(key))
         heatmap = splats_of(golden.tensor(key))
-        joints = splats_of(golden.tensor(key.replace('_hm_', '_hm_hp_')))
+        dense = splats_of(golden.tensor(key.replace('_hm_', '_hm_hp_')))
         options = {'loss_keypoint_heatmap': {'type': 'HeatmapMSELoss'}}
-        replaced = targets._replace(heatmap=heatmap, keypoint_heatmap=joints)
+        replaced = targets._replace(heatmap=heatmap, keypoint_heatmap=dense)
         variants.append(('mse_', options, replaced))
     return [variant for variant in variants if f'{variant[0]}loss' in golden]
 
@@ -172,15 +172,15 @@ def _targets_of(golden: GoldenFile) -> CenterNetPoseTargets:
 def check_decode(path: Path) -> list[Row]:
     """Persons and keypoints, with and without branches, and which keypoints were snapped."""
     golden = GoldenFile(path)
-    logits, joint_logits = golden.tensor('hm_logit'), golden.tensor('hm_hp_logit')
+    logits, keypoint_logits = golden.tensor('hm_logit'), golden.tensor('hm_hp_logit')
     golden.compare('heat', logits.sigmoid(), **DECODED)
-    golden.compare('hm_hp', joint_logits.sigmoid(), **DECODED)
+    golden.compare('hm_hp', keypoint_logits.sigmoid(), **DECODED)
     outputs = CenterNetPoseOutputs(
         heatmap=logits,
         size=golden.tensor('wh'),
         keypoints=golden.tensor('hps'),
         offset=golden.tensor('reg'),
-        keypoint_heatmap=joint_logits,
+        keypoint_heatmap=keypoint_logits,
         keypoint_offset=golden.tensor('hp_offset'),
     )
     runs = {
@@ -189,8 +189,8 @@ def check_decode(path: Path) -> list[Row]:
         'dets_no_hp_offset': outputs._replace(keypoint_offset=None),
         'dets_no_reg': outputs._replace(offset=None),
     }
-    joints = joint_logits.shape[1]
-    encoder = CenterNetPoseTargetEncoder(joints, logits.shape[1], topk=golden.number('K'))
+    num_keypoints = keypoint_logits.shape[1]
+    encoder = CenterNetPoseTargetEncoder(num_keypoints, logits.shape[1], topk=golden.number('K'))
     keypoints = {}
     for key, each in runs.items():
         instances = encoder.decode(each, logits.shape[-2:])

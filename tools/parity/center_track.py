@@ -212,7 +212,7 @@ def _compare_post(
 
 
 def check_tracker(path: Path) -> list[Row]:
-    """Identities, ages and states picture by picture, in every run that the file holds."""
+    """Identities, ages and states per frame, in every run of the file."""
     golden = GoldenFile(path)
     for key in [key for key in golden.arrays if key.endswith('max_age')]:
         prefix = key.removesuffix('max_age')

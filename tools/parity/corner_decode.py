@@ -67,7 +67,7 @@ def check_pairs(path: Path) -> list[Row]:
 def check_cornernet_test(path: Path) -> list[Row]:
     """The whole test of CornerNet and CornerNet-Squeeze."""
     golden = GoldenFile(path)
-    golden.array('flip')  # the number of images of a scale says the same
+    golden.array('flip')  # equal to the number of images per scale
     _check_test(golden, CornerNetTargetEncoder, CornerNetOutputs)
     return golden.finish()
 
@@ -302,8 +302,8 @@ def _compare_sets(
     """Each golden row against the nearest free row of ours, in units of the tolerances."""
     have = got.detach().double().numpy()
     if len(have) != len(wanted):
-        said = f'{quantity}: {len(have)} rows instead of {len(wanted)}'
-        golden.rows.append(Row(golden.name, said, np.inf, np.inf, 'same number', False))
+        message = f'{quantity}: {len(have)} rows instead of {len(wanted)}'
+        golden.rows.append(Row(golden.name, message, np.inf, np.inf, 'same number', False))
         return
     free, worst, units = np.ones(len(have), bool), 0.0, 0.0
     for row in wanted.astype(np.float64):
@@ -313,5 +313,5 @@ def _compare_sets(
         best = int(scaled.argmin())
         free[best] = False
         worst, units = max(worst, float(distance[best].max())), max(units, float(scaled[best]))
-    said = f'px {PIXELS:g}, score {SCORE:g}'
-    golden.rows.append(Row(golden.name, quantity, worst, units, said, units <= 1))
+    tolerance = f'px {PIXELS:g}, score {SCORE:g}'
+    golden.rows.append(Row(golden.name, quantity, worst, units, tolerance, units <= 1))

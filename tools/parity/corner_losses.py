@@ -223,15 +223,15 @@ def _check_focal(golden: GoldenFile) -> None:
 def _check_embedding(golden: GoldenFile) -> None:
     mask = golden.tensor('ae_mask').bool()
     golden.compare('ae_num', mask.sum(1))
-    tags = [golden.tensor(f'ae_tag_{corner}', True) for corner in ('tl', 'br')]
+    embeddings = [golden.tensor(f'ae_tag_{corner}', True) for corner in ('tl', 'br')]
     lonely = LONELY if bool((mask.sum(1) == 1).any()) else 0.0
-    pull, push = pull_push_loss(*tags, mask, reduction='none')
+    pull, push = pull_push_loss(*embeddings, mask, reduction='none')
     golden.compare('ae_pull_per_image', pull, rtol=1e-5)
     golden.compare('ae_push_per_image', push, rtol=1e-5, atol=lonely)
-    pull, push = pull_push_loss(*tags, mask)
+    pull, push = pull_push_loss(*embeddings, mask)
     golden.compare('ae_pull', pull, rtol=1e-5)
     golden.compare('ae_push', push, rtol=1e-5, atol=lonely)
     for name, value in (('pull', pull), ('push', push)):
-        gradients = torch.autograd.grad(value, tags, retain_graph=True)
+        gradients = torch.autograd.grad(value, embeddings, retain_graph=True)
         for corner, gradient in zip(('tl', 'br'), gradients, strict=True):
             golden.compare(f'ae_grad_{name}_{corner}', gradient, **GRADIENT)

@@ -1,4 +1,4 @@
-"""Reading golden files: their cases, and ground truth as MMDetection hands it over."""
+"""Golden files: their cases, and ground truth in MMDetection's form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.parity.rows import Row
 
 
 class Case:
-    """The arrays of one case of a file; arrays of the whole file stand behind them."""
+    """The arrays of one case of a file, and those of the whole file."""
 
     def __init__(self, name: str, arrays: dict[str, np.ndarray], read: set[str]) -> None:
         self.name, self.arrays, self.read = name, arrays, read
@@ -28,13 +28,13 @@ class Case:
         return self.arrays[key]
 
     def skip(self, *patterns: str) -> None:
-        """Say which arrays need no check; the caller's comment says why."""
+        """Mark arrays that need no check; the caller's comment gives the reason."""
         for key in self.arrays:
             if any(fnmatch(key, pattern) for pattern in patterns):
                 self.read |= {key, f'{self.name}__{key}'}
 
     def label(self, quantity: str) -> str:
-        """The quantity with its case in front."""
+        """The case and the quantity."""
         return f'{self.name} {quantity}' if self.name else quantity
 
     def number(self, key: str) -> float:
@@ -46,7 +46,7 @@ class Case:
         return torch.from_numpy(np.array(self[key])).to(dtype)
 
     def leaf(self, key: str, dtype: torch.dtype = torch.float32) -> Tensor:
-        """An array that collects gradients."""
+        """An array as a tensor with gradients."""
         return self.tensor(key, dtype).requires_grad_()
 
     def instances(self, boxes: str = 'gt_boxes') -> list[InstanceData]:
@@ -57,7 +57,7 @@ class Case:
         return [InstanceData(bboxes=box[:n], labels=label[:n]) for box, label, n in block]
 
     def instances_without(self, dropped: str) -> list[InstanceData]:
-        """The same without the boxes that the array ``dropped`` marks."""
+        """The ground truth without the boxes marked in the array ``dropped``."""
         masks = zip(self.instances(), self.tensor(dropped).bool(), strict=True)
         return [each[~mask[: len(each)]] for each, mask in masks]
 
@@ -88,13 +88,13 @@ class GoldenCases:
             yield Case(name, {**shared, **own}, self.read)
 
     def unread(self) -> list[Row]:
-        """A failed row for each array that nothing asked for."""
+        """A failed row for each array that no check read."""
         missed = [key for key in self.arrays if key not in self.read]
         return [Row(self.name, f'{key}: not checked', np.inf, np.inf, '', False) for key in missed]
 
 
 def complete(check: Callable[[GoldenCases], list[Row]]) -> Callable[[Path], list[Row]]:
-    """A check of the cases of a file, as one of the file: every array must be read."""
+    """A check of a file from a check of its cases; every array must be read."""
 
     def whole(path: Path) -> list[Row]:
         golden = GoldenCases(path)

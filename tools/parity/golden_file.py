@@ -1,4 +1,4 @@
-"""One golden file: what was read of it, and what was compared."""
+"""One golden file, with the arrays that were read and the rows of the table."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tools.parity.rows import Row, compare
 
 
 class GoldenFile:
-    """Arrays of a file and the table rows that come of them.
+    """Arrays of a file, and their rows of the table.
 
-    Every array must be read: one that no check asks for becomes a failed row of :meth:`finish`.
+    Every array must be read; :meth:`finish` returns a failed row for each array that was not.
     """
 
     def __init__(self, path: Path) -> None:

@@ -181,7 +181,7 @@ def _corner_changes(shapes: Shapes, _: str) -> dict:
 
 
 _CORNER_KEYPOINTS = dict(tl='tl', br='br', ct='center')
-_CORNER_MAPS = dict(heat='heatmap', tag='embedding', off='offset')
+_CORNER_MAPS = {'heat': 'heatmap', 'tag': 'embedding', 'off': 'offset'}
 
 
 def _run_corner(model: nn.Module, inputs: Mapping[str, Tensor]) -> Outputs:

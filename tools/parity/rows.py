@@ -1,4 +1,4 @@
-"""One line of the parity table, and how a quantity becomes one."""
+"""One row of the parity table, and comparisons that return it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import torch
 
 
 class Row(NamedTuple):
-    """One quantity of one golden file, compared."""
+    """The comparison of one quantity of a golden file."""
 
     file: str
     """Name of the golden file or folder."""
     quantity: str
-    """What was compared in it."""
+    """The quantity of the file."""
     max_abs: float
     """Largest absolute difference."""
     max_rel: float
-    """Largest difference in the unit that the tolerance is given in (see the checker)."""
+    """Largest difference in the unit of the tolerance (see the check)."""
     tolerance: float | str
     ok: bool
 
@@ -33,8 +33,8 @@ def compare(
 ) -> Row:
     """Compare one array; with neither tolerance it must be exact.
 
-    A value passes within ``atol + rtol * |want|``; NaN equals NaN, infinity itself. The relative
-    error is that of the largest difference over the largest golden value.
+    A value passes within ``atol + rtol * |want|``; NaN equals NaN and infinity equals infinity.
+    The relative error is the largest difference divided by the largest golden value.
     """
     if isinstance(got, torch.Tensor):
         got = got.detach().cpu().numpy()
@@ -54,6 +54,6 @@ def compare(
 
 
 def failure(file: str, error: Exception) -> Row:
-    """The row of a check that could not be carried out."""
-    said = ' '.join(str(error).split())[:200]
-    return Row(file, f'{type(error).__name__}: {said}', np.inf, np.inf, '', False)
+    """The row of a check that raised an error."""
+    message = ' '.join(str(error).split())[:200]
+    return Row(file, f'{type(error).__name__}: {message}', np.inf, np.inf, '', False)

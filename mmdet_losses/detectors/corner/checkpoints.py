@@ -12,7 +12,7 @@ from mmdet_losses.networks.hourglass import TRUNK_CLAIMS, TRUNK_INNER
 
 _STACKS = 'bbox_head.predictor.stacks'
 
-_QUANTITIES = dict(heats='heatmap', tags='embedding', regrs='offset', offs='offset')
+_QUANTITIES = {'heats': 'heatmap', 'tags': 'embedding', 'regrs': 'offset', 'offs': 'offset'}
 _KEYPOINTS = dict(tl='tl', br='br', ct='center')
 
 CORNERS = KeyMap(
