@@ -1,21 +1,20 @@
 """Runner helpers, hooks, optimizer wrappers, and checks before training."""
 
 from mmdet_losses.engine.check import CheckDataHook
+from mmdet_losses.engine.cli import (
+    DATA_KEYS,
+    add_common_arguments,
+    load_config,
+    merge_options,
+    run_tool,
+)
 from mmdet_losses.engine.cpu import ChannelsLastHook, CPUAutocastOptimWrapper
 from mmdet_losses.engine.darknet import DarknetEMAHook, DarknetLR
 from mmdet_losses.engine.head_time import HeadTimeHook
 from mmdet_losses.engine.hooks import EpochSeedHook, NumPositivesHook
-from mmdet_losses.engine.runner import (
-    UsageError,
-    add_common_arguments,
-    add_default_hooks,
-    build_runner,
-    load_config,
-    merge_options,
-    run_tool,
-    settle_start,
-    start_processes,
-)
+from mmdet_losses.engine.processes import UsageError, end_processes, start_processes
+from mmdet_losses.engine.resume import settle_start
+from mmdet_losses.engine.runner import add_default_hooks, build_runner
 from mmdet_losses.engine.scaled_yolov4 import (
     KernelDecayOptimWrapperConstructor,
     NominalBatchAmpOptimWrapper,
@@ -26,6 +25,7 @@ from mmdet_losses.engine.scaled_yolov4 import (
 )
 
 __all__ = [
+    'DATA_KEYS',
     'CPUAutocastOptimWrapper',
     'ChannelsLastHook',
     'CheckDataHook',
@@ -44,6 +44,7 @@ __all__ = [
     'add_common_arguments',
     'add_default_hooks',
     'build_runner',
+    'end_processes',
     'load_config',
     'merge_options',
     'run_tool',

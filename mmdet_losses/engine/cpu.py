@@ -1,4 +1,4 @@
-"""Training on a CPU in good time: bfloat16 where the CPU computes it, channels last."""
+"""Faster training on a CPU: native bfloat16 and the channels-last memory format."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from mmdet_losses.registry import HOOKS, OPTIM_WRAPPERS
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices itself (AMX or AVX512-BF16)."""
+    """Whether this CPU has bfloat16 matrix instructions (AMX or AVX512-BF16)."""
     checks = ('_is_amx_tile_supported', '_is_avx512_bf16_supported')  # torch 2.4 and newer
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
 @OPTIM_WRAPPERS.register_module()
 class CPUAutocastOptimWrapper(OptimWrapper):
-    """Mixed precision on a CPU, which MMEngine's ``AmpOptimWrapper`` refuses.
+    """Mixed precision on a CPU, which MMEngine's ``AmpOptimWrapper`` does not support.
 
-    Layers run in bfloat16, whose range needs no loss scaling; our losses promote to float32. Where
-    the CPU would only emulate bfloat16, training runs in float32 as ever.
+    Layers run in bfloat16, whose range needs no loss scaling; our losses promote to float32. On a
+    CPU without bfloat16 instructions training runs in float32.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """The context of one forward pass."""
+        """Context of one forward pass."""
         with (
             super().optim_context(model),
             torch.autocast('cpu', dtype=torch.bfloat16, enabled=cpu_has_bfloat16()),
@@ -41,9 +41,9 @@ class CPUAutocastOptimWrapper(OptimWrapper):
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Keep the model's weights channels last before training: same numbers, less reordering.
+    """Convert the weights to channels last before training: equal results, fewer conversions.
 
-    A model that several processes share stays as it is: its gradient buckets have a layout already.
+    A distributed model is not converted, because its gradient buckets already have a layout.
     """
 
     def before_train(self, runner: Runner) -> None:

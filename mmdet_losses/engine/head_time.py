@@ -1,4 +1,4 @@
-"""How much of a training step is spent on encoding targets and computing losses."""
+"""Time of target encoding and losses in a training step."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from mmdet_losses.registry import HOOKS
 
 @HOOKS.register_module()
 class HeadTimeHook(Hook):
-    """Log ``train/head_time``, seconds of a step in the head's ``loss_by_feat``, forward only.
+    """Log ``train/head_time``: seconds per step in the head's ``loss_by_feat``, forward only.
 
-    Works for every dense head that has ``loss_by_feat``, ours and MMDetection's. On a GPU the
-    device is waited for before and after, which costs time of its own: use it to compare, not to
-    train. ``train/time`` is MMEngine's whole step.
+    Works for every dense head with ``loss_by_feat``, also of MMDetection. On a GPU the hook
+    synchronises the device before and after, which slows training: use it only to compare.
+    ``train/time`` is the whole step.
 
     Raises:
         TypeError: the detector has no dense head with ``loss_by_feat``.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Put a clock around the head's method."""
+        """Wrap the head's method in a timer."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         head = getattr(model, 'bbox_head', None)
         if not callable(getattr(head, 'loss_by_feat', None)):
             raise TypeError(
-                f'{type(model).__name__} has no bbox_head with loss_by_feat; HeadTimeHook can '
-                'time single-stage detectors only.'
+                f'{type(model).__name__} has no bbox_head with loss_by_feat; use HeadTimeHook with '
+                'single-stage detectors only.'
             )
         head.loss_by_feat = _timed(head.loss_by_feat)
 
@@ -43,10 +43,10 @@ class HeadTimeHook(Hook):
 def _timed(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
-        _wait()
+        _synchronize()
         start = time.perf_counter()
         losses = method(*args, **kwargs)
-        _wait()
+        _synchronize()
         seconds = time.perf_counter() - start
         MessageHub.get_current_instance().update_scalar('train/head_time', seconds)
         return losses
@@ -54,6 +54,6 @@ def _timed(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _wait() -> None:
+def _synchronize() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()

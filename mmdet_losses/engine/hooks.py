@@ -1,4 +1,4 @@
-"""Hooks around training: warn when nothing is learned, and make a resumed run equal."""
+"""Training hooks: warnings about missing positives, and reproducible resuming."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from mmdet_losses.registry import HOOKS
 
 @HOOKS.register_module()
 class NumPositivesHook(Hook):
-    """Warn once when there was nothing to learn from, and report dropped boxes once.
+    """Warn once about missing positive targets and once about dropped boxes.
 
-    The heads put ``num_pos`` (objects in the batch that have a target) and ``num_dropped`` (boxes
-    that no target can stand for) into the loss dict. MMEngine copies every entry of it to the host
-    for the log, before this hook runs; the hook reads those copies, so it never waits for the
-    device. Models without these entries are left in peace.
+    The loss dict of the heads has ``num_pos`` (objects of the batch with a target) and
+    ``num_dropped`` (boxes that cannot have a target). MMEngine copies its entries to the host for
+    the log before this hook runs. The hook reads these copies, so it does not synchronise the
+    device. Models that do not log these entries are ignored.
 
     Args:
-        patience: Iterations in a row without any positive target before the warning.
+        patience: number of consecutive iterations without a positive target before the warning.
 
     Raises:
         ValueError: ``patience`` is not positive.
@@ -36,7 +36,7 @@ class NumPositivesHook(Hook):
 
     def __init__(self, patience: int = 50) -> None:
         if patience < 1:
-            raise ValueError(f'NumPositivesHook: patience is {patience}; give at least 1.')
+            raise ValueError(f'NumPositivesHook: patience is {patience}; use 1 or more.')
         self.patience = patience
         self._empty = 0
         self._dropped = 0.0
@@ -60,43 +60,41 @@ class NumPositivesHook(Hook):
         if self._empty >= self.patience:
             self._warned = True
             runner.logger.warning(
-                f'No positive target in {self.patience} iterations in a row (num_pos = 0): only '
-                'background is learned. The usual causes are a random crop that leaves no object '
-                'in the picture, and a class list (metainfo classes, num_classes) that does not '
-                'match the annotation file.'
+                f'No positive target in {self.patience} consecutive iterations (num_pos = 0): the '
+                'model learns only background. Usual causes: a random crop without objects, or '
+                'a class list (metainfo classes, num_classes) that does not match the annotation '
+                'file.'
             )
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Report the boxes dropped in the first epoch that dropped any."""
+        """Report the number of dropped boxes in the first epoch that has any."""
         if self._dropped and not self._reported:
             self._reported = True
             runner.logger.warning(
-                f'{self._dropped:.0f} boxes were dropped in epoch {runner.epoch + 1}: no target '
-                'can stand for a box that is empty, inverted, outside the picture or not a '
-                'number. This is said once.'
+                f'{self._dropped:.0f} boxes were dropped in epoch {runner.epoch + 1}: a box that '
+                'is empty, inverted, outside the image or not finite has no target. This is '
+                'logged once.'
             )
 
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Draw the random numbers of every epoch from (seed, epoch, rank) alone.
+    """Seed every epoch with a number that depends only on (seed, epoch, rank).
 
-    Without it, augmentation after a resume continues from other random states than those of the
-    run that was interrupted: the weights at the next epoch boundary differ. MMEngine also gives
-    worker processes the same seed in every epoch, so they augment each epoch alike unless they are
-    persistent, and persistent ones cannot be brought back to a state. The hook therefore seeds the
-    process at every start of an epoch and lets the workers start anew with that epoch's seed
-    (about a tenth of a second with ``fork``).
+    A resumed run then has the same random numbers as a run without interruption, so the weights at
+    the next epoch boundary are equal. MMEngine seeds worker processes equally in every epoch, and
+    the state of persistent workers cannot be restored. The hook seeds the main process at the start
+    of each epoch and restarts the workers with the seed of the epoch (about 0.1 s with ``fork``).
 
-    It also hands the run's seed to the sampler: where the config names none, MMEngine builds the
-    sampler of a resumed run before it has read the seed from the checkpoint. Loops that count
-    iterations are left alone; their data continue in order but with other augmentation.
+    It also sets the seed of the sampler. Without a seed in the config, MMEngine builds the sampler
+    of a resumed run before it reads the seed from the checkpoint. Iteration-based loops are not
+    changed: their data continue in order but with other augmentation.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Seed this process, the sampler and the workers for the epoch that starts."""
+        """Seed this process, the sampler and the workers for the next epoch."""
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
             return
         rank = get_rank()
@@ -115,4 +113,4 @@ def _restart_workers(loader: DataLoader, seed: int) -> None:
     init: Any = loader.worker_init_fn
     if loader.num_workers and isinstance(init, partial) and init.func is worker_init_fn:
         loader.worker_init_fn = partial(init.func, **{**init.keywords, 'rank': 0, 'seed': seed})
-        loader._iterator = None  # the only way to make persistent workers start anew
+        loader._iterator = None  # the only way to restart persistent workers

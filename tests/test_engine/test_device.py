@@ -1,4 +1,4 @@
-"""Results that live on a device reach every metric of the package."""
+"""Every metric of the package accepts results on a device."""
 
 import json
 
@@ -7,11 +7,11 @@ import torch
 
 from mmdet_losses.registry import METRICS
 
-JOINTS = 3
+KEYPOINTS = 3
 
 
 class OnDevice(torch.Tensor):
-    """Stands for a tensor of a GPU: numpy gets nothing before ``cpu()``."""
+    """Imitates a GPU tensor: NumPy cannot read it before ``cpu()``."""
 
     def __array__(self, *args, **kwargs):
         raise TypeError('numpy cannot read device memory')
@@ -51,24 +51,24 @@ def tracked_anew(path):
 
 
 def posed(path):
-    joints = [[10.0 * i, 20] for i in range(JOINTS)]
-    note = dict(
+    keypoints = [[10.0 * i, 20] for i in range(KEYPOINTS)]
+    annotation = dict(
         id=1, image_id=1, category_id=1, iscrowd=0, area=3600.0, bbox=[0, 0, 60, 60],
-        num_keypoints=JOINTS, keypoints=[number for joint in joints for number in (*joint, 2)],
+        num_keypoints=KEYPOINTS, keypoints=[n for point in keypoints for n in (*point, 2)],
     )  # fmt: skip
-    file = path / 'truth.json'
+    file = path / 'keypoints.json'
     file.write_text(
         json.dumps(
             dict(
                 images=[dict(id=1, height=99, width=99)],
-                annotations=[note],
+                annotations=[annotation],
                 categories=[dict(id=1, name='person')],
             )
         )
     )
-    config = dict(type='CocoKeypointMetric', ann_file=str(file), sigmas=[0.1] * JOINTS)
-    scores = [[0.9] * JOINTS]
-    found = objects(scores=[0.9], keypoints=[joints], keypoint_scores=scores)
+    config = dict(type='CocoKeypointMetric', ann_file=str(file), sigmas=[0.1] * KEYPOINTS)
+    scores = [[0.9] * KEYPOINTS]
+    found = objects(scores=[0.9], keypoints=[keypoints], keypoint_scores=scores)
     return config, dict(img_id=1, ori_shape=(99, 99), pred_instances=found)
 
 

@@ -1,4 +1,4 @@
-"""The clock sees the head's method, and refuses detectors without one."""
+"""Timer of the head's method, and the error for detectors without it."""
 
 import time
 from types import SimpleNamespace
@@ -26,6 +26,6 @@ def test_seconds_of_the_head_are_logged():
     assert logged >= 0.02
 
 
-def test_a_detector_without_such_a_head_is_refused():
+def test_a_detector_without_a_dense_head_raises_an_error():
     with pytest.raises(TypeError, match='Identity has no bbox_head with loss_by_feat'):
         HeadTimeHook().before_train(SimpleNamespace(model=nn.Identity()))

@@ -1,4 +1,4 @@
-"""The hooks around training, without a training."""
+"""Training hooks, without a training."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Watch:
     def __init__(self) -> None:
         self.message_hub = MessageHub(f'watch_{id(self)}')
         self.epoch = 0
-        self.said: list[str] = []
+        self.warnings: list[str] = []
         self.logger = logging.getLogger(f'watch_{id(self)}')
-        self.logger.warning = self.said.append
+        self.logger.warning = self.warnings.append
 
     def feed(self, hook: NumPositivesHook, *values: float, key: str = 'num_pos') -> None:
         for value in values:
@@ -36,30 +36,30 @@ class Watch:
 def test_warns_once_after_patience():
     hook, watch = NumPositivesHook(patience=3), Watch()
     watch.feed(hook, 0, 0, 2, 0, 0)
-    assert watch.said == []
+    assert watch.warnings == []
     watch.feed(hook, 0, 0, 0, 0, 0)
-    (warning,) = watch.said
-    for word in ('3 iterations in a row', 'num_pos = 0', 'crop', 'class list'):
+    (warning,) = watch.warnings
+    for word in ('3 consecutive iterations', 'num_pos = 0', 'crop', 'class list'):
         assert word in warning
 
 
 def test_reads_the_log_only():
-    """Outputs of the model are never touched: reading one would wait for the device."""
+    """Model outputs are never read, because reading one synchronises the device."""
     hook, watch = NumPositivesHook(patience=1), Watch()
     hook.after_train_iter(watch, 0, outputs={'num_pos': torch.tensor(0.0, device='meta')})
-    assert watch.said == []
+    assert watch.warnings == []
 
 
 def test_reports_dropped_boxes_once():
     hook, watch = NumPositivesHook(), Watch()
     watch.feed(hook, 0, 0, key='num_dropped')
     hook.after_train_epoch(watch)
-    assert watch.said == []
+    assert watch.warnings == []
     watch.feed(hook, 2, 0, 3, key='num_dropped')
     watch.epoch = 1
     hook.after_train_epoch(watch)
     hook.after_train_epoch(watch)
-    (warning,) = watch.said
+    (warning,) = watch.warnings
     assert '5 boxes' in warning
     assert 'epoch 2' in warning
 
@@ -70,7 +70,7 @@ def test_patience_is_checked():
 
 
 class Noise(torch.utils.data.Dataset):
-    """Every item is what the three random generators say."""
+    """Items are numbers of the three random generators."""
 
     def __len__(self) -> int:
         return 4
@@ -92,7 +92,7 @@ def epochs(monkeypatch, workers: int, numbers: list[int], rank: int = 0, seed: i
     runner = SimpleNamespace(train_loop=loop, train_dataloader=loader, seed=seed, cfg=Config())
     seen = []
     for runner.epoch in numbers:
-        torch.manual_seed(1234 + len(seen))  # whatever happened before
+        torch.manual_seed(1234 + len(seen))  # any earlier state
         loader.batch_sampler.sampler.set_epoch(runner.epoch)
         EpochSeedHook().before_train_epoch(runner)
         seen.append([tuple(item[0] for item in map(list, batch)) for batch in loader])
@@ -103,7 +103,7 @@ def epochs(monkeypatch, workers: int, numbers: list[int], rank: int = 0, seed: i
 
 
 @pytest.mark.parametrize('workers', [0, 2])
-def test_an_epoch_depends_on_its_number_alone(monkeypatch, workers):
+def test_an_epoch_depends_on_its_number_only(monkeypatch, workers):
     one, two, three = epochs(monkeypatch, workers, [0, 1, 2])
     assert epochs(monkeypatch, workers, [2]) == [three]
     values = [value for epoch in (one, two, three) for item in epoch for value in item[1:]]
@@ -112,7 +112,7 @@ def test_an_epoch_depends_on_its_number_alone(monkeypatch, workers):
     assert not {v for i in other_rank for v in i[1:]} & {v for i in three for v in i[1:]}
 
 
-def test_loops_by_iteration_are_left_alone():
+def test_iteration_based_loops_are_not_changed():
     before = torch.get_rng_state()
     EpochSeedHook().before_train_epoch(SimpleNamespace(train_loop=object()))
     assert torch.equal(torch.get_rng_state(), before)

@@ -63,7 +63,7 @@ CRITERION = 'model.bbox_head.criterion.loss_heatmap'
         ),
         (
             [f'{CRITERION}.type=PenaltyReducedFocalLoss', f'{CRITERION}.alfa=2'],
-            ["argument 'alfa'", 'did you mean alpha', 'it takes alpha, '],
+            ["argument 'alfa'", 'did you mean alpha', 'its arguments are alpha, '],
         ),
         (
             ['train_dataloader.dataset.metainfo.classes=(cat,two)'],
@@ -84,7 +84,7 @@ CRITERION = 'model.bbox_head.criterion.loss_heatmap'
         (
             ['model.bbox_head.predictor.in_channels=8'],
             ['CenterNetPointsPredictor (model.bbox_head.predictor in the config) expects 8',
-             'gives 16', 'in_channels to 16'],
+             'its input has 16', 'in_channels to 16'],
         ),
         (
             ['model.bbox_head.predictor.num_classes=1', 'model.bbox_head.encoder.num_classes=1'],
@@ -123,15 +123,15 @@ def test_a_truncated_picture_is_named(train, data):
     path.write_bytes(path.read_bytes()[:40])  # the header is there, the pixels are not
     code, said, _ = train()
     assert code == 1
-    assert f'picture {path} cannot be read' in said and said.count('\n') == 1
+    assert f'image {path} cannot be read' in said and said.count('\n') == 1
 
 
 @pytest.mark.parametrize(
     ('content', 'words'),
     [
         ('{"images": [{"id"', 'is not JSON'),
-        ('{"images": []}', "lacks 'categories'"),
-        ('[]', 'is not in the format of its data set'),
+        ('{"images": []}', "has no 'categories'"),
+        ('[]', 'does not match its data set type'),
     ],
 )
 def test_a_broken_annotation_file_is_named(train, data, content, words):
@@ -146,7 +146,7 @@ def test_a_box_that_is_not_four_numbers_is_named(train, data, box):
     edit(data, add_boxes(box))
     code, said, _ = train()
     assert code == 1
-    assert f'{data}/train.json gives annotation 100 the bbox {box}, which' in said
+    assert f'annotation 100 in {data}/train.json has the bbox {box}, which' in said
     assert said.count('\n') == 1
 
 
@@ -154,7 +154,7 @@ def test_data_without_objects_are_refused(train, data):
     edit(data, lambda truth: truth.update(annotations=[]))
     code, said, _ = train()
     assert code == 1
-    assert 'none of the 8 training pictures has an object' in said and said.count('\n') == 1
+    assert 'none of the 8 training images has an object' in said and said.count('\n') == 1
 
 
 @pytest.mark.short_training
@@ -167,12 +167,12 @@ def test_bad_boxes_are_dropped_counted_and_reported_once(train, data):
     assert code == 0 and 'error' not in said
     assert log.count('boxes are not used') == 1
     assert '6 of 22 boxes are not used: 1 not finite (the first in 0.png), 1 inverted' in log
-    assert '2 smaller than a pixel' in log and '1 outside the picture' in log
-    assert '1 of a category that is not listed' in log
+    assert '2 smaller than a pixel' in log and '1 outside the image' in log
+    assert '1 of an unknown category' in log
 
 
 @pytest.mark.short_training
 def test_pictures_without_objects_are_counted(train):
     code, _, log = train('train_dataloader.dataset.ann_file=half.json')
     assert code == 0
-    assert log.count('4 of 8 training pictures are without objects.') == 1
+    assert log.count('4 of 8 training images have no objects.') == 1

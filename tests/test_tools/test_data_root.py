@@ -46,5 +46,5 @@ def test_a_new_root_below_the_old_one_is_added_once():
 def test_a_root_that_moves_nothing_is_refused(own):
     loader = dict(dataset=dict(data_root='data/digits/'))
     cfg = Config(dict(train_dataloader=loader, **own))
-    with pytest.raises(engine.UsageError, match='data_root=/far moves nothing, because no data'):
+    with pytest.raises(engine.UsageError, match='data_root=/far has no effect, because no data'):
         engine.merge_options(cfg, dict(data_root='/far'))

@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 
 from mmdet_losses import engine
+from mmdet_losses.engine import processes
 
 
 @pytest.fixture(scope='module')
@@ -45,7 +46,7 @@ def said(module, monkeypatch, capsys):
 
 @pytest.mark.short_training
 def test_trains_on_the_cpu_and_says_so(trained):
-    assert trained.text.count('No GPU here: working on the CPU with one process.') == 1
+    assert trained.text.count('No GPU found: running on the CPU with one process.') == 1
     assert sorted(path.name for path in trained.work_dir.glob('*.pth')) == [
         'epoch_1.pth',
         'epoch_2.pth',
@@ -140,7 +141,7 @@ def test_refusals_are_one_sentence(tools, said, tmp_path):
     assert 'absent.pth not found' in said('test', tools.config, 'absent.pth', *work)
     without = ('--cfg-options', 'auto_scale_lr=None')
     assert 'base_batch_size' in said('train', tools.config, *work, '--auto-scale-lr', *without)
-    assert '--launcher pytorch finds no RANK' in said(
+    assert '--launcher pytorch needs RANK' in said(
         'train', tools.config, *work, '--launcher', 'pytorch'
     )
     if not torch.cuda.is_available():
@@ -150,9 +151,9 @@ def test_refusals_are_one_sentence(tools, said, tmp_path):
 def test_more_processes_than_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setenv('LOCAL_RANK', '2')
-    engine._check_gpu_count('pytorch', gpus=3)
+    processes._check_gpu_count('pytorch', gpus=3)
     with pytest.raises(engine.UsageError, match=r'has 2 GPU.*GPUS=2'):
-        engine._check_gpu_count('pytorch', gpus=2)
+        processes._check_gpu_count('pytorch', gpus=2)
 
 
 def test_unknown_errors_keep_their_traceback(tools):

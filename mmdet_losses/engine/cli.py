@@ -1,0 +1,130 @@
+"""Command line of the tools: common arguments, the config, and errors as one message."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.config import Config, DictAction
+from mmengine.dist import get_dist_info, is_distributed
+
+from mmdet_losses.engine.explain import explain
+from mmdet_losses.engine.processes import UsageError, end_processes, start_processes
+
+DATA_KEYS = (
+    'train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator',
+)  # fmt: skip
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the common arguments of MMDetection's train and test commands, and ``--debug``."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder of logs, checkpoints and metrics')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. train_cfg.max_epochs=2 key="[(a,b),(c,d)]"; '
+        'data_root=DIR also changes the paths of data sets and evaluators',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help='set by the launcher'
+    )
+    parser.add_argument('--debug', action='store_true', help='show the traceback of known errors')
+
+
+def run_tool(work: Callable[[Config, argparse.Namespace], None], args: argparse.Namespace) -> None:
+    """Load the config, call ``work(cfg, args)``, and end the process group.
+
+    A known error prints one message and exits with status 1.
+    """
+    status = _run(work, args)
+    end_processes()  # after `_run` has returned, so that its runner and model can be freed
+    if status:
+        sys.exit(status)
+
+
+def _run(work: Callable[[Config, argparse.Namespace], None], args: argparse.Namespace) -> int:
+    cfg: Config | None = None
+    try:
+        cfg = load_config(args)
+        start_processes(cfg)
+        work(cfg, args)
+    except Exception as error:
+        message = str(error) if isinstance(error, UsageError) else explain(error, cfg)
+        if message is not None and not args.debug:
+            rank, world = get_dist_info()
+            print(f'error{f" (rank {rank})" if world > 1 else ""}: {message}', file=sys.stderr)
+        elif is_distributed():
+            traceback.print_exception(error)
+        else:
+            raise
+        return 1
+    return 0
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Config of the command line: the file, ``--cfg-options`` and the work dir.
+
+    The work dir is ``--work-dir``, or ``work_dir`` of the config, or ``work_dirs/<config name>``.
+
+    Raises:
+        UsageError: the config file does not exist, or ``data_root`` changes no path.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    setup_cache_size_limit_of_dynamo()
+    if not Path(args.config).is_file():
+        raise UsageError(f'config file {args.config} not found (from {Path.cwd()}).')
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        merge_options(cfg, args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    return cfg
+
+
+def merge_options(cfg: Config, options: dict[str, Any]) -> None:
+    """Merge settings into the config; a new ``data_root`` also changes the paths below it.
+
+    The paths of data sets and evaluators contain a copy of ``data_root``, made when the config was
+    read. Setting ``data_root`` alone would change none of them.
+
+    Raises:
+        UsageError: ``data_root`` is set, but no path of the config begins with its old value.
+    """
+    before = cfg.get('data_root')
+    cfg.merge_from_dict(options)
+    if 'data_root' not in options:
+        return
+    parts = {key: cfg[key] for key in DATA_KEYS if cfg.get(key)}
+    old, new = str(before).rstrip('/'), str(cfg.data_root).rstrip('/')
+    changed = {key: _replace_root(part, old, new) for key, part in parts.items()}
+    if before is None or (changed == parts and old != new):
+        raise UsageError(
+            f'data_root={cfg.data_root} has no effect, because no data set of the config is in '
+            f'{before}: set data_root of each data set, and ann_file of the evaluators.'
+        )
+    for key, part in changed.items():
+        cfg[key] = part
+
+
+def _replace_root(node: Any, old: str, new: str) -> Any:
+    """Copy of a config node with every path below ``old`` moved to ``new``."""
+    if isinstance(node, dict):
+        return type(node)({key: _replace_root(value, old, new) for key, value in node.items()})
+    if isinstance(node, (list, tuple)):
+        return type(node)(_replace_root(value, old, new) for value in node)
+    if isinstance(node, str) and f'{node}/'.startswith(f'{old}/'):
+        return new + node.removeprefix(old)
+    return node
