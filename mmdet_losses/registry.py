@@ -1,10 +1,10 @@
-"""The only door to MMDetection's registries.
+"""MMDetection's registries, the only module that imports them.
 
-Components register directly in MMDetection's registries, so after
-``custom_imports=dict(imports=['mmdet_losses'])`` any config may use their short names. Below each
-of them hangs an empty child node with the scope ``mmdet_losses``: MMEngine imports this module by
-itself when it meets ``type='mmdet_losses.<Name>'``, the child imports the package and falls back
-to its parent, so that spelling needs no import line at all.
+Components are registered directly in MMDetection's registries. After
+``custom_imports=dict(imports=['mmdet_losses'])`` a config can use their short names. The name
+``mmdet_losses.<Name>`` needs no import line: each registry has an empty child registry with the
+scope ``mmdet_losses``. MMEngine imports this module for that scope, the child imports the package,
+and the name is found in the parent.
 """
 
 from mmdet.registry import (

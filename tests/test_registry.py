@@ -1,4 +1,4 @@
-"""Names as users write them, each in a fresh process that starts in an empty folder."""
+"""Every spelling of a component name builds, in a fresh process and an empty folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def configs() -> list[tuple[str, dict]]:
 
 
 def names() -> list[tuple[str, str]]:
-    """(registry, name) of everything that is registered, aliases included."""
+    """(registry, name) of every registered component, including aliases."""
     return [
         (kind, name)
         for kind in registry.__all__
@@ -51,8 +51,8 @@ def run(code: str, folder: Path) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
-# Builds every config and looks every name up, from MMEngine's own (root) registries as the runner
-# does and from MMDetection's as its detectors do.
+# Builds every config and finds every name, in MMEngine's root registries like the runner and in
+# MMDetection's registries like its detectors.
 BUILD_ALL = """
 import json, sys
 import mmengine.registry as root
@@ -61,12 +61,12 @@ from mmengine.registry import DefaultScope
 
 def build_all(configs, names, prefix):
     import mmdet.registry
-    for door in (root, mmdet.registry):
+    for package in (root, mmdet.registry):
         for kind, config in configs:
-            built = getattr(door, kind).build({**config, 'type': prefix + config['type']})
+            built = getattr(package, kind).build({**config, 'type': prefix + config['type']})
             assert type(built).__module__.startswith('mmdet_losses.'), built
         for kind, name in names:
-            with getattr(door, kind).switch_scope_and_registry(None) as chosen:  # as build does
+            with getattr(package, kind).switch_scope_and_registry(None) as chosen:  # as build does
                 assert chosen.get(prefix + name) is not None, prefix + name
 
 configs, names = json.load(sys.stdin)
@@ -75,7 +75,7 @@ if scope:
 if imports:
     text = "custom_imports = dict(imports=['mmdet_losses'], allow_failed_imports=False)"
     Config.fromstring(text, '.py')
-    Config.fromstring(text, '.py')  # twice is harmless
+    Config.fromstring(text, '.py')  # a second import changes nothing
 elif 'mmdet_losses' in sys.modules:
     raise AssertionError('imported too early')
 for prefix in prefixes:
@@ -94,13 +94,13 @@ print('built', len(configs), len(names))
     ],
     ids=['mmdet', 'no import line', 'mmengine', 'no scope'],
 )
-def test_every_type_builds(tmp_path, scope, imports, prefixes):
+def test_every_component_builds(tmp_path, scope, imports, prefixes):
     assert len(names()) >= len(configs()) > 0
     given = f'{scope=}\n{imports=}\n{prefixes=}\n'
     assert run(given + BUILD_ALL, tmp_path) == f'built {len(configs())} {len(names())}'
 
 
-# What every name of MMDetection's registries stands for.
+# The class of every name in MMDetection's registries.
 SNAPSHOT = """
 import json
 import mmdet.registry

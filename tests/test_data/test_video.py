@@ -151,7 +151,7 @@ def test_missing_classes_raise(tmp_path):
 def test_missing_frames_and_single_frames_are_logged(tmp_path):
     images = [image(1, frame=0), image(2, frame=3), image(3, frame=4), image(4, video=2, frame=9)]
     dataset = build(tmp_path, images, [note(1), note(2), note(4)])
-    single, gaps, empty = examine(dataset, 1, learns=True)
+    single, gaps, empty = examine(dataset, 1, training=True)
     assert single.endswith(
         '1 of 2 videos have one frame (the first is 2); it is its own previous frame.'
     )
@@ -161,4 +161,4 @@ def test_missing_frames_and_single_frames_are_logged(tmp_path):
 
 def test_a_data_set_without_objects_raises(tmp_path):
     with pytest.raises(DataError, match='none of the 1 training'):
-        examine(build(tmp_path, [image(1)], []), 1, learns=True)
+        examine(build(tmp_path, [image(1)], []), 1, training=True)

@@ -59,7 +59,7 @@ def run_average(max_iters, apply_before_end):
     hook.before_run(runner)
     weights = []
     for runner.iter in range(max_iters):
-        model.weight.data += 1  # what a step of training does here
+        model.weight.data += 1  # imitates an optimizer step
         hook.after_train_iter(runner, 0)
         weights.append(model.weight.item())
     return weights
