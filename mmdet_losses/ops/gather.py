@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,7 @@ def cell_xy(index: Tensor, width: int) -> Tensor:
     return torch.stack((index % width, index.div(width, rounding_mode='floor')), dim=-1)
 
 
-def scatter_cells(values: Tensor, index: Tensor, mask: Tensor, size: tuple[int, int]) -> Tensor:
+def scatter_cells(values: Tensor, index: Tensor, mask: Tensor, size: Sequence[int]) -> Tensor:
     """Write slots to the cells they stand for; the rest of the map is zero.
 
     Shape:

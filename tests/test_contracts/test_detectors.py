@@ -1,4 +1,4 @@
-"""What every encoder, criterion and predictor promises together."""
+"""Contract of every detector's encoder, criterion and predictor."""
 
 import copy
 import math
@@ -37,7 +37,7 @@ def _generator():
 
 
 def predict(case, generator, batch):
-    """Outputs of a fresh predictor, and the encoder that goes with it."""
+    """A new predictor, its outputs, and its encoder."""
     torch.manual_seed(3)
     predictor = MODELS.build(case.predictor)
     feats = tuple(torch.randn(batch, *shape, generator=generator) for shape in case.feats)
@@ -58,19 +58,19 @@ def test_round_trip(case, generator, counts):
     ground_truth = [instances(case, count, generator) for count in counts]
     encoder, targets = encode(case, ground_truth, generator)
     decoded = encoder.decode(encoder.ideal_outputs(targets), IMG_SIZE)
-    for truth, found in zip(ground_truth, decoded, strict=True):
+    for gt, found in zip(ground_truth, decoded, strict=True):
         found = found[found.scores > 0.5]
-        assert len(found) >= len(truth)
-        for box, label in zip(truth.bboxes, truth.labels, strict=True):
+        assert len(found) >= len(gt)
+        for box, label in zip(gt.bboxes, gt.labels, strict=True):
             same = found[found.labels == label]
             assert bbox_overlaps(box[None], same.bboxes).max() >= case.round_trip
-        if len(truth) == 0:
+        if len(gt) == 0:
             assert len(found) == 0
-        else:  # nothing is seen where nothing is
-            assert bbox_overlaps(found.bboxes, truth.bboxes).amax(1).min() > 0.5
+        else:  # no detection far from every object
+            assert bbox_overlaps(found.bboxes, gt.bboxes).amax(1).min() > 0.5
 
 
-def test_targets_are_finite_tensors_on_the_device_of_the_boxes(case, generator):
+def test_targets_are_finite(case, generator):
     _, targets = encode(case, [instances(case, 3, generator)], generator)
     assert all(each.isfinite().all() for each in tensors(targets) if each.is_floating_point())
 
@@ -103,7 +103,7 @@ def test_dirty_boxes_are_dropped_and_counted(case, generator):
         torch.testing.assert_close(have[name], value)
 
 
-def test_boxes_on_the_last_pixels_stay_inside(case, generator):
+def test_boxes_at_the_border_have_targets(case, generator):
     height, width = IMG_SIZE
     edge = InstanceData(
         bboxes=torch.tensor(
@@ -132,7 +132,7 @@ def test_loss_reaches_every_parameter(case, generator, counts):
         assert parameter.grad.isfinite().all(), name
 
 
-def test_keys_do_not_depend_on_the_objects(case, generator):
+def test_loss_names_do_not_depend_on_the_objects(case, generator):
     keys = []
     for counts in ((2, 3), (0, 1), (0, 0)):
         _, outputs, encoder = predict(case, generator, 2)
@@ -160,10 +160,10 @@ def test_half_precision_outputs_give_finite_losses(case, generator, dtype, scale
     assert all(each.grad.isfinite().all() for each in tensors(half))
 
 
-def test_no_answer_of_the_device_is_needed(case, generator):
-    """encode, loss and backward on tensors without values.
+def test_encode_and_loss_do_not_synchronise(case, generator):
+    """encode, loss and backward on meta tensors, which have no values.
 
-    To ask for a value raises, and so do mixed devices and, here, tensors made on the host.
+    Reading a value, mixing devices and copying a tensor from the host raise an error here.
     """
     _, outputs, encoder = predict(case, generator, 2)
     criterion = MODELS.build(case.criterion).to('meta')
@@ -178,12 +178,12 @@ def test_no_answer_of_the_device_is_needed(case, generator):
     assert all(each.grad is not None for each in tensors(outputs))
 
 
-def test_captures_as_one_graph(case, generator):
+def test_the_criterion_compiles_to_one_graph(case, generator):
     _, outputs, encoder = predict(case, generator, 2)
     criterion = MODELS.build(case.criterion)
     ground_truth = [instances(case, count, generator) for count in (3, 1)]
     targets = encoder.encode(ground_truth, encoder.feat_sizes(outputs), IMG_SIZE)
-    torch._dynamo.reset()  # the recompile limit counts what other cases captured
+    torch._dynamo.reset()  # the recompile limit also counts earlier cases
     compiled = torch.compile(criterion, backend='eager', fullgraph=True)
     want = criterion(outputs, targets)
     for name, value in compiled(outputs, targets).items():

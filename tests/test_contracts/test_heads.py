@@ -1,4 +1,4 @@
-"""Every detector inside MMDetection's head and detector."""
+"""Every detector in MMDetection's dense head interface."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def features(case, batch):
 
 
 @pytest.mark.parametrize('counts', [(3, 2), (0, 1), (0, 0)])
-def test_loss_carries_the_number_of_objects(head, stem, counts):
+def test_losses_contain_the_number_of_objects(head, stem, counts):
     case = DETECTORS[stem]
     losses = head.loss(features(case, 2), samples(case, counts))
     assert losses['num_pos'].isfinite() and losses['num_dropped'] == 0
@@ -62,8 +62,8 @@ def test_loss_carries_the_number_of_objects(head, stem, counts):
     assert all(parameter.grad is not None for parameter in head.parameters())
 
 
-def test_predicts_without_border_in_image_pixels(head, stem):
-    """A plain Resize / Pad pipeline: no ``border``; a scale factor maps back (T-17)."""
+def test_predictions_of_a_plain_pipeline_are_in_image_pixels(head, stem):
+    """Resize and Pad set no ``border``; boxes are divided by the scale factor (T-17)."""
     case = DETECTORS[stem]
     head.test_cfg.score_thr = 0.0
     feats = features(case, 1)
@@ -77,21 +77,21 @@ def test_predicts_without_border_in_image_pixels(head, stem):
     torch.testing.assert_close(halved.scores, input_pixels.scores)
 
 
-def test_border_moves_the_boxes_back(head, stem):
+def test_boxes_are_moved_by_the_border(head, stem):
     case = DETECTORS[stem]
     head.test_cfg.score_thr = 0.0
     feats = features(case, 1)
     head.eval()
     with torch.no_grad():
         plain = head.predict(feats, samples(case, [0]), rescale=False)[0]
-        # MMDetection's RandomCenterCropPad: top, bottom, left, right edges of the picture
+        # MMDetection's RandomCenterCropPad: top, bottom, left, right edges of the image
         moved = head.predict(feats, samples(case, [0], border=[8, 80, 12, 140]), rescale=False)[0]
     torch.testing.assert_close(
         moved.bboxes, plain.bboxes - torch.tensor([12.0, 8.0, 12.0, 8.0]), rtol=1e-5, atol=1e-4
     )
 
 
-def test_missing_input_size_is_explained(head, stem):
+def test_a_missing_input_size_raises_an_error(head, stem):
     case = DETECTORS[stem]
     bare = DetDataSample(metainfo={'ori_shape': IMG_SIZE})
     bare.gt_instances = samples(case, [1])[0].gt_instances

@@ -1,4 +1,4 @@
-"""Our CenterNet by MMDetection's convention is its CenterNetHead: start, costs and gradients."""
+"""CenterNetPoints with convention 'mmdet' against CenterNetHead: weights, loss, gradients."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def _heads(request):
 
 
 def weights(heads):
-    """Pairs of a parameter of ours and theirs."""
+    """Pairs of parameters, ours and MMDetection's."""
     ours, theirs = heads
     for name, their_name in BRANCHES.items():
         branch = getattr(ours.predictor, name)[0].state_dict()
@@ -49,8 +49,8 @@ def weights(heads):
         yield from zip(branch.values(), their_branch.values(), strict=True)
 
 
-def test_fresh_weights_are_drawn_alike(heads):
-    """A heatmap that began with weights of 0.001 held the gradient back and cost AP."""
+def test_initial_weights_have_the_same_distribution(heads):
+    """Heatmap weights of 0.001 would make the first gradients too small and reduce AP."""
     for ours, theirs in weights(heads):
         if ours.ndim > 1:  # 96 numbers in the smallest tensor
             assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.25)
@@ -58,7 +58,7 @@ def test_fresh_weights_are_drawn_alike(heads):
     torch.testing.assert_close(last, their_last)  # the prior
 
 
-def test_our_cost_is_their_cost(heads):
+def test_our_loss_equals_that_of_mmdetection(heads):
     for ours, theirs in weights(heads):
         theirs.copy_(ours)
     samples = []

@@ -1,4 +1,4 @@
-"""Every golden file of the centre family, array by array, values and gradients."""
+"""The centre family against numbers of the official codes: all golden files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILES = sorted(GOLDEN.glob('*.npz'))
 
 
 def check_of(path: Path):
-    """The check whose prefix of the file's name is the longest."""
+    """The check with the longest matching prefix of the file name."""
     return CHECKS[max((name for name in CHECKS if path.stem.startswith(name)), key=len)]
 
 
@@ -32,20 +32,20 @@ def test_golden(path):
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
-def test_every_array_decides(path, tmp_path):
-    """A file whose floating outputs are all wrong by 1 % fails, whatever array is looked at."""
+def test_a_wrong_array_fails(path, tmp_path):
+    """An error of 1 % in any floating output fails its check."""
     with np.load(path) as arrays:
         content = dict(arrays)
     checked = {row.quantity for row in check_of(path)(path)}
     outputs = [key for key in content if key in checked and content[key].dtype.kind == 'f']
     assert outputs
     for key in outputs[:: max(1, len(outputs) // 4)]:
-        spoilt = tmp_path / path.name
-        np.savez(spoilt, **{**content, key: content[key] * np.float32(1.01) + np.float32(1e-3)})
-        assert [row for row in check_of(path)(spoilt) if not row.ok], key
+        changed = tmp_path / path.name
+        np.savez(changed, **{**content, key: content[key] * np.float32(1.01) + np.float32(1e-3)})
+        assert [row for row in check_of(path)(changed) if not row.ok], key
 
 
-def test_an_array_that_nobody_reads_fails(tmp_path):
+def test_an_array_that_no_check_reads_fails(tmp_path):
     np.savez(tmp_path / 'new.npz', known=np.zeros(2), unknown=np.zeros(2))
     golden = GoldenFile(tmp_path / 'new.npz')
     golden.compare('known', np.zeros(2))

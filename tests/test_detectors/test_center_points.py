@@ -1,4 +1,4 @@
-"""CenterNetPoints: encoding against loops and MMDetection, and the way back."""
+"""CenterNetPoints: encoding against loops and MMDetection, round trips."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mmdet.models.dense_heads import CenterNetHead
 from mmengine.structures import InstanceData
 
-from mmdet_losses.detectors.center.centers import Pen
+from mmdet_losses.detectors.center.centers import GaussianRule
 from mmdet_losses.detectors.center.contracts import CenterNetPointsOutputs
 from mmdet_losses.ops import Splats, gaussian_radius, largest_radius
 from mmdet_losses.ops.gaussian import _draw_windows, _list_windows, _pad_windows
@@ -25,14 +25,14 @@ def build(num_classes: int = 3, **options):
     )
 
 
-def truth(boxes: list, labels: list) -> InstanceData:
+def gt_of(boxes: list, labels: list) -> InstanceData:
     return InstanceData(
         bboxes=torch.tensor(boxes, dtype=torch.float32).view(-1, 4),
         labels=torch.tensor(labels).long(),
     )
 
 
-def random_truth(seed: int, count: int, img_size, num_classes: int = 3) -> InstanceData:
+def random_gt(seed: int, count: int, img_size, num_classes: int = 3) -> InstanceData:
     """Boxes of all sizes, some across the border."""
     generator = torch.Generator().manual_seed(seed)
     size = torch.tensor([img_size[1], img_size[0]])
@@ -42,8 +42,8 @@ def random_truth(seed: int, count: int, img_size, num_classes: int = 3) -> Insta
     return InstanceData(bboxes=torch.cat((center - half, center + half), 1), labels=labels)
 
 
-def obvious_heatmap(image: InstanceData, feat_size, img_size, num_classes: int) -> torch.Tensor:
-    """The official heatmap, object by object and cell by cell."""
+def slow_heatmap(image: InstanceData, feat_size, img_size, num_classes: int) -> torch.Tensor:
+    """The official heatmap, one object and one cell at a time."""
     heatmap = torch.zeros(num_classes, *feat_size, dtype=torch.float64)
     limits = feat_size[1] - 1, feat_size[0] - 1
     scale = feat_size[1] / img_size[1], feat_size[0] / img_size[0]
@@ -70,16 +70,16 @@ def obvious_heatmap(image: InstanceData, feat_size, img_size, num_classes: int) 
 
 
 @pytest.mark.parametrize('feat_size', [(24, 40), (24, 20), (48, 40)])
-def test_heat_map_equals_the_obvious_loop(feat_size):
-    images = [random_truth(seed, count, IMG_SIZE) for seed, count in ((0, 9), (1, 0), (2, 1))]
+def test_heatmap_equals_a_loop_over_cells(feat_size):
+    images = [random_gt(seed, count, IMG_SIZE) for seed, count in ((0, 9), (1, 0), (2, 1))]
     targets = build().encode(images, [feat_size], IMG_SIZE)
-    want = torch.stack([obvious_heatmap(each, feat_size, IMG_SIZE, 3) for each in images])
+    want = torch.stack([slow_heatmap(each, feat_size, IMG_SIZE, 3) for each in images])
     torch.testing.assert_close(targets.heatmap.dense().double(), want, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
-def test_peaks_are_one_exactly_where_objects_are(dtype):
-    images = [random_truth(seed, 40, IMG_SIZE) for seed in range(3)]
+def test_the_heatmap_is_1_only_at_the_centres(dtype):
+    images = [random_gt(seed, 40, IMG_SIZE) for seed in range(3)]
     targets = build(max_objects=40).encode(images, [(24, 20)], IMG_SIZE)
     heatmap = targets.heatmap.dense()
     want = torch.zeros_like(heatmap, dtype=torch.bool)
@@ -100,7 +100,7 @@ def test_peaks_are_one_exactly_where_objects_are(dtype):
         (100, 30, 9.45, 3.67, 24.57, 12.93),
     ],
 )
-def test_radius_table(height, width, fixed3, fixed7, legacy3, legacy7):
+def test_radii_equal_the_published_table(height, width, fixed3, fixed7, legacy3, legacy7):
     want = {('fixed', 0.3): fixed3, ('fixed', 0.7): fixed7}
     want |= {('legacy', 0.3): legacy3, ('legacy', 0.7): legacy7}
     size = torch.tensor(height), torch.tensor(width)
@@ -108,33 +108,33 @@ def test_radius_table(height, width, fixed3, fixed7, legacy3, legacy7):
         assert float(gaussian_radius(*size, overlap, mode)) == pytest.approx(radius, abs=0.0051)
 
 
-def test_the_default_is_the_official_radius():
+def test_the_default_radius_is_the_official_one():
     box, size = [[0, 0, 256, 256]], [(100, 100)]
     for options, radius in (
         ({}, 17),
         ({'convention': 'mmdet'}, 14),
         ({'radius': {'mode': 'fixed', 'min_overlap': 0.7}}, 5),
     ):
-        heatmap = build(1, **options).encode([truth(box, [0])], size, (400, 400)).heatmap.dense()
+        heatmap = build(1, **options).encode([gt_of(box, [0])], size, (400, 400)).heatmap.dense()
         assert int((heatmap[0, 0].amax(0) > 0).sum()) == 2 * radius + 1
 
 
-def test_clipping_comes_first_and_ends_one_cell_early():
+def test_boxes_are_clipped_to_the_last_cell_before_encoding():
     targets = build().encode(
-        [truth([[0, 0, 160, 96], [157, 20, 160, 50], [-40, 10, 20, 30]], [0, 1, 2])],
+        [gt_of([[0, 0, 160, 96], [157, 20, 160, 50], [-40, 10, 20, 30]], [0, 1, 2])],
         [(24, 40)],
         IMG_SIZE,
     )
-    assert targets.mask.tolist() == [[True, False, True]]  # the second collapses
+    assert targets.mask.tolist() == [[True, False, True]]  # the second is empty
     assert targets.size[0].tolist() == [[39, 23], [0, 0], [5, 5]]
     assert targets.index[0].tolist() == [11 * 40 + 19, 0, 5 * 40 + 2]
     assert targets.offset[0].tolist() == [[0.5, 0.5], [0, 0], [0.5, 0]]
     assert targets.num_dropped == 1
 
 
-def test_the_other_convention_is_mmdetections():
-    images = [random_truth(seed, 6, (128, 128)) for seed in range(4)]
-    for image in images:  # MMDetection indexes beyond the map where a centre is outside
+def test_the_mmdet_convention_equals_mmdetection():
+    images = [random_gt(seed, 6, (128, 128)) for seed in range(4)]
+    for image in images:  # MMDetection indexes beyond the map if a centre is outside
         image.bboxes.clamp_(0, 127)
     head = CenterNetHead(in_channels=4, feat_channels=4, num_classes=3)
     boxes, labels = [i.bboxes for i in images], [i.labels for i in images]
@@ -149,7 +149,7 @@ def test_the_other_convention_is_mmdetections():
 
 
 def last_of_each_cell(targets) -> torch.Tensor:
-    """Rows whose cell no later row writes to."""
+    """(B, M) rows that are the last one of their cell."""
     keep = targets.mask.clone()
     for image in range(len(keep)):
         for row in range(keep.shape[1]):
@@ -160,7 +160,7 @@ def last_of_each_cell(targets) -> torch.Tensor:
 
 @st.composite
 def scenes(draw):
-    """Boxes on a grid of places that share no cell, at strides that differ in x and y."""
+    """Boxes in different cells, at strides that differ in x and y."""
     stride_x, stride_y = draw(st.sampled_from([(4, 8), (8, 4), (4, 4), (16, 4)]))
     count = draw(st.integers(0, 5))
     places = draw(st.permutations(range(12)))[:count]
@@ -171,7 +171,7 @@ def scenes(draw):
         w, h = (draw(st.floats(4, 24, width=32)) for _ in range(2))
         boxes.append([x + dx - w / 2, y + dy - h / 2, x + dx + w / 2, y + dy + h / 2])
     labels = [draw(st.integers(0, 2)) for _ in boxes]
-    return truth(boxes, labels), (136 // stride_y, 176 // stride_x)
+    return gt_of(boxes, labels), (136 // stride_y, 176 // stride_x)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -190,17 +190,17 @@ def test_round_trip(scene, size_target):
         assert torch.equal(found.labels[order], image.labels)
 
 
-def test_more_objects_than_slots_keep_the_first():
-    image = random_truth(3, 9, IMG_SIZE)
+def test_with_too_many_objects_the_first_ones_are_kept():
+    image = random_gt(3, 9, IMG_SIZE)
     few = build(max_objects=4).encode([image], [(24, 40)], IMG_SIZE)
     all_of_four = build().encode([image[:4]], [(24, 40)], IMG_SIZE)
     assert torch.equal(few.index, all_of_four.index)
     assert torch.equal(few.heatmap.dense(), all_of_four.heatmap.dense())
 
 
-def test_windows_padded_and_listed_are_one_map():
-    """The way of the CPU and that of every other device."""
-    image = random_truth(5, 30, IMG_SIZE)
+def test_padded_and_listed_windows_give_the_same_map():
+    """Windows are listed on the CPU and padded on other devices."""
+    image = random_gt(5, 30, IMG_SIZE)
     targets = build(max_objects=30).encode([image, image[:3]], [(24, 40)], IMG_SIZE)
     xy = torch.stack((targets.index % 40, targets.index // 40), -1)
     radius = gaussian_radius(*targets.size.ceil().unbind(-1)[::-1]).floor()
@@ -217,40 +217,40 @@ def test_windows_padded_and_listed_are_one_map():
 
 
 @pytest.mark.parametrize('objects, drawn', [(1, False), (40, True)])
-def test_off_the_cpu_a_crowded_map_is_drawn(objects, drawn):
-    """Padded windows of many objects would take more room than the map."""
+def test_on_other_devices_a_map_with_many_objects_is_drawn(objects, drawn):
+    """Padded windows of many objects need more memory than the map."""
     encoder = build(max_objects=40)
-    truth = random_truth(5, objects, IMG_SIZE)
-    index, value, shape = encoder.encode([truth.to('meta')], [(96, 160)], IMG_SIZE).heatmap
+    gt = random_gt(5, objects, IMG_SIZE)
+    index, value, shape = encoder.encode([gt.to('meta')], [(96, 160)], IMG_SIZE).heatmap
     assert (index is None) == drawn
     assert value.numel() <= math.prod(shape)
     assert drawn or index.numel() <= math.prod(shape) / 8
 
 
 @pytest.mark.parametrize('classes', [3, 80])
-def test_what_is_compiled_gives_the_same_map(classes):
-    """Drawn (few classes) or padded; one box is larger than any radius of the map."""
+def test_a_compiled_draw_gives_the_same_map(classes):
+    """Drawn (few classes) or padded; one box is larger than the map."""
     xy = torch.tensor([[[20, 12], [3, 4], [39, 0]]])
     size = torch.tensor([[[90.0, 80], [7, 9], [2, 3]]])
     labels, mask = torch.tensor([[0, 0, 2]]), torch.tensor([[True, True, False]])
-    pen = Pen({'mode': 'fixed', 'min_overlap': 0.3})
+    gaussians = GaussianRule({'mode': 'fixed', 'min_overlap': 0.3})
     torch._dynamo.reset()
-    draw = torch.compile(pen.draw, backend='eager', fullgraph=True)
+    draw = torch.compile(gaussians.draw, backend='eager', fullgraph=True)
     have = draw(xy, size, labels, mask, (classes, 24, 40))
-    want = pen.draw(xy, size, labels, mask, (classes, 24, 40))
+    want = gaussians.draw(xy, size, labels, mask, (classes, 24, 40))
     assert have.drawn == (classes == 3) and not want.drawn
     torch.testing.assert_close(have.dense(), want.dense(), rtol=0, atol=1e-6)
 
 
-def test_objects_beyond_the_slots_are_counted():
-    image = random_truth(3, 9, IMG_SIZE)
+def test_objects_beyond_max_objects_count_as_dropped():
+    image = random_gt(3, 9, IMG_SIZE)
     targets = build(max_objects=4).encode([image, image[:2]], [(24, 40)], IMG_SIZE)
     assert float(targets.num_pos) == 6 and float(targets.num_dropped) == 5
 
 
-def test_dense_sizes_weigh_the_same_with_any_l1():
-    truth = random_truth(3, 6, IMG_SIZE)
-    targets = build(size_target='dense').encode([truth], [(24, 40)], IMG_SIZE)
+def test_dense_sizes_have_the_same_loss_with_either_l1():
+    gt = random_gt(3, 6, IMG_SIZE)
+    targets = build(size_target='dense').encode([gt], [(24, 40)], IMG_SIZE)
     size, weight = targets.dense_size
     pred = torch.randn(size.shape, generator=torch.Generator().manual_seed(1))
     outputs = CenterNetPointsOutputs(torch.zeros(1, 3, 24, 40), pred, None)
@@ -267,11 +267,11 @@ def test_dense_sizes_weigh_the_same_with_any_l1():
         ({'size_target': 'box'}, "size_target='box' is unknown"),
     ],
 )
-def test_bad_arguments_are_said(options, message):
+def test_unknown_choices_raise_an_error(options, message):
     with pytest.raises(ValueError, match=message):
         build(**options)
 
 
-def test_an_unknown_divisor_is_said():
+def test_an_unknown_normalizer_raises_an_error():
     with pytest.raises(ValueError, match="normalizer='images' is unknown"):
         MODELS.build({'type': 'CenterNetPointsLoss', 'normalizer': 'images'})

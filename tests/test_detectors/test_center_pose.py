@@ -1,4 +1,4 @@
-"""CenterNetPose: keypoints there and back, persons without them, snapping."""
+"""CenterNetPose: round trips of keypoints, persons without keypoints, snapping."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def person(box, keypoints, visible) -> InstanceData:
 
 @st.composite
 def scenes(draw):
-    """Persons of three keypoints in places that share no cell."""
+    """Persons of three keypoints, all in different cells."""
     stride_x, stride_y = draw(st.sampled_from([(4, 8), (8, 4), (4, 4)]))
     people = []
     for place in draw(st.permutations(range(12)))[: draw(st.integers(0, 4))]:
         x, y = 44.0 * (place % 4) + 22, 44.0 * (place // 4) + 22
         w, h = (draw(st.floats(20, 32, width=32)) for _ in range(2))
-        # One keypoint each in the left, middle and right third: no cell holds two.
+        # One keypoint in the left, middle and right third, so that no two share a cell.
         keypoints = [
             [x + third * w / 2.2, y + draw(st.floats(-0.4375, 0.4375, width=32)) * h]
             for third in (-1, 0, 1)
@@ -62,12 +62,12 @@ def test_round_trip(scene, keypoint_target):
     for row in range(len(image)):
         best = (found.bboxes - image.bboxes[row]).abs().amax(1).argmin()
         torch.testing.assert_close(found.bboxes[best], image.bboxes[row], rtol=0, atol=1e-3)
-        seen = image.keypoints_visible[row] > 0
-        want = image.keypoints[row, seen]
-        torch.testing.assert_close(found.keypoints[best, seen], want, rtol=0, atol=1e-3)
+        labelled = image.keypoints_visible[row] > 0
+        want = image.keypoints[row, labelled]
+        torch.testing.assert_close(found.keypoints[best, labelled], want, rtol=0, atol=1e-3)
 
 
-def test_a_person_without_labels_is_a_positive_that_regresses_nothing():
+def test_a_person_without_keypoints_is_a_positive_without_regression():
     image = person([20, 20, 60, 70], [[30, 30], [40, 40], [50, 50]], [0, 0, 0])
     targets = build().encode([image], [(32, 32)], (128, 128))
     assert int((targets.heatmap.dense() == 1).sum()) == 1
@@ -77,7 +77,7 @@ def test_a_person_without_labels_is_a_positive_that_regresses_nothing():
     assert targets.num_pos == 1
 
 
-def test_keypoints_are_kept_up_to_the_last_cell_and_never_clipped():
+def test_keypoints_are_used_up_to_the_last_cell_and_not_clipped():
     keypoints = [[127.75, 127.75], [128, 60], [-0.25, 60]]
     image = person([20, 20, 60, 70], keypoints, [1, 2, 2])
     targets = build().encode([image], [(32, 32)], (128, 128))
@@ -87,7 +87,7 @@ def test_keypoints_are_kept_up_to_the_last_cell_and_never_clipped():
     assert targets.keypoints[0, 0].tolist() == [21.9375, 20.9375, 0, 0, 0, 0]
 
 
-def test_dense_keypoints_equal_the_obvious_loop():
+def test_dense_keypoints_equal_a_loop_over_cells():
     people = InstanceData.cat(
         [
             person([16, 16, 80, 100], [[30, 30], [40, 90], [70, 20]], [2, 0, 1]),
@@ -97,32 +97,32 @@ def test_dense_keypoints_equal_the_obvious_loop():
     encoder = build(keypoint_target='dense')
     targets = encoder.encode([people], [(32, 32)], (128, 128))
     dense, weight = targets.dense_keypoints
-    gaussians = encoder.pen.gaussians(
+    gaussians = encoder.gaussians.per_object(
         torch.stack((targets.index % 32, targets.index // 32), -1),
         targets.size,
         targets.mask,
         (32, 32),
     )[0]
     want, want_weight = torch.zeros(6, 32, 32), torch.zeros(6, 32, 32)
-    heat = torch.zeros(32, 32)
+    highest = torch.zeros(32, 32)
     for row in range(2):
-        for joint in range(3):
-            if not targets.keypoint_mask[0, row, joint]:
+        for k in range(3):
+            if not targets.keypoint_mask[0, row, k]:
                 continue
             for y, x in (gaussians[row] > 0).nonzero().tolist():
                 height = gaussians[row, y, x]
-                old = want_weight[2 * joint, y, x]
-                want_weight[2 * joint : 2 * joint + 2, y, x] = max(old, height.float())
-                if height >= heat[y, x].double():
-                    position = people.keypoints[row, joint] / 4
-                    want[2 * joint : 2 * joint + 2, y, x] = position - torch.tensor([x, y])
-        heat = torch.maximum(heat, gaussians[row].float())
+                old = want_weight[2 * k, y, x]
+                want_weight[2 * k : 2 * k + 2, y, x] = max(old, height.float())
+                if height >= highest[y, x].double():
+                    position = people.keypoints[row, k] / 4
+                    want[2 * k : 2 * k + 2, y, x] = position - torch.tensor([x, y])
+        highest = torch.maximum(highest, gaussians[row].float())
     torch.testing.assert_close(dense[0], want, rtol=0, atol=1e-5)
     torch.testing.assert_close(weight[0], want_weight)
     assert (want_weight > 0).any()
 
 
-def test_snapping_equals_the_obvious_loop():
+def test_snapping_equals_a_loop_over_candidates():
     generator = torch.Generator().manual_seed(0)
     keypoints = 20 * torch.rand((2, 7, 3, 2), generator=generator)
     center, half = 20 * torch.rand((2, 7, 2), generator=generator), 6
@@ -146,7 +146,7 @@ def test_snapping_equals_the_obvious_loop():
     assert 5 < snapped < 35
 
 
-def test_the_second_nearest_is_not_tried():
+def test_snapping_does_not_try_the_second_nearest():
     keypoints, boxes = torch.tensor([[[[5.0, 5.0]]]]), torch.tensor([[[0.0, 0.0, 5.5, 10.0]]])
     candidates = torch.tensor([[[[6.0, 5.0], [4.0, 6.0]]]])  # the nearer one is outside
     both = torch.tensor([[[True, True]]])
@@ -157,14 +157,14 @@ def test_the_second_nearest_is_not_tried():
     assert snap_keypoints(keypoints, boxes, candidates, none, 0.3).flatten().tolist() == [5, 5]
 
 
-def test_bad_arguments_are_said():
+def test_unknown_choices_raise_an_error():
     with pytest.raises(ValueError, match="keypoint_target='all' is unknown"):
         build(keypoint_target='all')
     with pytest.raises(ValueError, match="keypoint_activation='tanh' is unknown"):
         build(keypoint_activation='tanh')
 
 
-def test_ground_truth_without_fitting_keypoints_is_said():
+def test_missing_keypoints_raise_an_error():
     image = person([20, 20, 60, 70], [[30, 30]] * 3, [1, 1, 1])
     with pytest.raises(ValueError, match='set num_keypoints'):
         build(num_keypoints=17).encode([image], [(32, 32)], (128, 128))

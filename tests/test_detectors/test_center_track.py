@@ -1,4 +1,4 @@
-"""CenterTrack: displacement, ignored regions, the previous heatmap and its disturbances."""
+"""CenterTrack: displacements, ignored regions, the previous heatmap and its noise."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def frame(boxes, labels=None, ids=None, **fields) -> InstanceData:
 
 @st.composite
 def scenes(draw):
-    """Objects in places that share no cell, some of them in the previous picture too."""
+    """Objects in different cells, some of them also in the previous frame."""
     now, before = [], []
     for place in draw(st.permutations(range(8)))[: draw(st.integers(0, 4))]:
         x, y = 36.0 * (place % 4) + 18, 44.0 * (place // 4) + 22
@@ -43,7 +43,7 @@ def scenes(draw):
         before.append([x - w / 2 + dx, y - h / 2 + dy, x + w / 2 + dx, y + h / 2 + dy])
     known = draw(st.lists(st.booleans(), min_size=len(now), max_size=len(now)))
     ids = [10 + row for row in range(len(now))]
-    previous = [(box, i) for box, i, seen in zip(before, ids, known, strict=True) if seen]
+    previous = [(box, i) for box, i, kept in zip(before, ids, known, strict=True) if kept]
     return (
         frame(now, ids=ids),
         frame([box for box, _ in previous], ids=[i for _, i in previous]),
@@ -67,7 +67,7 @@ def test_round_trip(scene, branches):
     (found,) = encoder.decode(outputs, SIZE)
     found = found[found.scores > 0.999]
     assert len(found) == len(now) == int(targets.num_pos)
-    # The last cell ends the picture for all but the whole boxes.
+    # Clipped boxes and sizes end at the last cell.
     last = torch.tensor([SIZE[1] - SIZE[1] / feat_size[1], SIZE[0] - SIZE[0] / feat_size[0]])
     for row, box in enumerate(now.bboxes):
         if branches != 'whole':
@@ -82,7 +82,7 @@ def test_round_trip(scene, branches):
             torch.testing.assert_close(origin, (was[:2] + was[2:]) / 2, rtol=0, atol=1e-3)
 
 
-def test_an_object_that_stands_still_moves_by_its_offset():
+def test_the_displacement_of_an_object_at_rest_is_its_offset():
     encoder, image = build(), frame([[10, 10, 33, 41]])
     linked = encoder.link([image], encoder.encode_previous([image], SIZE))
     targets = encoder.encode(linked, [(24, 40)], SIZE)
@@ -90,7 +90,7 @@ def test_an_object_that_stands_still_moves_by_its_offset():
     assert targets.tracking_mask.all()
 
 
-def test_links_go_by_identity_and_take_the_first():
+def test_objects_are_linked_by_identity_to_the_first_match():
     encoder = build()
     before = frame([[0, 0, 20, 20], [40, 40, 60, 60], [80, 0, 90, 10]], ids=[7, 7, -1])
     now = frame([[0, 0, 20, 20]] * 3, ids=[7, -1, 5])
@@ -100,7 +100,7 @@ def test_links_go_by_identity_and_take_the_first():
     assert 'previous_mask' not in now
 
 
-def test_large_identities_stay_apart():
+def test_large_identities_are_distinguished():
     encoder, big = build(), 2**40
     before = frame([[0, 0, 20, 20], [40, 40, 60, 60]], ids=[big, big + 1])
     (linked,) = encoder.link(
@@ -109,7 +109,7 @@ def test_large_identities_stay_apart():
     assert linked.previous_centers.tolist() == [[50, 50]]
 
 
-def test_ignored_regions_equal_the_obvious_loop():
+def test_ignored_regions_equal_a_loop_over_boxes():
     boxes = [
         [-9, 4, 31, 30],
         [90, 60, 400, 500],
@@ -134,13 +134,13 @@ def test_ignored_regions_equal_the_obvious_loop():
     assert targets.num_pos == 1 and targets.num_dropped == 0
 
 
-def test_ignored_regions_can_be_left_out():
+def test_ignored_regions_can_be_disabled():
     image = frame([[0, 0, 90, 90], [10, 10, 40, 40]], [-1, 1])
     targets = build(ignore_regions=False).encode([image], [(24, 40)], SIZE)
     assert targets.ignore is None and targets.mask.tolist() == [[False, True]]
 
 
-def test_previous_heat_map_holds_whom_it_should():
+def test_the_previous_heatmap_of_ground_truth():
     encoder = build(num_classes=2)
     before = frame(
         [[8, 8, 28, 28], [50, 8, 70, 28], [90, 8, 110, 28], [8, 60, 28, 80], [50, 60, 50, 80]],
@@ -154,19 +154,19 @@ def test_previous_heat_map_holds_whom_it_should():
     assert previous.heatmap[1].max() == 0 and previous.heatmap.shape == (2, 1, *SIZE)
 
 
-def test_previous_heat_map_of_tracks():
+def test_the_previous_heatmap_of_tracks():
     boxes = [[8, 8, 28, 28], [50, 8, 70, 28], [90, 8, 110, 28]]
     tracks = frame(boxes, scores=[0.5, 0.49, 0.9], active=[1, 2, 0])
     previous = build(min_track_score=0.5).encode_previous([tracks], SIZE)
     assert previous.mask.tolist() == [[True, False, False]]
 
 
-def test_disturbances_are_drawn_by_the_generator_alone():
+def test_the_noise_depends_on_the_generator_only():
     encoder = build(center_noise=0.05, lost_rate=0.4, false_rate=0.3)
     before = frame([[30 * i, 20, 30 * i + 22, 60] for i in range(5)])
     plain = build().encode_previous([before], SIZE)
-    quiet = encoder.encode_previous([before], SIZE)
-    assert torch.equal(plain.heatmap, quiet.heatmap)
+    without_generator = encoder.encode_previous([before], SIZE)
+    assert torch.equal(plain.heatmap, without_generator.heatmap)
     state = torch.random.get_rng_state()
     noisy = [
         encoder.encode_previous([before], SIZE, torch.Generator().manual_seed(seed))
@@ -178,23 +178,23 @@ def test_disturbances_are_drawn_by_the_generator_alone():
     assert not torch.equal(noisy[0].heatmap, plain.heatmap)
 
 
-def test_lost_objects_are_linked_to_their_noisy_centre_and_kept_ones_to_the_true():
+def test_lost_objects_are_linked_to_their_noisy_centre_and_kept_ones_to_the_exact_one():
     before = frame([[30 * i, 20, 30 * i + 22, 60] for i in range(5)] * 40)
     plain = build().encode_previous([before], SIZE)
 
-    def disturbed(**rates):
+    def noisy(**rates):
         generator = torch.Generator().manual_seed(0)
         encoder = build(center_noise=0.05, **rates)
         return encoder.encode_previous([before], SIZE, generator)
 
-    kept = disturbed()
+    kept = noisy()
     assert torch.equal(kept.centers, plain.centers)
     assert not torch.equal(kept.heatmap, plain.heatmap)
-    lost = disturbed(lost_rate=1.0)
+    lost = noisy(lost_rate=1.0)
     assert lost.heatmap.max() == 0 and lost.mask.all()
     noise = (lost.centers - plain.centers)[0] / torch.tensor([22.0, 40.0])
     assert noise.std(0).tolist() == pytest.approx([0.05, 0.05], rel=0.15)
-    some = disturbed(lost_rate=0.4)
+    some = noisy(lost_rate=0.4)
     share = (some.centers != plain.centers).any(-1).float().mean()
     assert float(share) == pytest.approx(0.4, abs=0.1)
     false = build(false_rate=1.0).encode_previous([before], SIZE, torch.Generator().manual_seed(0))
@@ -202,7 +202,7 @@ def test_lost_objects_are_linked_to_their_noisy_centre_and_kept_ones_to_the_true
     assert torch.equal(false.centers, plain.centers)
 
 
-def test_drawn_and_splatted_maps_agree():
+def test_drawn_and_splatted_maps_are_equal():
     generator = torch.Generator().manual_seed(0)
     xy = torch.randint(40, (2, 20, 2), generator=generator) - 5  # some outside
     radius = torch.randint(9, (2, 20), generator=generator)

@@ -1,4 +1,4 @@
-"""CenterTrack as a detector: pairs in training, memory of a video in a test."""
+"""CenterTrack as a detector: training on pairs of frames, online tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZE = (64, 96)
 
 
 def build(score_thr=0.0, with_tracking=True, **tracker):
-    """A small detector whose detections all become tracks, with boxes of some size."""
+    """A small detector with boxes of about 24 x 16 pixels; all detections become tracks."""
     torch.manual_seed(0)
     detector = MODELS.build(
         dict(
@@ -42,7 +42,7 @@ def build(score_thr=0.0, with_tracking=True, **tracker):
         )
     )  # fmt: skip
     for stacks in detector.bbox_head.predictor.children():
-        torch.nn.init.normal_(stacks[0][2].weight, std=0.001)  # scores that differ, but are not 1
+        torch.nn.init.normal_(stacks[0][2].weight, std=0.001)  # different scores below 1
     edges = detector.bbox_head.predictor.ltrb_amodal[0][2].bias
     edges.data = torch.tensor([-3.0, -2.0, 3.0, 2.0])
     return detector
@@ -56,20 +56,20 @@ def instances(*boxes, ids=None, labels=None):
     )
 
 
-def sample(frame=0, video=1, truth=None, before=None, ignored=None, **meta):
+def sample(frame=0, video=1, gt=None, before=None, ignored=None, **meta):
     start = dict(
         img_shape=SIZE, ori_shape=SIZE, batch_input_shape=SIZE, scale_factor=(1.0, 1.0),
         frame_id=frame, video_id=video,
     )  # fmt: skip
     found = DetDataSample(metainfo={k: v for k, v in {**start, **meta}.items() if v is not None})
-    if truth is not None:
-        found.gt_instances, found.previous = truth, DetDataSample()
+    if gt is not None:
+        found.gt_instances, found.previous = gt, DetDataSample()
         found.previous.gt_instances = before
         found.ignored_instances = ignored or InstanceData()
     return found
 
 
-def pictures(count):
+def images(count):
     return torch.randn(6, 3, *SIZE, generator=torch.Generator().manual_seed(0))[:count]
 
 
@@ -77,12 +77,12 @@ def ids(samples):
     return [each.pred_track_instances.instances_id.tolist() for each in samples]
 
 
-def test_pairs_teach_every_term():
+def test_pairs_give_every_loss_term():
     detector = build()
     moved = instances((10, 10, 40, 30), (50, 20, 80, 60), ids=[3, 8])
     before = instances((52, 20, 82, 60), (4, 10, 34, 30), ids=[8, 5])
-    samples = [sample(truth=moved, before=before), sample(truth=moved[:0], before=before)]
-    losses = detector(pictures(2), samples, mode='loss', previous=pictures(2))
+    samples = [sample(gt=moved, before=before), sample(gt=moved[:0], before=before)]
+    losses = detector(images(2), samples, mode='loss', previous=images(2))
     assert set(losses) == {
         'loss_heatmap', 'loss_size', 'loss_offset', 'loss_tracking', 'loss_ltrb_amodal',
         'num_pos', 'num_dropped',
@@ -92,74 +92,74 @@ def test_pairs_teach_every_term():
     backbone = detector.backbone
     for stem in (backbone.base_layer, backbone.pre_img_layer, backbone.pre_hm_layer):
         assert stem.conv.weight.grad.abs().sum() > 0
-    assert moved.instances_ids.tolist() == [3, 8]  # unchanged, and without new fields
+    assert moved.instances_ids.tolist() == [3, 8]  # unchanged, without new fields
     assert 'previous_centers' not in moved
 
 
 def test_a_network_without_displacements_trains_and_tracks():
     detector = build(with_tracking=False)
-    truth = instances((10, 10, 40, 30))
-    losses = detector(pictures(1), [sample(truth=truth, before=truth)], 'loss', pictures(1))
+    gt = instances((10, 10, 40, 30))
+    losses = detector(images(1), [sample(gt=gt, before=gt)], 'loss', images(1))
     assert 'loss_tracking' not in losses
     detector.eval()
     with torch.no_grad():
-        found = [detector(pictures(1), [sample(i)], mode='predict')[0] for i in range(2)]
+        found = [detector(images(1), [sample(i)], mode='predict')[0] for i in range(2)]
     assert 'tracking' not in found[0].pred_instances
-    first, second = ids(found)  # a track that nothing moves away from keeps its identity
+    first, second = ids(found)
     assert len(second) == 5 and set(first) & set(second)
 
 
 def test_objects_are_linked_by_identity(monkeypatch):
-    """The displacement's target is the previous centre of the same identity, crowds are none."""
+    """The target is the previous centre of the same identity; crowds have no target."""
     detector = build()
     encoder = detector.bbox_head.encoder
     encoder.center_noise = encoder.lost_rate = 0
-    seen = {}
+    encoded = {}
 
     def encode(gt_instances, *arguments):
-        seen['truth'] = gt_instances[0]
+        encoded['gt'] = gt_instances[0]
         return type(encoder).encode(encoder, gt_instances, *arguments)
 
     monkeypatch.setattr(encoder, 'encode', encode)
-    truth = instances((10, 10, 40, 30), (50, 20, 80, 60), ids=[3, 8])
+    gt = instances((10, 10, 40, 30), (50, 20, 80, 60), ids=[3, 8])
     before = instances((52, 20, 82, 60), (4, 10, 34, 30), ids=[8, 5])
     crowd = instances((0, 0, 20, 20), (5, 5, 9, 9), ids=[3, 4], labels=[1, -2])
-    one = sample(truth=truth, before=before, ignored=crowd)
+    one = sample(gt=gt, before=before, ignored=crowd)
     one.previous.ignored_instances = crowd
-    detector(pictures(1), [one], mode='loss', previous=pictures(1))
-    assert seen['truth'].previous_mask.tolist() == [False, True, False, True]
-    assert seen['truth'].previous_centers[1].tolist() == [67, 40]
-    assert seen['truth'].crowds.tolist() == [False, False, True, False]
-    assert seen['truth'].labels.tolist() == [0, 0, 1, -2]
+    detector(images(1), [one], mode='loss', previous=images(1))
+    assert encoded['gt'].previous_mask.tolist() == [False, True, False, True]
+    assert encoded['gt'].previous_centers[1].tolist() == [67, 40]
+    assert encoded['gt'].crowds.tolist() == [False, False, True, False]
+    assert encoded['gt'].labels.tolist() == [0, 0, 1, -2]
 
 
-def test_disturbances_follow_the_seed():
+def test_the_noise_follows_the_seed():
     detector = build().eval()
-    one = sample(truth=instances((10, 10, 40, 30)), before=instances((20, 10, 50, 30)))
+    one = sample(gt=instances((10, 10, 40, 30)), before=instances((20, 10, 50, 30)))
 
     def loss(seed):
         torch.manual_seed(seed)
-        given = detector(pictures(1), [one], mode='loss', previous=pictures(1))
+        given = detector(images(1), [one], mode='loss', previous=images(1))
         return float(given['loss_heatmap'].detach())
 
     assert loss(1) == loss(1)
     assert len({loss(seed) for seed in range(8)}) > 1
 
 
-def test_a_batch_without_previous_pictures_is_refused():
-    with pytest.raises(ValueError, match='learns from pairs, and this batch has no previous pict'):
-        build()(pictures(1), [sample(truth=instances(), before=instances())], mode='loss')
-    one = sample(truth=instances((1, 1, 9, 9)), before=instances())
+def test_a_batch_without_previous_images_or_identities_raises_an_error():
+    with pytest.raises(ValueError, match='this batch has no previous images'):
+        build()(images(1), [sample(gt=instances(), before=instances())], mode='loss')
+    one = sample(gt=instances((1, 1, 9, 9)), before=instances())
     del one.gt_instances.instances_ids
-    with pytest.raises(ValueError, match='needs the identities of objects'):
-        build()(pictures(1), [one], mode='loss', previous=pictures(1))
+    with pytest.raises(ValueError, match='have no instances_ids'):
+        build()(images(1), [one], mode='loss', previous=images(1))
 
 
 @torch.no_grad()
-def test_online_is_step_by_step():
-    """Against the obvious loop: previous picture, heatmap of the last tracks, association."""
+def test_online_tracking_equals_a_loop_over_frames():
+    """The loop: previous image, heatmap of the last tracks, association."""
     detector = build().eval()
-    frames = pictures(4)
+    frames = images(4)
     with_meta = [sample(i) for i in range(4)]
     found = detector(frames, with_meta, mode='predict')
     tracker = MODELS.build(dict(type='CenterTrackTracker', new_score=0.0))
@@ -181,8 +181,8 @@ def test_online_is_step_by_step():
 
 
 @torch.no_grad()
-def test_batches_do_not_matter():
-    frames = pictures(6)
+def test_tracks_do_not_depend_on_the_batch_size():
+    frames = images(6)
     together = build().eval()(frames, [sample(i) for i in range(6)], mode='predict')
     detector = build().eval()
     alone = [detector(frames[i : i + 1], [sample(i)], mode='predict')[0] for i in range(6)]
@@ -196,9 +196,9 @@ def test_batches_do_not_matter():
     [dict(frame=4, video=2), dict(frame=0), dict(frame=3), dict(frame=None)],
     ids=['another video', 'its first frame', 'the same frame', 'no frame'],
 )
-def test_a_new_video_begins_anew(second):
+def test_a_new_video_starts_without_tracks(second):
     detector = build().eval()
-    frames = pictures(3)
+    frames = images(3)
     first = detector(frames[:1], [sample(0)], mode='predict')
     detector(frames[1:2], [sample(3)], mode='predict')
     again = detector(frames[:1], [sample(**second)], mode='predict')
@@ -209,55 +209,55 @@ def test_a_new_video_begins_anew(second):
 
 
 @torch.no_grad()
-def test_tracks_are_in_image_pixels_and_the_heat_map_in_those_of_the_input(monkeypatch):
+def test_tracks_are_in_image_pixels_and_the_heatmap_in_input_pixels(monkeypatch):
     detector = build().eval()
-    shown = []
+    passed = []
     encoder = detector.bbox_head.encoder
 
     def encode_previous(previous, size, *arguments):
-        shown.append(previous[0].bboxes)
+        passed.append(previous[0].bboxes)
         return type(encoder).encode_previous(encoder, previous, size, *arguments)
 
     monkeypatch.setattr(encoder, 'encode_previous', encode_previous)
     meta = dict(scale_factor=(2.0, 0.5), border=(4.0, 60.0, 8.0, 90.0))
-    samples = detector(pictures(2), [sample(i, **meta) for i in range(2)], mode='predict')
+    samples = detector(images(2), [sample(i, **meta) for i in range(2)], mode='predict')
     boxes = samples[0].pred_track_instances.bboxes
     scale, corner = torch.tensor([2, 0.5, 2, 0.5]), torch.tensor([8.0, 4, 8, 4])
-    torch.testing.assert_close(shown[1], boxes * scale + corner)
-    plain = build().eval()(pictures(1), [sample(0)], mode='predict')[0].pred_instances.bboxes
-    torch.testing.assert_close(shown[1], plain)
+    torch.testing.assert_close(passed[1], boxes * scale + corner)
+    plain = build().eval()(images(1), [sample(0)], mode='predict')[0].pred_instances.bboxes
+    torch.testing.assert_close(passed[1], plain)
 
 
 @torch.no_grad()
-def test_what_is_remembered_is_not_saved():
+def test_tracks_are_not_in_the_state_dict():
     detector = build().eval()
     keys = set(detector.state_dict())
-    detector(pictures(2), [sample(0), sample(1)], mode='predict')
+    detector(images(2), [sample(0), sample(1)], mode='predict')
     assert set(detector.state_dict()) == keys
-    assert not any('tracker' in key or 'memory' in key for key in keys)
+    assert not any('tracker' in key or 'last' in key for key in keys)
     fresh = pickle.loads(pickle.dumps(build()))
     fresh.load_state_dict(detector.state_dict())
-    assert fresh.eval()(pictures(1), [sample(5)], mode='predict')[0].pred_track_instances.age.any()
+    assert fresh.eval()(images(1), [sample(5)], mode='predict')[0].pred_track_instances.age.any()
 
 
 @torch.no_grad()
-def test_missed_tracks_are_kept_but_not_told(monkeypatch):
+def test_unmatched_tracks_are_kept_but_not_returned(monkeypatch):
     detector = build(max_age=4).eval()
-    detector(pictures(1), [sample(0)], mode='predict')
+    detector(images(1), [sample(0)], mode='predict')
     detector.bbox_head.test_cfg.score_thr = 1.0
-    missed = detector(pictures(1), [sample(1)], mode='predict')
+    missed = detector(images(1), [sample(1)], mode='predict')
     assert ids(missed) == [[]]
     assert detector.tracker.tracks.instances_ids.tolist() == [1, 2, 3, 4, 5]
 
 
-def test_the_network_alone():
+def test_tensor_mode_returns_the_outputs():
     detector = build().eval()
-    outputs = detector(pictures(2))
+    outputs = detector(images(2))
     assert outputs.heatmap.shape == (2, 2, 16, 24)
     assert outputs.ltrb_amodal.shape == (2, 4, 16, 24)
 
 
 @torch.no_grad()
-def test_without_a_scale_factor_the_cure_is_named():
+def test_a_missing_scale_factor_raises_an_error():
     with pytest.raises(KeyError, match=r'scale_factor is missing .* add it to meta_keys'):
-        build().eval()(pictures(1), [sample(scale_factor=None)], mode='predict')
+        build().eval()(images(1), [sample(scale_factor=None)], mode='predict')

@@ -1,4 +1,4 @@
-"""CenterTrack's association, against an obvious loop and all permutations."""
+"""CenterTrack's association against a slow loop and all permutations."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def area(box) -> float:
     return float((box[2] - box[0]) * (box[3] - box[1]))
 
 
-def obvious_step(tracks: list[dict], found: InstanceData, last_id: int, new: float, max_age: int):
-    """One picture of the official association, object by object."""
+def slow_step(tracks: list[dict], found: InstanceData, last_id: int, new: float, max_age: int):
+    """The official association of one frame, one object at a time."""
     free, result, unmatched = list(tracks), [], []
     for row in range(len(found)):
         box, origin = found.bboxes[row], found.centers[row] + found.tracking[row]
@@ -63,14 +63,14 @@ def obvious_step(tracks: list[dict], found: InstanceData, last_id: int, new: flo
 
 
 @pytest.mark.parametrize('max_age', [-1, 1, 2, 4])
-def test_equals_the_obvious_loop(max_age):
+def test_tracks_equal_a_loop_over_objects(max_age):
     generator = torch.Generator().manual_seed(5)
     tracker, tracks, last_id = build(new_score=0.4, max_age=max_age), [], 0
     matches = 0
     for _ in range(40):
         count = int(torch.randint(0, 9, (1,), generator=generator))
         found = detections(generator, count)
-        tracks, last_id = obvious_step(tracks, found, last_id, 0.4, max_age)
+        tracks, last_id = slow_step(tracks, found, last_id, 0.4, max_age)
         have = tracker.track(found)
         assert have.instances_ids.tolist() == [track['id'] for track in tracks]
         assert have.age.tolist() == [track['age'] for track in tracks]
@@ -82,7 +82,7 @@ def test_equals_the_obvious_loop(max_age):
     assert matches > 20
 
 
-def test_hungarian_has_the_least_cost_of_all_assignments():
+def test_hungarian_has_the_smallest_sum_of_all_assignments():
     generator = torch.Generator().manual_seed(1)
     different = 0
     for _ in range(30):
@@ -104,7 +104,7 @@ def test_hungarian_has_the_least_cost_of_all_assignments():
         other = greedy.track(second)
         ids = dict(zip(other.detection.tolist(), other.instances_ids.tolist(), strict=True))
         different += any(ids[row] != pairs[row] for row in pairs if ids[row] <= 4)
-    assert different  # the two are not the same thing
+    assert different  # from the greedy assignment, at least once
 
 
 def one(x: float, score: float, label: int = 0, move: float = 0.0) -> InstanceData:
@@ -118,7 +118,7 @@ def one(x: float, score: float, label: int = 0, move: float = 0.0) -> InstanceDa
     )
 
 
-def test_birth_needs_more_than_the_threshold_and_a_match_needs_none():
+def test_a_new_track_needs_a_score_above_the_threshold_and_a_match_does_not():
     tracker = build(new_score=0.5)
     assert len(tracker.track(one(20, 0.5))) == 0
     assert tracker.track(one(20, 0.75)).instances_ids.tolist() == [1]
@@ -126,14 +126,14 @@ def test_birth_needs_more_than_the_threshold_and_a_match_needs_none():
 
 
 @pytest.mark.parametrize('move, matched', [(-30.0, True), (-40.0, True), (-41.0, False)])
-def test_the_displacement_points_back_and_equality_may_match(move, matched):
+def test_a_match_is_allowed_up_to_the_area_of_the_box(move, matched):
     tracker = build()
     tracker.track(one(20, 0.9))
-    # From 50 back by 30 to the track itself; by 40 to a distance of 10, squared the box's area.
+    # A displacement of -30 ends at the track; -40 ends 10 away, whose square is the box area.
     assert (tracker.track(one(50, 0.9, move=move)).instances_ids.tolist() == [1]) is matched
 
 
-def test_identities_are_never_reused_until_reset():
+def test_identities_are_not_reused_before_reset():
     tracker = build()
     assert tracker.track(one(20, 0.9)).instances_ids.tolist() == [1]
     assert tracker.track(one(90, 0.9)).instances_ids.tolist() == [2]
@@ -142,7 +142,7 @@ def test_identities_are_never_reused_until_reset():
     assert tracker.track(one(90, 0.9)).instances_ids.tolist() == [1]
 
 
-def test_results_are_the_callers_own():
+def test_results_do_not_share_memory_with_the_tracker():
     tracker = build()
     detected = one(20, 0.9)
     tracks = tracker.track(detected)
@@ -153,14 +153,14 @@ def test_results_are_the_callers_own():
     assert tracker.track(one(20, 0.9)).instances_ids.tolist() == [1]
 
 
-def test_an_unknown_match_is_said():
+def test_an_unknown_match_raises_an_error():
     with pytest.raises(ValueError, match="match='random' is unknown"):
         build(match='random')
 
 
 @pytest.mark.parametrize('match', ['greedy', 'hungarian'])
-def test_without_displacement_nothing_has_moved(match):
-    """As if all displacements were zero; they stay in the result."""
+def test_displacement_false_uses_zero_displacements(match):
+    """The result still has the displacements of the detections."""
     generator = torch.Generator().manual_seed(3)
     still, zero, moved, absent = (
         build(match=match, displacement=flag, max_age=3) for flag in (False, True, True, True)

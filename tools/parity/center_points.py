@@ -115,7 +115,7 @@ def _check_targets(golden: GoldenFile, mode: str) -> list[Row]:
     golden.compare('wh', padded(targets.size, slots), **TARGET)
     golden.compare('reg', padded(targets.offset, slots), **TARGET)
     golden.compare('reg_mask', padded(targets.mask, slots))
-    radius = torch.where(targets.mask, encoder.pen.radii(targets.size)[0].long() + 1, 0)
+    radius = torch.where(targets.mask, encoder.gaussians.radii(targets.size)[0].long() + 1, 0)
     golden.compare('radius', padded(radius, slots) - 1)
     if 'cat_spec_wh' in golden:
         own = spread_by_class(targets.size, targets.labels, classes)

@@ -18,7 +18,7 @@ from mmdet_losses.detectors.center import (
     CenterTrackTracker,
     PreviousFrame,
 )
-from mmdet_losses.detectors.center.track_encoder import clipped_centers
+from mmdet_losses.detectors.center.centertrack_encoder import clipped_centers
 from mmdet_losses.losses import penalty_reduced_focal_loss
 from mmdet_losses.ops import apply_affine, cell_xy, center_affine, scale_boxes, suppress_non_peaks
 from tools.parity.center_common import (

@@ -1,5 +1,15 @@
-"""One centre: CenterNet objects as points, multi-person pose, CenterTrack."""
+"""Centre family: CenterNetPoints, CenterNetPose, CenterTrack."""
 
+from mmdet_losses.detectors.center.centernet_points_encoder import CenterNetPointsTargetEncoder
+from mmdet_losses.detectors.center.centernet_points_loss import CenterNetPointsLoss
+from mmdet_losses.detectors.center.centernet_pose_encoder import CenterNetPoseTargetEncoder
+from mmdet_losses.detectors.center.centernet_pose_loss import CenterNetPoseLoss
+from mmdet_losses.detectors.center.centertrack import CenterTrack
+from mmdet_losses.detectors.center.centertrack_encoder import (
+    CenterTrackTargetEncoder,
+    PreviousFrame,
+)
+from mmdet_losses.detectors.center.centertrack_loss import CenterTrackLoss
 from mmdet_losses.detectors.center.contracts import (
     CenterNetPointsOutputs,
     CenterNetPointsTargets,
@@ -10,20 +20,11 @@ from mmdet_losses.detectors.center.contracts import (
     DenseKeypoints,
     DenseSize,
 )
-from mmdet_losses.detectors.center.detectors import CenterTrack
-from mmdet_losses.detectors.center.losses import (
-    CenterNetPointsLoss,
-    CenterNetPoseLoss,
-    CenterTrackLoss,
-)
-from mmdet_losses.detectors.center.points_encoder import CenterNetPointsTargetEncoder
-from mmdet_losses.detectors.center.pose_encoder import CenterNetPoseTargetEncoder
 from mmdet_losses.detectors.center.predictors import (
     CenterNetPointsPredictor,
     CenterNetPosePredictor,
     CenterTrackPredictor,
 )
-from mmdet_losses.detectors.center.track_encoder import CenterTrackTargetEncoder, PreviousFrame
 from mmdet_losses.detectors.center.tracker import CenterTrackTracker
 from mmdet_losses.detectors.center.tta import CenterNetTTAModel
 

@@ -1,4 +1,4 @@
-"""Centres on the output map: what every encoder of the family writes and reads."""
+"""What the encoders of the centre family share: centres, Gaussians, peaks."""
 
 from __future__ import annotations
 
@@ -7,30 +7,36 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmdet_losses.core import Size
+from mmdet_losses.core import PaddedInstances, Size, TargetEncoder
+from mmdet_losses.detectors.center.contracts import CenterOutputsT, CenterTargetsT
 from mmdet_losses.ops import (
     Splats,
     box_center,
     box_size,
     cell_xy,
+    clip_boxes,
     gather_cells,
     gaussian_radius,
     is_proper,
     largest_radius,
     promote,
+    scale_boxes,
     splat_gaussians,
 )
 
 
 class Centers(NamedTuple):
-    """Row m of image b is its annotation m; rows where ``mask`` is false are zero.
+    """Centres of a batch's objects; row m of image b is its annotation m.
 
-    Sizes, offsets and cells are of the output map.
+    Everything is in cells of the output map. Rows where ``mask`` is false are zero, except
+    ``boxes``.
     """
 
+    boxes: Tensor
+    """(B, M, 4) xyxy."""
     xy: Tensor
     """(B, M, 2) int64 cell of the centre."""
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # replaces tuple.index
     """(B, M) int64, y * W + x."""
     size: Tensor
     """(B, M, 2) width and height."""
@@ -42,32 +48,20 @@ class Centers(NamedTuple):
     """(B, M) bool."""
 
 
-def locate(
-    boxes: Tensor, labels: Tensor, valid: Tensor, num_classes: int, feat_size: Size
-) -> Centers:
-    """Centres of boxes (B, M, 4) in cells, of those that are not empty and lie on the map."""
-    height, width = feat_size
-    center, size = box_center(boxes), box_size(boxes)
-    x, y = center.unbind(-1)
-    mask = valid & is_proper(boxes) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    mask = mask & (labels >= 0) & (labels < num_classes)
-    kept = mask[..., None]
-    center, size = torch.where(kept, center, 0), torch.where(kept, size, 0)
-    cell = center.floor()
-    xy = cell.long()
-    index = xy[..., 1] * width + xy[..., 0]
-    return Centers(xy, index, size, center - cell, torch.where(mask, labels, 0), mask)
-
-
-class Pen(NamedTuple):
-    """How large an object's Gaussian is."""
+class GaussianRule(NamedTuple):
+    """Sizes of the objects' Gaussians."""
 
     radius: dict
     """Arguments of :func:`~mmdet_losses.ops.gaussian.gaussian_radius`."""
     round_up: bool = True
-    """Sizes are rounded up to whole cells first."""
+    """Round sizes up to whole cells first."""
     sigma: float | None = None
-    """Draw every Gaussian with this standard deviation in a window of 3 sigma instead."""
+    """Standard deviation of every Gaussian, in a window of 3 sigma, instead of one by size."""
+
+    @classmethod
+    def legacy(cls, radius: dict | None, sigma: float | None) -> GaussianRule:
+        """The official rule: the legacy formula at an IoU of 0.7; ``radius`` replaces a part."""
+        return cls({'mode': 'legacy', 'min_overlap': 0.7, **(radius or {})}, sigma=sigma)
 
     def radii(self, size: Tensor) -> tuple[Tensor, Tensor]:
         """Half width of the window and standard deviation (...), from sizes (..., 2) in cells."""
@@ -83,7 +77,7 @@ class Pen(NamedTuple):
     ) -> Splats:
         """Gaussians at cells xy (B, M, 2) of boxes of ``size`` (B, M, 2); shape (C, H, W).
 
-        A box larger than the map has the window, not the deviation, of one that fills it.
+        The window of a box larger than the map is that of a box of the map's size.
         """
         radius, sigma = self.radii(size)
         if self.sigma is not None:
@@ -92,8 +86,8 @@ class Pen(NamedTuple):
             largest = largest_radius(*shape[1:], **self.radius)
         return splat_gaussians(xy, radius, sigma, channel, mask, shape, largest)
 
-    def gaussians(self, xy: Tensor, size: Tensor, mask: Tensor, feat_size: Size) -> Tensor:
-        """One float64 map an object, (B, M, H, W), zero outside the window."""
+    def per_object(self, xy: Tensor, size: Tensor, mask: Tensor, feat_size: Size) -> Tensor:
+        """One float64 map per object, (B, M, H, W), zero outside the window."""
         radius, sigma = self.radii(size)
         reach, sigma = radius[..., None], sigma.double()[..., None, None]
         dx = torch.arange(feat_size[1], device=xy.device) - xy[..., 0, None]
@@ -104,8 +98,47 @@ class Pen(NamedTuple):
         return torch.where(near & mask[..., None, None], value, 0)
 
 
+class CenterTargetEncoder(TargetEncoder[CenterOutputsT, CenterTargetsT]):
+    """Base of the family's encoders; see ``CenterNetPointsTargetEncoder`` for the arguments."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        max_objects: int,
+        gaussians: GaussianRule,
+        topk: int,
+        peak_kernel: int,
+        clip: bool = True,
+    ) -> None:
+        self.num_classes, self.max_objects = num_classes, max_objects
+        self.gaussians, self.clip = gaussians, clip
+        self.topk, self.peak_kernel = topk, peak_kernel
+
+    def locate(self, padded: PaddedInstances, feat_size: Size, img_size: Size) -> Centers:
+        """Centres of the boxes that are not empty and whose centre is on the map."""
+        height, width = feat_size
+        boxes = scale_boxes(padded.boxes, width / img_size[1], height / img_size[0])
+        if self.clip:
+            boxes = clip_boxes(boxes, width - 1, height - 1)
+        center, size = box_center(boxes), box_size(boxes)
+        x, y = center.unbind(-1)
+        on_map = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        mask = padded.valid(self.num_classes) & is_proper(boxes) & on_map
+        center, size = (torch.where(mask[..., None], each, 0) for each in (center, size))
+        cell = center.floor()
+        xy = cell.long()
+        index = xy[..., 1] * width + xy[..., 0]
+        labels = torch.where(mask, padded.labels, 0)
+        return Centers(boxes, xy, index, size, center - cell, labels, mask)
+
+    def draw_centers(self, found: Centers, feat_size: Size) -> Splats:
+        """Heatmap of the centres, one channel per class."""
+        shape = (self.num_classes, *feat_size)
+        return self.gaussians.draw(found.xy, found.size, found.labels, found.mask, shape)
+
+
 def last_writer(writes: Tensor, values: Tensor) -> Tensor:
-    """The value of the last object that writes to a cell, zero where none does.
+    """The value of the last object that writes to a cell, zero in other cells.
 
     Shape:
         writes: (B, M, H, W) bool; values: (B, M, D). Returns (B, D, H, W).
@@ -124,11 +157,6 @@ def read_centers(offset: Tensor | None, index: Tensor, width: int) -> Tensor:
     """
     cell = cell_xy(index, width)
     return cell + (0.5 if offset is None else gather_cells(promote(offset), index))
-
-
-def as_logits(heatmap: Tensor) -> Tensor:
-    """Finite logits of a target map."""
-    return torch.logit(heatmap, eps=1e-6)
 
 
 def spread_by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:

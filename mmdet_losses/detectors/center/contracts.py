@@ -1,12 +1,13 @@
-"""What the networks of the centre family say, and what they should have said.
+"""Output and target types of the centre family.
 
 B images, C classes, M object slots, (H, W) size of the output map; sizes, offsets and
-displacements are in cells of that map. Heatmaps are logits.
+displacements are in cells of that map. Heatmaps are logits. ``None`` means that the network lacks
+the branch.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -21,7 +22,7 @@ class CenterNetPointsOutputs(NamedTuple):
     size: Tensor
     """(B, 2, H, W) width and height; (B, 2C, H, W) where sizes are class-specific."""
     offset: Tensor | None
-    """(B, 2, H, W) centre minus integer cell, x and y; None without that branch."""
+    """(B, 2, H, W) centre minus integer cell, x and y."""
     earlier: tuple[CenterNetPointsOutputs, ...] = ()
 
 
@@ -35,31 +36,29 @@ class CenterNetPoseOutputs(NamedTuple):
     keypoints: Tensor
     """(B, 2K, H, W) keypoint minus integer cell of the centre; x and y of each keypoint in turn."""
     offset: Tensor | None
-    """(B, 2, H, W) centre minus integer cell, x and y; None without that branch."""
+    """(B, 2, H, W) centre minus integer cell, x and y."""
     keypoint_heatmap: Tensor | None
-    """(B, K, H, W) logits of keypoints; None without that branch."""
+    """(B, K, H, W) logits of keypoints."""
     keypoint_offset: Tensor | None
-    """(B, 2, H, W) keypoint minus its integer cell, for all keypoints; None without that branch."""
+    """(B, 2, H, W) keypoint minus its integer cell, for all keypoints."""
     earlier: tuple[CenterNetPoseOutputs, ...] = ()
 
 
 class CenterTrackOutputs(NamedTuple):
-    """Objects as points and where they came from, one stack of the network."""
+    """Objects as points and their displacements between frames, one stack of the network."""
 
     heatmap: Tensor
     """(B, C, H, W) logits of object centres."""
     size: Tensor
     """(B, 2, H, W) width and height."""
     offset: Tensor | None
-    """(B, 2, H, W) centre minus integer cell, x and y; None without that branch."""
+    """(B, 2, H, W) centre minus integer cell, x and y."""
     tracking: Tensor | None
-    """(B, 2, H, W) centre in the previous picture minus integer cell, x and y; None without that
-    branch."""
+    """(B, 2, H, W) centre in the previous frame minus integer cell, x and y."""
     ltrb_amodal: Tensor | None = None
-    """(B, 4, H, W) edges of the unclipped box minus integer cell, left, top, right, bottom; None
-    without that branch."""
+    """(B, 4, H, W) edges of the unclipped box minus integer cell: left, top, right, bottom."""
     ltrb: Tensor | None = None
-    """(B, 4, H, W) the same edges of the box clipped to the picture; None without that branch."""
+    """(B, 4, H, W) the same edges of the box clipped to the image."""
     earlier: tuple[CenterTrackOutputs, ...] = ()
 
 
@@ -76,7 +75,7 @@ class CenterNetPointsTargets(NamedTuple):
     """Row m of image b is its annotation m; rows where ``mask`` is false are zero."""
 
     heatmap: Splats
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # replaces tuple.index
     """(B, M) int64 cell of the centre, y * W + x."""
     labels: Tensor
     """(B, M) int64."""
@@ -103,13 +102,13 @@ class DenseKeypoints(NamedTuple):
 
 
 class CenterNetPoseTargets(NamedTuple):
-    """Row m of image b is its person m; unused rows are zero.
+    """Row m of image b is its person m, row m * K + k of the keypoints is keypoint k of person m.
 
-    Rows of keypoints: m * K + k is keypoint k of person m.
+    Unused rows are zero.
     """
 
     heatmap: Splats
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # replaces tuple.index
     """(B, M) int64 cell of the centre, y * W + x."""
     labels: Tensor
     """(B, M) int64."""
@@ -139,7 +138,7 @@ class CenterTrackTargets(NamedTuple):
     """Row m of image b is its annotation m; rows where ``mask`` is false are zero."""
 
     heatmap: Splats
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # replaces tuple.index
     """(B, M) int64 cell of the centre, y * W + x."""
     labels: Tensor
     """(B, M) int64."""
@@ -148,7 +147,7 @@ class CenterTrackTargets(NamedTuple):
     offset: Tensor
     """(B, M, 2) centre minus integer cell."""
     tracking: Tensor
-    """(B, M, 2) centre in the previous picture minus integer cell; zero where it is unknown."""
+    """(B, M, 2) centre in the previous frame minus integer cell; zero where it is unknown."""
     ltrb_amodal: Tensor
     """(B, M, 4) edges of the unclipped box minus integer cell."""
     ltrb: Tensor
@@ -156,10 +155,18 @@ class CenterTrackTargets(NamedTuple):
     mask: Tensor
     """(B, M) bool."""
     tracking_mask: Tensor
-    """(B, M) bool: ``mask``, and the object was there in the previous picture."""
+    """(B, M) bool: ``mask``, and the object is in the previous frame."""
     ignore: Tensor | None
-    """(B, C, H, W) bool, cells that are no negatives; None without ignored regions."""
+    """(B, C, H, W) bool, cells that are not negatives; None without ignored regions."""
     num_pos: Tensor
     """Objects in the batch, float32 scalar."""
     num_dropped: Tensor
-    """Annotations without a target that are no ignored regions, float32 scalar."""
+    """Annotations without a target that are not ignored regions, float32 scalar."""
+
+
+CenterOutputsT = TypeVar(
+    'CenterOutputsT', bound=CenterNetPointsOutputs | CenterNetPoseOutputs | CenterTrackOutputs
+)
+CenterTargetsT = TypeVar(
+    'CenterTargetsT', bound=CenterNetPointsTargets | CenterNetPoseTargets | CenterTrackTargets
+)

@@ -1,6 +1,8 @@
-"""From feature maps to the outputs of the centre family."""
+"""Predictors of the centre family: feature maps to outputs."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
@@ -17,10 +19,11 @@ class PointBranch(nn.Sequential):
     """3 x 3 convolution, ReLU, 1 x 1 convolution: the branch of every centre-family output.
 
     Args:
-        prior: mean score of a fresh branch; its weights start as PyTorch makes them, so that the
-            gradient reaches the network from the first step. ``None`` is a branch of no scores.
-        weight_std: standard deviation of the fresh weights of a branch of no scores; ``None`` has
-            them as PyTorch makes them. Its biases start at 0.
+        prior: initial mean score; the weights keep PyTorch's initialisation, so that gradients
+            reach the network from the first step. ``None``: the branch has no scores, and its
+            biases start at 0.
+        weight_std: initial standard deviation of the weights of a branch without scores;
+            ``None`` is PyTorch's initialisation.
     """
 
     def __init__(
@@ -49,8 +52,11 @@ class _PointPredictor(BaseModule):
     """Named branches, one set for every stack.
 
     Args:
+        in_channels: channels of the feature maps.
         branches: field of the outputs -> (channels, prior score), or None for a field that the
-            network does not say.
+            network lacks.
+
+    The other arguments: see ``CenterNetPointsPredictor``.
     """
 
     outputs_type: type
@@ -58,17 +64,17 @@ class _PointPredictor(BaseModule):
     def __init__(
         self,
         in_channels: int,
+        branches: dict[str, tuple[int, float | None] | None],
         channels: int,
-        num_stacks: int,
-        weight_std: float | None,
-        init_cfg: dict | None,
-        **branches: tuple[int, float | None] | None,
+        num_stacks: int = 1,
+        weight_std: float | None = None,
+        init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.num_stacks, self.fields = num_stacks, tuple(branches)
-        for field, spoken in branches.items():
-            stacks = spoken and nn.ModuleList(
-                PointBranch(in_channels, channels, *spoken, weight_std) for _ in range(num_stacks)
+        for field, branch in branches.items():
+            stacks = branch and nn.ModuleList(
+                PointBranch(in_channels, channels, *branch, weight_std) for _ in range(num_stacks)
             )
             self.register_module(field, stacks)
 
@@ -79,14 +85,14 @@ class _PointPredictor(BaseModule):
                 f'The neck returns {len(feats)} feature maps but the predictor has '
                 f'num_stacks={self.num_stacks}; make them equal.'
             )
-        *earlier, last = (self._speak(stack, feat) for stack, feat in enumerate(feats))
-        return last._replace(earlier=tuple(earlier))
-
-    def _speak(self, stack: int, feat: Tensor) -> tuple:
         branches = {field: getattr(self, field) for field in self.fields}
-        return self.outputs_type(
-            **{field: each and each[stack](feat) for field, each in branches.items()}
+        *earlier, last = (
+            self.outputs_type(
+                **{field: each and each[stack](feat) for field, each in branches.items()}
+            )
+            for stack, feat in enumerate(feats)
         )
+        return last._replace(earlier=tuple(earlier))
 
 
 @MODELS.register_module()
@@ -98,12 +104,13 @@ class CenterNetPointsPredictor(_PointPredictor):
         num_classes: C.
         channels: hidden channels of a branch (official: 64 for ResNet-DCN, 256 for DLA and
             hourglass).
-        num_stacks: feature maps that get a set of branches each; the last speaks at test time.
-        class_specific_size: two size channels a class instead of two.
+        class_specific_size: two size channels per class instead of two.
         with_offset: have the offset branch.
-        prior: mean score of a fresh heatmap (the official bias of -2.19 is 0.1).
-        weight_std: standard deviation of the fresh weights of the other branches (official: 0.001
-            for ResNet-DCN); ``None`` has them as PyTorch makes them (official: DLA, hourglass).
+        prior: mean score of an untrained heatmap (the official bias of -2.19 is 0.1).
+        num_stacks: number of feature maps, each with its own branches; the last one is used at
+            test time.
+        weight_std: initial standard deviation of the weights of the other branches (official:
+            0.001 for ResNet-DCN); ``None`` is PyTorch's default (official: DLA, hourglass).
 
     Shape:
         A tuple of ``num_stacks`` maps (B, ``in_channels``, H, W) to
@@ -120,23 +127,17 @@ class CenterNetPointsPredictor(_PointPredictor):
         in_channels: int,
         num_classes: int,
         channels: int = 64,
-        num_stacks: int = 1,
         class_specific_size: bool = False,
         with_offset: bool = True,
         prior: float = 0.1,
-        weight_std: float | None = None,
-        init_cfg: dict | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            in_channels,
-            channels,
-            num_stacks,
-            weight_std,
-            init_cfg,
+        branches = dict(
             heatmap=(num_classes, prior),
             size=(2 * num_classes if class_specific_size else 2, None),
             offset=(2, None) if with_offset else None,
         )
+        super().__init__(in_channels, branches, channels, **kwargs)
 
 
 @MODELS.register_module()
@@ -144,11 +145,11 @@ class CenterNetPosePredictor(_PointPredictor):
     """The branches of multi-person pose, one set for every stack of the network.
 
     Args:
-        num_keypoints: K, keypoints of a person.
+        num_keypoints: K, number of keypoints of a person.
         with_offset, with_keypoint_heatmap, with_keypoint_offset: have these branches.
 
-    The other arguments, Shape and Raises are those of :class:`CenterNetPointsPredictor`, the
-    outputs :class:`~mmdet_losses.detectors.center.contracts.CenterNetPoseOutputs`.
+    The other arguments, Shape and Raises are those of ``CenterNetPointsPredictor``; returns
+    :class:`~mmdet_losses.detectors.center.contracts.CenterNetPoseOutputs`.
     """
 
     outputs_type = CenterNetPoseOutputs
@@ -159,20 +160,13 @@ class CenterNetPosePredictor(_PointPredictor):
         num_classes: int = 1,
         num_keypoints: int = 17,
         channels: int = 256,
-        num_stacks: int = 1,
         with_offset: bool = True,
         with_keypoint_heatmap: bool = True,
         with_keypoint_offset: bool = True,
         prior: float = 0.1,
-        weight_std: float | None = None,
-        init_cfg: dict | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            in_channels,
-            channels,
-            num_stacks,
-            weight_std,
-            init_cfg,
+        branches = dict(
             heatmap=(num_classes, prior),
             size=(2, None),
             keypoints=(2 * num_keypoints, None),
@@ -180,6 +174,7 @@ class CenterNetPosePredictor(_PointPredictor):
             keypoint_heatmap=(num_keypoints, prior) if with_keypoint_heatmap else None,
             keypoint_offset=(2, None) if with_keypoint_offset else None,
         )
+        super().__init__(in_channels, branches, channels, **kwargs)
 
 
 @MODELS.register_module()
@@ -189,10 +184,10 @@ class CenterTrackPredictor(_PointPredictor):
     Args:
         with_offset, with_tracking, with_ltrb_amodal, with_ltrb: have these branches; the MOT
             models have ``ltrb_amodal``, the edges of the unclipped box.
-        prior: mean score of a fresh heatmap (the official bias of -4.6 is 0.01).
+        prior: mean score of an untrained heatmap (the official bias of -4.6 is 0.01).
 
-    The other arguments, Shape and Raises are those of :class:`CenterNetPointsPredictor`, the
-    outputs :class:`~mmdet_losses.detectors.center.contracts.CenterTrackOutputs`.
+    The other arguments, Shape and Raises are those of ``CenterNetPointsPredictor``; returns
+    :class:`~mmdet_losses.detectors.center.contracts.CenterTrackOutputs`.
     """
 
     outputs_type = CenterTrackOutputs
@@ -202,21 +197,14 @@ class CenterTrackPredictor(_PointPredictor):
         in_channels: int,
         num_classes: int,
         channels: int = 256,
-        num_stacks: int = 1,
         with_offset: bool = True,
         with_tracking: bool = True,
         with_ltrb_amodal: bool = False,
         with_ltrb: bool = False,
         prior: float = 0.01,
-        weight_std: float | None = None,
-        init_cfg: dict | None = None,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(
-            in_channels,
-            channels,
-            num_stacks,
-            weight_std,
-            init_cfg,
+        branches = dict(
             heatmap=(num_classes, prior),
             size=(2, None),
             offset=(2, None) if with_offset else None,
@@ -224,3 +212,4 @@ class CenterTrackPredictor(_PointPredictor):
             ltrb_amodal=(4, None) if with_ltrb_amodal else None,
             ltrb=(4, None) if with_ltrb else None,
         )
+        super().__init__(in_channels, branches, channels, **kwargs)

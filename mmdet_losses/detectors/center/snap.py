@@ -1,4 +1,4 @@
-"""Keypoints of the heatmap take the places that a person's centre only estimates."""
+"""Replace regressed keypoints by nearby peaks of the keypoint heatmap."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mmdet_losses.ops import box_size
 def snap_keypoints(
     keypoints: Tensor, boxes: Tensor, candidates: Tensor, valid: Tensor, reach: float
 ) -> Tensor:
-    """Replace each keypoint by the nearest candidate, if that one is fit.
+    """Replace each keypoint by the nearest candidate, if the candidate is close enough.
 
     Shape:
         keypoints: (B, P, K, 2) of P persons; boxes: (B, P, 4).
@@ -19,9 +19,9 @@ def snap_keypoints(
         Returns (B, P, K, 2).
 
     Convention:
-        The nearest valid candidate must lie in the person's box, its border included, and not
-        farther than ``reach`` times the longer side. If it does not, the keypoint stays: the
-        second nearest is not tried. Several persons may take one candidate.
+        The nearest valid candidate must be inside the person's box (border included) and at most
+        ``reach`` times the longer side away. Otherwise the keypoint stays; the second nearest
+        candidate is not tried. Several persons may use the same candidate.
     """
     spread = keypoints[:, :, :, None] - candidates[:, None]  # (B, P, K, N, 2)
     distance = spread.square().sum(-1).sqrt()

@@ -1,4 +1,4 @@
-"""From detections with displacements to tracks."""
+"""Tracker of CenterTrack: detections with displacements to tracks."""
 
 from __future__ import annotations
 
@@ -14,33 +14,31 @@ from torch import Tensor
 from mmdet_losses.ops import box_size, check_choice
 from mmdet_losses.registry import MODELS
 
-Match = Literal['greedy', 'hungarian']
-
 
 @MODELS.register_module()
 class CenterTrackTracker:
-    r"""Give each detection the identity of the track whose centre it points back to.
+    r"""Matches each detection to the track whose centre is at its displaced centre.
 
     Zhou, Koltun and Krähenbühl, *Tracking Objects as Points*, section 4.2.
 
     Convention:
-        A detection at ``centers`` with displacement ``tracking`` and a track of the same class
-        may match unless the squared distance of ``centers + tracking`` to the track's centre
-        exceeds the area of either box. 'greedy': detections choose in the order given (the
-        decoder's, by descending score), each the nearest free track, the older one on a tie;
-        'hungarian' makes as many pairs as it can and minimises their sum. A matched detection is
-        kept whatever its score; an unmatched one becomes a track if its score exceeds
-        ``new_score``. A track's state is its last detection.
+        A detection at ``centers`` with displacement ``tracking`` can match a track of the same
+        class unless the squared distance of ``centers + tracking`` to the track's centre is
+        larger than the area of either box. 'greedy': in the given order (descending score), each
+        detection takes the nearest free track, the older one on a tie. 'hungarian': the largest
+        number of pairs, with the smallest sum of distances. A matched detection is kept with any
+        score. An unmatched one starts a track if its score is above ``new_score``. The state of
+        a track is its last detection.
 
-        Order of the result: matched, new, then unmatched tracks, which live on while
-        ``age < max_age``.
+        Order of the result: matched detections, new tracks, unmatched tracks. Unmatched tracks
+        are kept while ``age < max_age``.
 
     Args:
-        new_score: score above which an unmatched detection is a new track.
-        max_age: a track outlives ``max_age - 1`` pictures without it; -1 ends it at once.
-        match: see above.
-        displacement: false takes every displacement for zero, the paper's comparison; so do
-            detections without ``tracking``.
+        new_score: unmatched detections with a higher score start a track.
+        max_age: a track is kept for ``max_age - 1`` frames without a match; -1: for none.
+        match: 'greedy' or 'hungarian', see above.
+        displacement: false uses 0 for every displacement, the baseline of the paper; detections
+            without ``tracking`` also have displacement 0.
 
     Raises:
         ValueError: an unknown ``match``.
@@ -50,7 +48,7 @@ class CenterTrackTracker:
         self,
         new_score: float = 0.3,
         max_age: int = -1,
-        match: Match = 'greedy',
+        match: Literal['greedy', 'hungarian'] = 'greedy',
         displacement: bool = True,
     ) -> None:
         check_choice('match', match, ('greedy', 'hungarian'))
@@ -59,21 +57,21 @@ class CenterTrackTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all tracks and begin to count identities at 1, for a new video."""
+        """Remove all tracks and restart identities at 1, for a new video."""
         self.tracks: InstanceData | None = None
         self.last_id = 0
 
     def track(self, detections: InstanceData) -> InstanceData:
-        """Detections of the next picture to its tracks.
+        """Detections of the next frame to its tracks.
 
         Args:
-            detections: ``bboxes`` (n, 4), ``scores``, ``labels`` (n,), ``centers`` and, where
-                known, ``tracking`` (n, 2), all in image pixels; other fields follow their rows.
+            detections: ``bboxes`` (n, 4), ``scores``, ``labels`` (n,), ``centers`` (n, 2) and
+                optionally ``tracking`` (n, 2), in image pixels; other fields are kept.
 
         Returns:
-            The detections kept and the tracks alive, with ``instances_ids``, ``age`` (pictures
-            since the last match, from 1), ``active`` (matches in a row, 0 if missed now) and
-            ``detection`` (row of this picture's detections, -1 if missed), int64 each.
+            The kept detections and tracks, with ``instances_ids``, ``age`` (frames since the
+            last match, from 1), ``active`` (consecutive matches, 0 if unmatched now) and
+            ``detection`` (row in ``detections``, -1 if unmatched), all int64.
         """
         tracks = self.tracks
         if tracks is None:
@@ -97,14 +95,14 @@ class CenterTrackTracker:
             torch.cat((tracks.active[partner] + 1, torch.ones_like(new))),
         )
         current.detection = order
-        missed = tracks[alive]
-        missed.age, missed.active = missed.age + 1, torch.zeros_like(missed.active)
-        missed.detection = torch.full_like(missed.age, -1)
-        self.tracks = InstanceData.cat([current, missed])
+        unmatched = tracks[alive]
+        unmatched.age, unmatched.active = unmatched.age + 1, torch.zeros_like(unmatched.active)
+        unmatched.detection = torch.full_like(unmatched.age, -1)
+        self.tracks = InstanceData.cat([current, unmatched])
         return copy.deepcopy(self.tracks)
 
     def _match(self, cost: np.ndarray) -> list[tuple[int, int]]:
-        """Pairs (detection, track) from costs, infinite where a pair is forbidden."""
+        """Pairs (detection, track) from costs, which are infinite for forbidden pairs."""
         if self.match == 'hungarian':
             allowed = np.isfinite(cost)
             worse = 1 + cost.sum(where=allowed, dtype=np.float64)  # than all allowed pairs
@@ -129,7 +127,7 @@ def _as_tracks(detections: InstanceData, ids: Tensor, active: Tensor) -> Instanc
 
 
 def _costs(detections: InstanceData, tracks: InstanceData, displacement: bool = True) -> np.ndarray:
-    """(n, t) squared distances in pixels, infinite where area or class forbid the pair."""
+    """(n, t) squared distances in pixels, infinite for pairs that area or class forbid."""
     origin = detections.centers
     if displacement and 'tracking' in detections:
         origin = origin + detections.tracking

@@ -1,4 +1,4 @@
-"""Tests of the centre detectors over several views: mirrored, resized."""
+"""Test-time augmentation of the centre detectors: mirrored and resized views."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ Outputs = CenterNetPointsOutputs | CenterNetPoseOutputs
 
 @MODELS.register_module()
 class CenterNetTTAModel(OutputsTTAModel):
-    """Average the maps of a picture and its mirror image, then gather the detections of all scales.
+    """Average the maps of an image and its mirror image, then merge the detections of all scales.
 
-    The official test of CenterNetPoints and CenterNetPose when the pipeline makes its views by
-    ``CenterAffine`` and ``RandomFlip``, in this order, so that the canvas itself is mirrored.
-    MMDetection's ``DetTTAModel`` puts detections of mirrored pictures together instead.
+    With views made by ``CenterAffine`` and ``RandomFlip``, in this order, so that the canvas
+    itself is mirrored, this is the official test of CenterNetPoints and CenterNetPose.
+    MMDetection's ``DetTTAModel`` merges the detections of mirrored images instead.
 
     Convention:
-        Heatmaps (as scores), sizes and the ways to the keypoints are averaged with those of the
-        mirrored view, put back in their places; sub-cell offsets are those of the upright view.
-        A cell x is mirrored to W - 1 - x, and so are keypoints. With one scale nothing is
-        suppressed unless ``tta_cfg`` says so; over several, 'official_soft_nms' is the official one
-        for points, and 'soft_nms' carries the joints of poses along.
+        Heatmaps (as scores), sizes and keypoint displacements are averaged with those of the
+        mirrored view, mirrored back; sub-cell offsets are those of the upright view. A cell x is
+        mirrored to W - 1 - x, keypoints too. With one scale there is no NMS unless ``tta_cfg``
+        sets it. With several scales, 'official_soft_nms' is the official one for points;
+        'soft_nms' also keeps the keypoints of poses.
 
     Args:
         module: the detector, a ``SingleStageDetector`` with an encoder of points or poses.
         tta_cfg: ``score_thr, nms, max_per_img`` over all scales, see
             :func:`~mmdet_losses.core.postprocess.postprocess`; default: the detector's
             ``test_cfg``.
-        flip_pairs: pairs of joints that change places in a mirrored picture.
+        flip_pairs: pairs of keypoints that swap in a mirrored image.
         data_preprocessor: replaces the detector's own.
 
     Raises:
@@ -60,32 +60,31 @@ class CenterNetTTAModel(OutputsTTAModel):
     def merge_preds(
         self, data_samples_list: Sequence[Sequence[tuple[tuple, DetDataSample]]]
     ) -> list[DetDataSample]:
-        """Views of each image, as (outputs, sample) pairs, to its first sample with results."""
+        """(outputs, sample) of the views of each image to its first sample with detections."""
         encoder = self.module.bbox_head.encoder
         merged = []
         for views in data_samples_list:
             found = []
-            said = [(encoder.outputs_type(*fields), sample.metainfo) for fields, sample in views]
-            for outputs, meta in self._scales(said):
+            for outputs, meta in self._scales([(each, sample.metainfo) for each, sample in views]):
                 [instances] = encoder.decode(outputs, input_size([meta]))
                 found.append(postprocess(instances, meta, {}, rescale=True))
             merged.append(views[0][1])
             merged[-1].pred_instances = postprocess(InstanceData.cat(found), {}, self.tta_cfg)
         return merged
 
-    def _scales(self, said: list[tuple[Outputs, dict]]) -> list[tuple[Outputs, dict]]:
-        """One (outputs, metas of the upright view) a scale."""
+    def _scales(self, views: list[tuple[Outputs, dict]]) -> list[tuple[Outputs, dict]]:
+        """One (outputs, metas of the upright view) per scale."""
         scales = []
-        if any('flip' not in meta for _, meta in said):
+        if any('flip' not in meta for _, meta in views):
             raise KeyError(
-                'flip is missing from the image meta data, so mirrored views cannot be told; add '
-                'it to meta_keys of PackDetInputs.'
+                'flip is missing in the image metas, so mirrored views are unknown; add it to '
+                'meta_keys of PackDetInputs.'
             )
         raw = getattr(self.module.bbox_head.encoder, 'keypoint_activation', 'sigmoid') == 'none'
-        for _, group in groupby(said, lambda view: input_size([view[1]])):
-            views = list(group)
-            upright = [view for view in views if not view[1]['flip']]
-            mirrored = [outputs for outputs, meta in views if meta['flip']]
+        for _, group in groupby(views, lambda view: input_size([view[1]])):
+            same_size = list(group)
+            upright = [view for view in same_size if not view[1]['flip']]
+            mirrored = [outputs for outputs, meta in same_size if meta['flip']]
             if not upright or len(mirrored) > len(upright):
                 raise ValueError(
                     'CenterNetTTAModel got a mirrored view without the upright view of its scale; '
@@ -94,9 +93,9 @@ class CenterNetTTAModel(OutputsTTAModel):
             for place, (outputs, meta) in enumerate(upright):
                 if mirrored and tuple(meta['img_shape'][:2]) != input_size([meta]):
                     raise ValueError(
-                        f'a view of {meta["img_shape"][:2]} pixels was padded to '
-                        f'{input_size([meta])} after it was mirrored; let the pipeline make '
-                        'canvases that need no padding (CenterAffine), or Pad before RandomFlip.'
+                        f'A view of {meta["img_shape"][:2]} pixels was padded to '
+                        f'{input_size([meta])} after mirroring; use CenterAffine, whose canvas '
+                        'needs no padding, or put Pad before RandomFlip.'
                     )
                 if place < len(mirrored):
                     outputs = average_mirrored(outputs, mirrored[place], self.flip_pairs, raw)
@@ -110,11 +109,11 @@ def average_mirrored(
     flip_pairs: Sequence[tuple[int, int]] = (),
     raw_keypoints: bool = False,
 ) -> Outputs:
-    """Outputs of a picture, averaged with those of its mirror image.
+    """Outputs of an image, averaged with those of its mirror image.
 
     Args:
         upright, mirrored: outputs of both, of equal sizes.
-        flip_pairs: pairs of joints that change places.
+        flip_pairs: pairs of keypoints that swap.
         raw_keypoints: the keypoint heatmap holds scores, not logits.
     """
     averaged = {
@@ -123,13 +122,13 @@ def average_mirrored(
     }
     if isinstance(upright, CenterNetPoseOutputs):
         back = mirrored.keypoints.flip(-1).unflatten(1, (-1, 2))
-        joints = list(range(back.shape[1]))
+        order = list(range(back.shape[1]))
         for left, right in flip_pairs:
-            joints[left], joints[right] = right, left
-        back = back[:, joints] * back.new_tensor([-1, 1])[:, None, None]
+            order[left], order[right] = right, left
+        back = back[:, order] * back.new_tensor([-1, 1])[:, None, None]
         averaged['keypoints'] = _mean(upright.keypoints, back.flatten(1, 2))
         if upright.keypoint_heatmap is not None:
-            back = mirrored.keypoint_heatmap.flip(-1)[:, joints]
+            back = mirrored.keypoint_heatmap.flip(-1)[:, order]
             mean = _mean if raw_keypoints else _mean_score
             averaged['keypoint_heatmap'] = mean(upright.keypoint_heatmap, back)
     return upright._replace(**averaged)

@@ -1,4 +1,4 @@
-"""CenterTrack as a detector: it sees a picture beside the one before it, and remembers tracks.
+"""CenterTrack as a detector: its inputs are two consecutive frames and the tracks so far.
 
 Zhou, Koltun and Krähenbühl, *Tracking Objects as Points*, sections 4 and 5.
 """
@@ -18,49 +18,49 @@ from mmdet_losses.core.head import input_size
 from mmdet_losses.registry import MODELS
 
 
-class Memory(NamedTuple):
-    """What online inference keeps of a video."""
+class LastFrame(NamedTuple):
+    """State of online inference, beside the tracks."""
 
     video: Hashable
     frame: int
-    picture: Tensor
-    """(1, 3, h, w) the last frame, as the network saw it."""
+    image: Tensor
+    """(1, 3, h, w) network input of the last frame."""
 
 
 @MODELS.register_module()
 class CenterTrack(SingleStageDetector):
-    """A single-stage detector that is also shown the previous picture, and tracks online.
+    """A single-stage detector that also takes the previous frame, and tracks online.
 
-    Training takes pairs (``PackPairInputs`` and ``PairDataPreprocessor``): the previous ground
-    truth is rendered into a heatmap, with the encoder's disturbances, and objects learn the way
-    back by their identity.
+    Training takes pairs of frames (``PackPairInputs`` and ``PairDataPreprocessor``). The previous
+    ground truth is drawn into a heatmap, with the encoder's noise; objects of both frames are
+    linked by identity.
 
-    A test takes the frames of a video in order, one after the other however they are batched. The
-    previous heatmap shows the live tracks, the previous picture is the last one; a first frame is
-    its own previous picture. A frame whose ``video_id`` differs from the last one's, whose
-    ``frame_id`` is not greater, or which has no ``frame_id``, begins a new video, with identities
-    from 1 on. What is remembered is no part of the state dict.
+    A test takes the frames of a video in order; within a batch they are processed one by one.
+    The previous heatmap shows the active tracks. The previous image of a first frame is the
+    frame itself. A new video starts, with identities from 1, if ``video_id`` changes, if
+    ``frame_id`` does not increase, or if a frame has no ``frame_id``. The tracks are not part of
+    the state dict.
 
     Every sample gets ``pred_instances`` (all detections, with ``centers`` and ``tracking``) and
-    ``pred_track_instances``: those of a track, with ``instances_id`` (MMDetection's name) and
+    ``pred_track_instances``: the detections of tracks, with ``instances_id`` (MMDetection's name),
     ``instances_ids``, ``age`` and ``active``, see
-    :class:`~mmdet_losses.detectors.center.tracker.CenterTrackTracker`; tracks without a detection
-    in this frame are left out.
+    :class:`~mmdet_losses.detectors.center.tracker.CenterTrackTracker`. Tracks without a detection
+    in this frame are omitted.
 
     Args:
         tracker: config of the tracker (default ``CenterTrackTracker``).
-        **kwargs: of ``SingleStageDetector``; the backbone takes (picture, previous picture,
-            previous heatmap), as ``DLANet`` and ``PreviousFrameBackbone`` do; the head's encoder
-            is ``CenterTrackTargetEncoder``.
+        **kwargs: of ``SingleStageDetector``; the backbone takes (image, previous image, previous
+            heatmap), like ``DLANet`` and ``PreviousFrameBackbone``; the head's encoder is
+            ``CenterTrackTargetEncoder``.
 
     Raises:
-        ValueError: a batch to learn from without previous pictures.
+        ValueError: a training batch without previous images.
     """
 
     def __init__(self, *args: Any, tracker: dict | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.tracker = MODELS.build({'type': 'CenterTrackTracker', **(tracker or {})})
-        self._memory: Memory | None = None
+        self._last: LastFrame | None = None
 
     def forward(
         self,
@@ -69,9 +69,9 @@ class CenterTrack(SingleStageDetector):
         mode: str = 'tensor',
         previous: Tensor | None = None,
     ) -> dict | list[DetDataSample] | tuple:
-        """MMDetection's ``forward``, with the previous pictures (B, 3, h, w) of a training batch.
+        """MMDetection's ``forward``, with the previous images (B, 3, h, w) of a training batch.
 
-        Mode 'tensor' is the network alone, on ``inputs`` without a previous heatmap.
+        Mode 'tensor' runs the network on ``inputs``, without a previous heatmap.
         """
         if mode == 'loss':
             return self.loss(inputs, data_samples, previous)
@@ -82,7 +82,7 @@ class CenterTrack(SingleStageDetector):
     def extract_feat(
         self, batch_inputs: Tensor, previous: Tensor | None = None, heatmap: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Pictures (B, 3, h, w), previous ones, previous heatmaps (B, 1, h, w) to feature maps."""
+        """Images (B, 3, h, w), previous ones, previous heatmaps (B, 1, h, w) to feature maps."""
         if heatmap is not None:
             heatmap = heatmap.to(batch_inputs.dtype)
         feats = self.backbone(batch_inputs, previous, heatmap)
@@ -97,9 +97,9 @@ class CenterTrack(SingleStageDetector):
         """The criterion's terms and the encoder's statistics."""
         if previous is None:
             raise ValueError(
-                'CenterTrack learns from pairs, and this batch has no previous pictures: put '
-                'SamplePair and PackPairInputs into the training pipeline, and '
-                'PairDataPreprocessor into the model.'
+                'CenterTrack is trained on pairs of frames, but this batch has no previous images; '
+                'add SamplePair and PackPairInputs to the training pipeline and set '
+                'data_preprocessor to PairDataPreprocessor.'
             )
         encoder = self.bbox_head.encoder
         metas = [sample.metainfo for sample in batch_data_samples]
@@ -121,42 +121,42 @@ class CenterTrack(SingleStageDetector):
         ]
         return self.add_pred_to_datasample(batch_data_samples, found)
 
-    def _next_frame(self, picture: Tensor, sample: DetDataSample, rescale: bool) -> InstanceData:
+    def _next_frame(self, image: Tensor, sample: DetDataSample, rescale: bool) -> InstanceData:
         meta = sample.metainfo
-        if self._begins_a_video(picture, meta):
+        if self._starts_video(image, meta):
             self.tracker.reset()
-            self._memory = None
-        if self._memory is None:
-            nobody = picture.new_zeros(0)
-            tracks = InstanceData(bboxes=nobody.view(0, 4), labels=nobody.long())
+            self._last = None
+        if self._last is None:
+            empty = image.new_zeros(0)
+            tracks = InstanceData(bboxes=empty.view(0, 4), labels=empty.long())
         else:
             tracks = in_input_pixels(self.tracker.tracks, meta, rescale)
         frame = self.bbox_head.encoder.encode_previous([tracks], input_size([meta]))
-        last = picture if self._memory is None else self._memory.picture
-        outputs = self.bbox_head(self.extract_feat(picture, last, frame.heatmap))
+        previous = image if self._last is None else self._last.image
+        outputs = self.bbox_head(self.extract_feat(image, previous, frame.heatmap))
         found = self.bbox_head.predict_by_feat(*outputs, batch_img_metas=[meta], rescale=rescale)[0]
         now = self.tracker.track(found)
         now = now[now.active > 0]
         now.instances_id = now.instances_ids
         sample.pred_track_instances = now
-        self._memory = Memory(meta.get('video_id'), meta.get('frame_id', 0), picture.detach())
+        self._last = LastFrame(meta.get('video_id'), meta.get('frame_id', 0), image.detach())
         return found
 
-    def _begins_a_video(self, picture: Tensor, meta: dict) -> bool:
-        last = self._memory
+    def _starts_video(self, image: Tensor, meta: dict) -> bool:
+        last = self._last
         return (
             last is None
             or 'frame_id' not in meta
             or meta.get('video_id') != last.video
             or meta['frame_id'] <= last.frame
-            or picture.shape != last.picture.shape
+            or image.shape != last.image.shape
         )
 
 
 def annotations(sample: DetDataSample) -> InstanceData:
-    """Ground truth with what is ignored behind it, as ``CenterTrackTargetEncoder`` reads it.
+    """Ground truth followed by the ignored objects, in the form of ``CenterTrackTargetEncoder``.
 
-    Ignored objects of a class are crowds; those with a negative label stay regions.
+    Ignored objects of a class become crowds; negative labels stay as they are.
     """
     parts = []
     for name in ('gt_instances', 'ignored_instances'):
@@ -183,14 +183,14 @@ def identities(instances: InstanceData) -> Tensor:
     """
     if 'instances_ids' not in instances:
         raise ValueError(
-            'CenterTrack needs the identities of objects, and these annotations have none: load '
-            'them with LoadTrackAnnotations and pack them with PackPairInputs.'
+            'The annotations have no instances_ids, which CenterTrack needs; load them with '
+            'LoadTrackAnnotations and pack them with PackPairInputs.'
         )
     return instances.instances_ids.long()
 
 
 def in_input_pixels(tracks: InstanceData, meta: dict, rescale: bool) -> InstanceData:
-    """Tracks whose boxes are in image pixels, brought to those of the network input."""
+    """Tracks with their boxes moved from image pixels to pixels of the network input."""
     scale = meta['scale_factor'][:2] if rescale else (1.0, 1.0)
     border = meta.get('border') or (0.0, 0.0, 0.0, 0.0)
     tracks = tracks[:]

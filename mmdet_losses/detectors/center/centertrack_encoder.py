@@ -1,4 +1,4 @@
-"""Objects and where they were one picture ago: the target encoder of CenterTrack."""
+"""Target encoder of CenterTrack: objects as points, and their displacements between frames."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import Size, TargetEncoder, pad_instances, pad_rows
-from mmdet_losses.detectors.center.centers import Pen, as_logits, locate, read_centers
+from mmdet_losses.core import Size, ideal_logits, pad_instances, pad_rows, split_images
+from mmdet_losses.detectors.center.centers import CenterTargetEncoder, GaussianRule, read_centers
 from mmdet_losses.detectors.center.contracts import CenterTrackOutputs, CenterTrackTargets
 from mmdet_losses.ops import (
     box_center,
@@ -19,22 +19,24 @@ from mmdet_losses.ops import (
     cell_xy,
     clip_boxes,
     draw_gaussians,
+    find_peaks,
     gather_cells,
     is_proper,
     promote,
     scale_boxes,
     scatter_cells,
-    suppress_non_peaks,
-    top_peaks,
 )
 from mmdet_losses.registry import TASK_UTILS
 
+FALSE_PEAK_NOISE = 0.05
+"""Standard deviation of a false peak's position, as a share of the box, as in the official code."""
+
 
 class PreviousFrame(NamedTuple):
-    """What a batch is told of its previous pictures; P instances, zero where ``mask`` is false."""
+    """Objects of the previous frames of a batch; P instances, zero where ``mask`` is false."""
 
     heatmap: Tensor
-    """(B, 1, h, w) at the resolution of the network input, an input of the network."""
+    """(B, 1, h, w), an input of the network, of the same size as the image."""
     centers: Tensor
     """(B, P, 2) in input pixels."""
     ids: Tensor
@@ -44,41 +46,45 @@ class PreviousFrame(NamedTuple):
 
 
 @TASK_UTILS.register_module()
-class CenterTrackTargetEncoder(TargetEncoder[CenterTrackOutputs, CenterTrackTargets]):
-    r"""CenterNetPoints' targets, the way back to the previous centre, the unclipped edges.
+class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTrackTargets]):
+    r"""CenterNetPoints' targets, displacements to the previous centres, unclipped edges.
 
     Zhou, Koltun and Krähenbühl, *Tracking Objects as Points*, sections 4.1 to 4.3.
 
-    In training, before :meth:`encode`, pass the previous picture's ground truth to
-    :meth:`encode_previous` and both to :meth:`link`; at test time :meth:`encode_previous` takes
-    the tracks instead.
+    In training, before :meth:`encode`, pass the previous frame's ground truth to
+    :meth:`encode_previous` and both to :meth:`link`. At test time :meth:`encode_previous` takes
+    the tracks.
 
     Convention:
-        Fields of the ground truth beside ``bboxes`` and ``labels``, all optional:
-        ``instances_ids`` (n,) identities, -1 unknown; ``crowds`` (n,) bool; and, from
-        :meth:`link`, ``previous_centers`` (n, 2) in input pixels and ``previous_mask`` (n,).
-        A crowd is an ignored region of its class. Negative labels are ignored regions too: -1 of
-        all classes, -2 - c of class c. Their cells, both border cells included, are no negatives.
+        Further fields of the ground truth, all optional: ``instances_ids`` (n,) identities, -1
+        unknown; ``crowds`` (n,) bool; and, from :meth:`link`, ``previous_centers`` (n, 2) in
+        input pixels and ``previous_mask`` (n,). A crowd is an ignored region of its class.
+        Negative labels are ignored regions too: -1 of all classes, -2 - c of class c. Their
+        cells, border cells included, are not negatives.
 
-        Boxes are treated as by
-        :class:`~mmdet_losses.detectors.center.points_encoder.CenterNetPointsTargetEncoder`
-        ('official'). The displacement goes from the *integer* cell of the centre to the previous
-        centre with its fraction: an object that stands still has its offset as displacement.
+        Boxes are treated as by ``CenterNetPointsTargetEncoder`` ('official'). The displacement
+        starts at the *integer* cell of the centre and ends at the previous centre with its
+        fraction, so the displacement of an object at rest is its offset.
 
     Args:
         num_classes: C.
-        max_objects: the first so many annotations of an image are used, ignored ones included.
+        max_objects: number of annotations per image that are used, the first ones, ignored ones
+            included.
         radius: ``dict(mode='fixed' | 'legacy', min_overlap=...)``.
-        sigma: draw every Gaussian of the target with this standard deviation instead.
-        ignore_regions: false leaves them out (their cells are negatives), which spares a mask of
+        sigma: standard deviation of every Gaussian of the target; ``None`` computes it from the
+            object's size.
+        ignore_regions: false makes the cells of ignored regions negatives, which saves a mask of
             the heatmap's size.
-        min_track_score: tracks below do not enter the previous heatmap.
-        center_noise: standard deviation of a previous centre, in parts of the box (official MOT17
-            recipe: 0.05).
+        min_track_score: tracks with a lower score are not drawn in the previous heatmap.
+        center_noise: standard deviation of the noise of a previous centre, as a share of the box
+            (official MOT17 recipe: 0.05).
         lost_rate: probability that a previous object is not drawn (0.4).
         false_rate: probability that a drawn object gets a false second peak nearby (0.1).
-        topk: detections an image before post-processing.
+        topk: detections per image before post-processing.
         peak_kernel: odd window in which a peak must be the maximum.
+
+    Encoded:
+        :class:`~mmdet_losses.detectors.center.contracts.CenterTrackTargets`.
     """
 
     outputs_type = CenterTrackOutputs
@@ -97,49 +103,49 @@ class CenterTrackTargetEncoder(TargetEncoder[CenterTrackOutputs, CenterTrackTarg
         topk: int = 100,
         peak_kernel: int = 3,
     ) -> None:
-        self.num_classes, self.max_objects = num_classes, max_objects
-        self.pen = Pen({'mode': 'legacy', 'min_overlap': 0.7, **(radius or {})}, sigma=sigma)
+        gaussians = GaussianRule.legacy(radius, sigma)
+        super().__init__(num_classes, max_objects, gaussians, topk, peak_kernel)
         self.ignore_regions, self.min_track_score = ignore_regions, min_track_score
         self.center_noise, self.lost_rate, self.false_rate = center_noise, lost_rate, false_rate
-        self.topk, self.peak_kernel = topk, peak_kernel
 
     def encode(
         self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
     ) -> CenterTrackTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
-        height, width = feat_sizes[0]
+        height, width = feat_size = feat_sizes[0]
         scale = width / img_size[1], height / img_size[0]
         padded = pad_instances(gt_instances, self.max_objects)
         slots = padded.real.shape[1]
-        whole = scale_boxes(padded.boxes, *scale)
-        boxes = clip_boxes(whole, width - 1, height - 1)
         ignored = (padded.labels < 0) | _field(gt_instances, 'crowds', slots, dtype=torch.bool)
-        valid = padded.real & ~ignored & is_proper(whole)
-        found = locate(boxes, padded.labels, valid, self.num_classes, (height, width))
-        kept, twice = found.mask[..., None], found.xy.repeat(1, 1, 2)
-        shape = (self.num_classes, height, width)
+        objects = padded._replace(real=padded.real & ~ignored)
+        found = self.locate(objects, feat_size, img_size)
         linked = found.mask & _field(gt_instances, 'previous_mask', slots, dtype=torch.bool)
         previous = _field(gt_instances, 'previous_centers', slots, shape=(2,))
         previous = scale_boxes(previous, *scale) - found.xy
+        origin = found.xy.repeat(1, 1, 2)
+        edges, amodal_edges = (
+            torch.where(found.mask[..., None], boxes - origin, 0)
+            for boxes in (found.boxes, scale_boxes(padded.boxes, *scale))
+        )
         ignore = None
         if self.ignore_regions:
-            regions = padded.real & ignored & boxes.isfinite().all(-1)
-            ignore = self._ignore(boxes, padded.labels, regions, (height, width))
+            regions = padded.real & ignored & found.boxes.isfinite().all(-1)
+            ignore = self._ignore(found.boxes, padded.labels, regions, feat_size)
         num_pos = found.mask.sum().float()
         return CenterTrackTargets(
-            heatmap=self.pen.draw(found.xy, found.size, found.labels, found.mask, shape),
+            heatmap=self.draw_centers(found, feat_size),
             index=found.index,
             labels=found.labels,
             size=found.size,
             offset=found.offset,
             tracking=torch.where(linked[..., None], previous, 0),
-            ltrb_amodal=torch.where(kept, whole - twice, 0),
-            ltrb=torch.where(kept, boxes - twice, 0),
+            ltrb_amodal=amodal_edges,
+            ltrb=edges,
             mask=found.mask,
             tracking_mask=linked,
             ignore=ignore,
             num_pos=num_pos,
-            num_dropped=(padded.real & ~ignored).sum() + padded.left_out - num_pos,
+            num_dropped=objects.real.sum() + padded.left_out - num_pos,
         )
 
     def _ignore(self, boxes: Tensor, labels: Tensor, regions: Tensor, feat_size: Size) -> Tensor:
@@ -160,21 +166,20 @@ class CenterTrackTargetEncoder(TargetEncoder[CenterTrackOutputs, CenterTrackTarg
         img_size: Size,
         generator: torch.Generator | None = None,
     ) -> PreviousFrame:
-        """The network's extra input, from the previous ground truth or from live tracks.
+        """Previous heatmap and centres, from the previous ground truth or from active tracks.
 
         Args:
-            previous: one an image, boxes in pixels of the network input; with ``labels``, those of
-                C and above are left out, ignored ones stay. ``crowds`` are left out. Of tracks,
-                which have ``scores`` or ``active``, those below ``min_track_score`` or with
-                ``active`` 0 are.
+            previous: one per image, boxes in pixels of the network input. Not drawn: labels of C
+                and above, ``crowds``, ``scores`` below ``min_track_score``, ``active`` 0.
+                Ignored regions are drawn.
             img_size: (h, w) of the network input.
-            generator: draws the disturbances of the training recipe, on the device of the boxes;
-                without one nothing is disturbed.
+            generator: random generator of the noise of the training recipe, on the device of the
+                boxes; ``None`` adds no noise.
 
         Convention:
             All classes share one channel. Centre, size and radius are those of the box clipped to
-            the input (``w - 1``). A lost object is not drawn, and its noisy centre is what it is
-            linked to; a kept one is drawn at its noisy centre and linked to the true one.
+            the input (``w - 1``). A lost object is not drawn and is linked to its noisy centre; a
+            kept one is drawn at its noisy centre and linked to the exact one.
         """
         padded = pad_instances(previous)
         slots = padded.real.shape[1]
@@ -197,7 +202,7 @@ class CenterTrackTargetEncoder(TargetEncoder[CenterTrackOutputs, CenterTrackTarg
             centers = torch.where(lost[..., None], peaks, centers)
             drawn = torch.cat((mask & ~lost, mask & false), 1)
             peaks, size = torch.cat((peaks, second), 1), size.repeat(1, 2, 1)
-        radius, sigma = self.pen._replace(sigma=None).radii(size)
+        radius, sigma = self.gaussians._replace(sigma=None).radii(size)
         heatmap = draw_gaussians(peaks.long(), radius, sigma, drawn, img_size)
         ids = _field(previous, 'instances_ids', slots, -1, torch.int64)
         return PreviousFrame(heatmap[:, None], centers, torch.where(mask, ids, -1), mask)
@@ -213,9 +218,10 @@ class CenterTrackTargetEncoder(TargetEncoder[CenterTrackOutputs, CenterTrackTarg
     def link(
         self, gt_instances: Sequence[InstanceData], previous: PreviousFrame
     ) -> list[InstanceData]:
-        """Ground truth with the fields ``previous_centers`` and ``previous_mask``, by identity.
+        """Add the fields ``previous_centers`` and ``previous_mask`` to ground truth, by identity.
 
-        The first of several previous instances with one identity counts. Inputs are not modified.
+        If several previous instances have the same identity, the first one counts. Inputs are
+        not modified.
         """
         linked = []
         for instances, centers, ids, mask in zip(
@@ -233,14 +239,13 @@ class CenterTrackTargetEncoder(TargetEncoder[CenterTrackOutputs, CenterTrackTarg
         """The ``topk`` best peaks by descending score, with ``centers`` and ``tracking`` (n, 2).
 
         Convention:
-            Negative sizes count as zero. Edges, where the network has them, replace the box made
-            of size and offset, unclipped ones first. ``centers`` are *integer* cells and
-            ``tracking`` starts there, so that their sum is the previous centre.
+            Negative sizes count as zero. If the network has edges, they replace the box made of
+            size and offset; unclipped edges are preferred. ``centers`` are *integer* cells, so
+            that ``centers + tracking`` is the previous centre.
         """
-        heatmap = promote(outputs.heatmap).sigmoid()
-        height, width = heatmap.shape[-2:]
-        peaks = top_peaks(suppress_non_peaks(heatmap, self.peak_kernel), self.topk)
-        cell = cell_xy(peaks.index, width).to(heatmap)
+        height, width = outputs.heatmap.shape[-2:]
+        peaks = find_peaks(outputs.heatmap, self.topk, self.peak_kernel)
+        cell = cell_xy(peaks.index, width).to(peaks.scores)
         edges = outputs.ltrb if outputs.ltrb_amodal is None else outputs.ltrb_amodal
         if edges is not None:
             boxes = cell.repeat(1, 1, 2) + gather_cells(promote(edges), peaks.index)
@@ -248,43 +253,29 @@ class CenterTrackTargetEncoder(TargetEncoder[CenterTrackOutputs, CenterTrackTarg
             size = gather_cells(promote(outputs.size), peaks.index).clamp(min=0)
             boxes = boxes_around(read_centers(outputs.offset, peaks.index, width), size)
         scale = img_size[1] / width, img_size[0] / height
-        columns = {
+        fields = {
             'bboxes': scale_boxes(boxes, *scale),
             'scores': peaks.scores,
             'labels': peaks.labels,
             'centers': scale_boxes(cell, *scale),
         }
         if outputs.tracking is not None:
-            way = gather_cells(promote(outputs.tracking), peaks.index)
-            columns['tracking'] = scale_boxes(way, *scale)
-        return [
-            InstanceData(**{name: column[image] for name, column in columns.items()})
-            for image in range(len(heatmap))
-        ]
+            displacement = gather_cells(promote(outputs.tracking), peaks.index)
+            fields['tracking'] = scale_boxes(displacement, *scale)
+        return split_images(**fields)
 
     def ideal_outputs(self, targets: CenterTrackTargets) -> CenterTrackOutputs:
-        """Logits of the target heatmap, everything else at the centres."""
+        """Logits of the target heatmap; the other targets at the centres."""
         feat_size = targets.heatmap.shape[-2:]
-
-        def at_centers(values: Tensor) -> Tensor:
-            return scatter_cells(values, targets.index, targets.mask, feat_size)
-
-        return CenterTrackOutputs(
-            heatmap=as_logits(targets.heatmap.dense()),
-            size=at_centers(targets.size),
-            offset=at_centers(targets.offset),
-            tracking=at_centers(targets.tracking),
-            ltrb_amodal=at_centers(targets.ltrb_amodal),
-            ltrb=at_centers(targets.ltrb),
-        )
-
-
-FALSE_PEAK_NOISE = 0.05
-"""Standard deviation of a false peak's place in parts of the box, as in the official code."""
+        maps = {
+            name: scatter_cells(getattr(targets, name), targets.index, targets.mask, feat_size)
+            for name in ('size', 'offset', 'tracking', 'ltrb_amodal', 'ltrb')
+        }
+        return CenterTrackOutputs(heatmap=ideal_logits(targets.heatmap), **maps)
 
 
 def clipped_centers(boxes: Tensor, size: Size) -> tuple[Tensor, Tensor]:
-    """Centres and sizes (..., 2) of boxes clipped to the last pixel of a (h, w) picture."""
+    """Centres and sizes (..., 2) of boxes clipped to the last pixel of a (h, w) image."""
     boxes = clip_boxes(boxes, size[1] - 1, size[0] - 1)
     return box_center(boxes), box_size(boxes)
 
@@ -297,7 +288,7 @@ def _field(
     dtype: torch.dtype = torch.float32,
     shape: tuple[int, ...] = (),
 ) -> Tensor:
-    """An optional field as (B, slots, *shape); ``default`` where an image lacks it."""
+    """An optional field as (B, slots, *shape), ``default`` in images without it."""
     rows = [
         each[name].to(dtype)
         if name in each

@@ -1,0 +1,100 @@
+"""Criterion of CenterNetPoints."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from mmdet_losses.core import DetectorLoss, build_term, heatmap_term, mean_over_stacks
+from mmdet_losses.detectors.center.centers import of_class
+from mmdet_losses.detectors.center.contracts import (
+    CenterNetPointsTargets,
+    CenterOutputsT,
+    CenterTargetsT,
+)
+from mmdet_losses.ops import check_choice, gather_cells
+from mmdet_losses.registry import MODELS
+
+Normalizer = Literal['values', 'objects']
+
+
+def at_cells(
+    term: nn.Module, pred: Tensor, target: Tensor, index: Tensor, mask: Tensor, divisor: Tensor
+) -> Tensor:
+    """A term over a map (B, D, H, W) read at cells, its sum divided by ``divisor``."""
+    return term(gather_cells(pred, index), target, mask, avg_factor=divisor)
+
+
+@MODELS.register_module()
+class CenterNetPointsLoss(DetectorLoss[CenterOutputsT, CenterTargetsT]):
+    r"""Focal heatmap + 0.1 L1 size + L1 offset, each the mean over the network's stacks.
+
+    Zhou, Wang and Krähenbühl, *Objects as Points*, eq. 1 to 4.
+
+    Convention:
+        The heatmap term divides by the positive cells of the batch. Size and offset are summed
+        over the batch and divided by the number of regressed values + 1e-4 (two per object), so
+        the term is a mean over coordinates; the official smooth-L1 variant divides by the number
+        of objects + 1e-4 (``normalizer='objects'``). For targets with a dense size, ``loss_size``
+        is called as ``(pred, target, weight, avg_factor)`` over the whole map (MMDetection's
+        ``L1Loss``) and divided by the sum of its weights + 1e-4.
+
+    Args:
+        loss_heatmap: a term ``(pred, target)``; default ``PenaltyReducedFocalLoss``.
+        loss_size: a term ``(pred, target, mask, avg_factor)``; default ``MaskedL1Loss`` x 0.1.
+        loss_offset: the same; default ``MaskedL1Loss``; unused without an offset branch.
+        normalizer: 'values' or 'objects', see above.
+
+    Raises:
+        ValueError: an unknown ``normalizer``.
+    """
+
+    def __init__(
+        self,
+        loss_heatmap: dict | None = None,
+        loss_size: dict | None = None,
+        loss_offset: dict | None = None,
+        normalizer: Normalizer = 'values',
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        check_choice('normalizer', normalizer, ('values', 'objects'))
+        self.values_per_object = 2 if normalizer == 'values' else 1
+        self.loss_heatmap = build_term(loss_heatmap or {'type': 'PenaltyReducedFocalLoss'})
+        self.loss_size = build_term(loss_size or {'type': 'MaskedL1Loss', 'loss_weight': 0.1})
+        self.loss_offset = build_term(loss_offset or {'type': 'MaskedL1Loss'})
+
+    def forward(self, outputs: CenterOutputsT, targets: CenterTargetsT) -> dict[str, Tensor]:
+        """Returns ``loss_heatmap, loss_size`` and, with that branch, ``loss_offset``."""
+        return mean_over_stacks(lambda stack: self._terms(stack, targets), outputs)
+
+    def _terms(self, outputs: CenterOutputsT, targets: CenterTargetsT) -> dict[str, Tensor]:
+        divisor = self._divisor(targets.mask)
+        terms = {
+            'loss_heatmap': heatmap_term(self.loss_heatmap, outputs.heatmap, targets.heatmap),
+            'loss_size': self._size(outputs.size, targets, divisor),
+        }
+        if outputs.offset is not None:
+            terms['loss_offset'] = at_cells(
+                self.loss_offset,
+                outputs.offset,
+                targets.offset,
+                targets.index,
+                targets.mask,
+                divisor,
+            )
+        return terms
+
+    def _divisor(self, mask: Tensor) -> Tensor:
+        return self.values_per_object * mask.sum() + 1e-4
+
+    def _size(self, pred: Tensor, targets: CenterTargetsT, divisor: Tensor) -> Tensor:
+        if isinstance(targets, CenterNetPointsTargets) and targets.dense_size is not None:
+            size, weight = targets.dense_size
+            divisor = weight.sum() + 1e-4
+            return self.loss_size(pred * weight, size * weight, weight > 0, avg_factor=divisor)
+        pred = gather_cells(pred, targets.index)
+        if pred.shape[-1] != 2:
+            pred = of_class(pred, targets.labels)
+        return self.loss_size(pred, targets.size, targets.mask, avg_factor=divisor)
