@@ -39,7 +39,7 @@ def scenes(draw):
     for place in draw(st.permutations(range(12)))[: draw(st.integers(0, 4))]:
         x, y = 44.0 * (place % 4) + 22, 44.0 * (place // 4) + 22
         w, h = (draw(st.floats(20, 32, width=32)) for _ in range(2))
-        # One keypoint in the left, middle and right third, so that no two share a cell.
+        # One keypoint in the left, middle and right third, all in different cells.
         keypoints = [
             [x + third * w / 2.2, y + draw(st.floats(-0.4375, 0.4375, width=32)) * h]
             for third in (-1, 0, 1)

@@ -48,8 +48,8 @@ class CornerNetSaccade(SingleStageDetector):
         full_image_sides: lengths of the image's longest side in the first pass, one input each.
         attention_threshold: lowest score of an attention peak that gets a crop, exclusive.
         zooms: zoom of the crops of each attention map, coarsest map first.
-        max_crops: largest number of crops per image in the second pass; 0: only the first pass,
-            of which all detections are kept.
+        max_crops: largest number of crops per image in the second pass. With 0 there is only the
+            first pass, and all its detections are kept.
         keep_threshold: first-pass detections with this score or less are dropped.
         crop_threshold: first-pass detections with a higher score get a crop.
         crops_per_batch: number of crops in one forward pass; limits memory.
