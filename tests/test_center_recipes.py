@@ -117,7 +117,7 @@ def test_one_step_at_a_reduced_size(config):
 @pytest.mark.parametrize(
     'config', [STEPS[0], f'{POINTS}_hg104_8xb3-50e_coco', f'{POSE}_dla34_8xb16-140e_coco']
 )
-def test_training_distorts_the_cropped_picture_as_officially(config):
+def test_training_distorts_the_cropped_image_as_the_official_code(config):
     """Jitter and lighting come behind the affine map, on what the network sees."""
     dataset = read(config).train_dataloader.dataset
     for pipeline in [each.pipeline for each in dataset.get('datasets', [dataset])]:
@@ -155,11 +155,11 @@ def test_the_voc_recipe_of_512_pixels_has_them_everywhere():
     ],
 )
 def test_published_tests_run(config, count):
-    """The pipeline of --tta on a picture of random pixels, through the wrapped detector."""
+    """The pipeline of --tta on random pixels, through the wrapped detector."""
     cfg = read(config)
-    picture = np.random.default_rng(0).integers(0, 255, (70, 95, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (70, 95, 3), dtype=np.uint8)
     loaded = dict(
-        img=picture, img_id=1, img_path='1.png', ori_shape=(70, 95), instances=[], num_keypoints=17
+        img=image, img_id=1, img_path='1.png', ori_shape=(70, 95), instances=[], num_keypoints=17
     )
     with DefaultScope.overwrite_default_scope('mmdet'):
         views = TRANSFORMS.build(cfg.tta_pipeline[1])(loaded)

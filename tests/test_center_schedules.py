@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 POINTS, POSE, TRACK = 'centernet_points', 'centernet_pose', 'centertrack'
-# folder, recipe -> epochs, drops of the learning rate, learning rate, pictures a step
+# folder, recipe -> epochs, drops of the learning rate, learning rate, images per step
 PUBLISHED = {
     (POINTS, 'resdcn18_8xb14-140e_coco'): (140, [90, 120], 5e-4, 112),  # of 114, over 4 GPUs
     (POINTS, 'dla34_8xb16-140e_coco'): (140, [90, 120], 5e-4, 128),
@@ -43,7 +43,7 @@ def test_every_full_recipe_is_listed():
 
 @pytest.mark.parametrize(('folder', 'recipe'), PUBLISHED)
 def test_the_schedule_is_the_published_one(folder, recipe):
-    epochs, drops, rate, pictures = PUBLISHED[folder, recipe]
+    epochs, drops, rate, images = PUBLISHED[folder, recipe]
     cfg = Config.fromfile(CONFIGS / folder / f'{folder}_{recipe}.py')
     *warm_up, steps = cfg.param_scheduler
     assert cfg.train_cfg.max_epochs == steps.end == epochs
@@ -51,7 +51,7 @@ def test_the_schedule_is_the_published_one(folder, recipe):
     assert (steps.type, steps.by_epoch, steps.gamma) == ('MultiStepLR', True, 0.1)
     assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=rate)
     processes = int(recipe.split('_')[1].split('xb')[0])
-    assert processes * cfg.train_dataloader.batch_size == pictures
+    assert processes * cfg.train_dataloader.batch_size == images
     # README, "Different": MMDetection's warm-up; CenterTrack has none, as officially
     assert [(each.type, each.end) for each in warm_up] == (
         [] if folder == TRACK else [('LinearLR', 1000)]

@@ -84,7 +84,7 @@ def test_pairs_come_in_the_size_of_the_recipe(config, size, videos):
 
 
 @pytest.mark.parametrize('config', [f'{STEM}_2xb16-70e_mot17-half', f'{STEM}_2xb8-70e_kitti-half'])
-def test_truth_of_a_test_is_in_image_pixels(config, videos):
+def test_ground_truth_of_a_test_is_in_image_pixels(config, videos):
     cfg = read(config).val_dataloader
     dataset = on(cfg.dataset, videos)
     assert dataset.test_mode
@@ -92,9 +92,9 @@ def test_truth_of_a_test_is_in_image_pixels(config, videos):
     assert item['inputs'].shape[1:] == SIZES[config]
     sample = item['data_samples']
     assert {'video_id', 'frame_id', 'border', 'scale_factor'} <= set(sample.metainfo_keys())
-    truth = [each['bbox'] for each in dataset.get_data_info(0)['images'][1]['instances']]
+    gt = [each['bbox'] for each in dataset.get_data_info(0)['images'][1]['instances']]
     boxes = sample.gt_instances.bboxes
-    assert getattr(boxes, 'tensor', torch.as_tensor(boxes)).tolist() == truth
+    assert getattr(boxes, 'tensor', torch.as_tensor(boxes)).tolist() == gt
 
 
 @pytest.mark.parametrize('config', [f'{STEM}_2xb16-70e_mot17-half', f'{STEM}_2xb8-70e_kitti-half'])

@@ -1,5 +1,5 @@
 _base_ = 'mmdet::_base_/default_runtime.py'
 
 custom_imports = dict(imports=['mmdet_losses'], allow_failed_imports=False)
-# draws joints where there are any, and boxes of negative size, which fresh centre detectors predict
+# draws keypoints, and boxes of negative size, which untrained centre detectors predict
 visualizer = dict(type='KeypointVisualizer')

@@ -1,9 +1,9 @@
-# Schedule and runtime of every tiny config: a few minutes on two CPU cores.
+# Schedule and runtime of every digits config: a few minutes on two CPU cores.
 # A child that changes max_epochs changes T_max and end with it (and dynamic_intervals, if longer).
 _base_ = 'mmdet::_base_/default_runtime.py'
 
 custom_imports = dict(imports=['mmdet_losses'], allow_failed_imports=False)
-# draws joints where there are any, and boxes of negative size, which fresh centre detectors predict
+# draws keypoints, and boxes of negative size, which untrained centre detectors predict
 visualizer = dict(type='KeypointVisualizer')
 
 max_epochs = 5

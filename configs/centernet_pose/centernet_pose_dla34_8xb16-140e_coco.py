@@ -55,9 +55,9 @@ model = dict(
             loss_keypoint_offset=dict(type='MaskedL1Loss', loss_weight=1.0),
         ),
     ),
-    test_cfg=dict(score_thr=0.0, max_per_img=100),  # the peaks are the suppression
+    test_cfg=dict(score_thr=0.0, max_per_img=100),  # peaks need no NMS
 )
-# pairs of left and right joints, as in the data set
+# pairs of left and right keypoints, as in the data set
 tta_model = dict(type='CenterNetTTAModel', flip_pairs=[(i, i + 1) for i in range(1, 17, 2)])
 
 auto_scale_lr = dict(enable=False, base_batch_size=128)

@@ -1,4 +1,4 @@
-# Multi-person pose (objects as points) on jointed figures: minutes on two CPU cores.
+# Multi-person pose (objects as points) on stick figures: minutes on two CPU cores.
 _base_ = [
     '../_base_/models/csp_topdown_digits.py',
     '../_base_/datasets/figures.py',
@@ -21,7 +21,7 @@ model = dict(
             type='CenterNetPoseTargetEncoder',
             num_keypoints=num_keypoints,
             num_classes=1,
-            # the official radius grows with the person's box, to 7 of the 40 cells here; joints
+            # the official radius grows with the person's box, to 7 of the 40 cells here; keypoints
             # are found more exactly by sharper peaks
             radius=dict(mode='fixed', min_overlap=0.5),
         ),
@@ -40,7 +40,7 @@ model = dict(
     ),
     test_cfg=dict(score_thr=0.01, max_per_img=20),  # as many as the metric looks at
 )
-# pairs of left and right joints, as in the data set
+# pairs of left and right keypoints, as in the data set
 tta_model = dict(type='CenterNetTTAModel', flip_pairs=[(i, i + 1) for i in range(1, 17, 2)])
 
 max_epochs = 6

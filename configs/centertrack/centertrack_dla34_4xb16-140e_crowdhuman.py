@@ -1,4 +1,4 @@
-# CenterTrack, DLA-34, pre-trained on CrowdHuman: single pictures whose motion is simulated.
+# CenterTrack, DLA-34, pre-trained on CrowdHuman: single images with simulated motion.
 # It starts from ImageNet weights, see README. Target: MOTA 52.2 on the second halves of MOT17 as it
 # is, 66.1 after training on the first.
 _base_ = [
@@ -48,7 +48,7 @@ train_dataloader = dict(
 
 train_cfg = dict(max_epochs=140, val_interval=20)
 optim_wrapper = dict(optimizer=dict(lr=2.5e-4))
-# the script drops at 90 and 120, the text of the model zoo says 90 and 140
+# the script drops at 90 and 120, the model zoo lists 90 and 140
 param_scheduler = [
     dict(type='MultiStepLR', begin=0, end=140, by_epoch=True, milestones=[90, 120], gamma=0.1)
 ]

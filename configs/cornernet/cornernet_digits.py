@@ -22,7 +22,7 @@ model = dict(
             num_classes=num_classes,
             max_objects=32,
             topk=50,
-            # the distance that training pushes tags apart; after so few epochs, those of one
+            # the distance that training pushes embeddings apart; after so few epochs, those of one
             # object are still 0.5 apart, the papers' threshold
             ae_threshold=1.0,
         ),

@@ -1,4 +1,4 @@
-# CornerNet-Saccade, Hourglass-54, COCO, looks of 255 x 255.
+# CornerNet-Saccade, Hourglass-54, COCO, crops of 255 x 255.
 # Target: 43.2 AP on test-dev, 42.6 on val2017 with Hourglass-54. Source: the paper's abstract,
 # arXiv 1904.08900 (43.2), and its table of results (42.6).
 _base_ = [
@@ -13,7 +13,7 @@ num_stacks = 3
 model = dict(
     type='CornerNetSaccade',
     input_size=(255, 255),
-    full_image_sides=(192, 255),  # pixels of the longest side, first looks
+    full_image_sides=(192, 255),  # pixels of the longest side, first pass
     attention_threshold=0.3,
     zooms=(1, 2, 4),  # large, medium, small objects
     max_crops=30,
@@ -47,7 +47,7 @@ model = dict(
             min_side=16,  # pixels
             topk=12,
             num_dets=12,
-            ae_threshold=0.3,  # of tags
+            ae_threshold=0.3,  # of embeddings
             no_border=True,
         ),
         criterion=dict(
@@ -78,13 +78,13 @@ train_pipeline = [
         type='ReferenceScaleCrop',
         size=(255, 255),
         classes=((96, 96, 254), (32, 32, 96), (0, 16, 32)),  # side above, new sides from, to
-        scales=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0),  # pictures without objects
+        scales=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0),  # images without objects
     ),
     dict(type='RandomFlip', prob=0.5),
     dict(type='ColorJitterLighting', variance=0.4, lighting=0.1),
     dict(type='PackCropInputs'),
 ]
-test_pipeline = [  # the detector looks at the picture by itself: no size to give it
+test_pipeline = [  # the detector resizes and crops the image itself
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale_factor=1.0, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),

@@ -1,5 +1,5 @@
-# CornerNet-Saccade on small digits in large pictures: minutes on two CPU cores.
-# Everything in pixels is about half of the full recipe's: looks of 127 x 127, digits of 24 to 64.
+# CornerNet-Saccade on small digits in large images: minutes on two CPU cores.
+# Everything in pixels is about half of the full recipe's: crops of 127 x 127, digits of 24 to 64.
 _base_ = ['../_base_/datasets/digits.py', '../_base_/digits.py']
 
 num_classes = 10
@@ -68,7 +68,7 @@ train_pipeline = [
     ),
     dict(type='PackCropInputs'),
 ]
-test_pipeline = [  # the detector looks at the picture by itself: no size to give it
+test_pipeline = [  # the detector resizes and crops the image itself
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale_factor=1.0, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),

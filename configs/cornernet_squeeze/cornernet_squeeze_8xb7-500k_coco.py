@@ -13,7 +13,7 @@ model = dict(
     bbox_head=dict(predictor=dict(branch_kernel=1), encoder=dict(topk=20, num_dets=100)),
 )
 
-# one view: the same detections as without --tta, clipped to the picture before suppression
+# one view: the same detections as without --tta, clipped to the image before NMS
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

@@ -38,7 +38,7 @@ def encoder_of(kind, **options):
 
 @st.composite
 def separate_boxes(draw):
-    """Boxes no two of which share a cell for one corner; inside, and 20 pixels or more."""
+    """Boxes in the image, 20 pixels or larger, with corners in different cells."""
     boxes, taken = [], set()
     for _ in range(draw(st.integers(0, 6))):
         x1, y1 = draw(st.floats(4, 80, width=32)), draw(st.floats(5, 60, width=32))

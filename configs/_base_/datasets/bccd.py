@@ -1,4 +1,4 @@
-# Blood cells (BCCD, MIT licence) in COCO format, 256 x 192: real pictures, many objects each.
+# Blood cells (BCCD, MIT licence) in COCO format, 256 x 192: real images, many objects per image.
 # ln -s /where/bccd/lies data/bccd
 data_root = 'data/bccd/'
 metainfo = dict(classes=('RBC', 'WBC', 'Platelets'))
@@ -48,7 +48,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='RepeatDataset',  # 205 pictures alone would make epochs of 26 steps
+        type='RepeatDataset',  # 205 images alone would make epochs of 26 steps
         times=5,
         dataset=dict(
             type='CocoDataset',

@@ -15,7 +15,7 @@ train_pipeline = [
         crop_size=(511, 511),
         ratios=(0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3),
         border=128,
-        mean=[0, 0, 0],  # black outside the picture
+        mean=[0, 0, 0],  # black outside the image
         std=[1, 1, 1],
         to_rgb=False,
         test_pad_mode=None,
@@ -31,7 +31,7 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
-# tools/test.py --tta: the published single-scale test, the picture and its mirror image
+# tools/test.py --tta: the published single-scale test, the image and its mirror image
 flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
 tta_pipeline = [
     dict(type='LoadImageFromFile'),

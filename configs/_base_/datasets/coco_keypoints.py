@@ -1,4 +1,4 @@
-# COCO persons with 17 keypoints as the centre detectors see them: a random part of the picture on
+# COCO persons with 17 keypoints for the centre detectors: a random part of the image on
 # 512 x 512 pixels; at test the original size, centred on a canvas of multiples of 32.
 data_root = 'data/coco/'
 
@@ -51,7 +51,7 @@ train_dataloader = dict(
         data_root=data_root,
         ann_file='annotations/person_keypoints_train2017.json',
         data_prefix=dict(img='train2017/'),
-        filter_cfg=dict(filter_empty_gt=True),  # leaves the 64115 pictures with persons
+        filter_cfg=dict(filter_empty_gt=True),  # keeps the 64115 images with persons
         pipeline=train_pipeline,
     ),
 )

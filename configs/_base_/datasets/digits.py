@@ -6,8 +6,8 @@ metainfo = dict(classes=tuple('0123456789'))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=(160, 160), keep_ratio=True),  # for a child with other pictures
-    # No augmentation: a few epochs over thousands of pictures do not over-fit, and digits are not
+    dict(type='Resize', scale=(160, 160), keep_ratio=True),  # for a child with other images
+    # No augmentation: a few epochs over thousands of images do not over-fit, and digits are not
     # flip-invariant.
     dict(type='PackDetInputs'),
 ]

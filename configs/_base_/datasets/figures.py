@@ -1,4 +1,4 @@
-# Jointed figures on real textures, 160 x 160, COCO's 17 keypoints: made by tools/make_figures.py.
+# Stick figures on real textures, 160 x 160, COCO's 17 keypoints: made by tools/make_figures.py.
 data_root = 'data/figures/'
 made_by = dict(tool='make_figures')
 
@@ -6,7 +6,7 @@ meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'fl
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadKeypointAnnotations', with_bbox=True),
-    dict(type='RandomFlip', prob=0.5),  # left and right joints change places
+    dict(type='RandomFlip', prob=0.5),  # left and right keypoints swap
     dict(type='PackKeypointInputs', meta_keys=meta_keys),
 ]
 test_pipeline = [
@@ -15,7 +15,7 @@ test_pipeline = [
     dict(type='LoadKeypointAnnotations', with_bbox=True),
     dict(type='PackKeypointInputs', meta_keys=meta_keys),
 ]
-# tools/test.py --tta: each picture and its mirror image
+# tools/test.py --tta: each image and its mirror image
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

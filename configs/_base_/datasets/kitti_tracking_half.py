@@ -25,7 +25,7 @@ test_pipeline = [
     dict(type='SamplePair', gaps=(1,)),
     dict(type='LoadImageFromFile'),
     dict(type='CenterAffine', size=(1280, 384)),
-    dict(type='LoadTrackAnnotations'),  # behind CenterAffine: the truth stays in image pixels
+    dict(type='LoadTrackAnnotations'),  # after CenterAffine: ground truth stays in image pixels
     dict(type='PackPairInputs'),
 ]
 

@@ -16,7 +16,7 @@ test_pipeline = [
         transforms=[
             dict(type='LoadImageFromFile'),
             dict(type='Resize', scale=(160, 160), keep_ratio=True),
-            dict(type='LoadTrackAnnotations'),  # behind Resize: the truth stays in image pixels
+            dict(type='LoadTrackAnnotations'),  # after Resize: ground truth stays in image pixels
         ],
     ),
     dict(type='PackPairInputs'),

@@ -53,6 +53,6 @@ model = dict(
             loss_offset=dict(type='MaskedL1Loss', loss_weight=1.0),
         ),
     ),
-    test_cfg=dict(score_thr=0.0, max_per_img=100),  # the peaks are the suppression
+    test_cfg=dict(score_thr=0.0, max_per_img=100),  # peaks need no NMS
 )
 tta_model = dict(type='CenterNetTTAModel')

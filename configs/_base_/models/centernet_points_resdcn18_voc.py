@@ -4,7 +4,7 @@ _base_ = './centernet_points_resdcn18.py'
 num_classes = 20
 
 model = dict(
-    data_preprocessor=dict(  # of ImageNet, in R, G, B order, on pictures in B, G, R: as officially
+    data_preprocessor=dict(  # R, G, B statistics on images in B, G, R, as in the official code
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=False
     ),
     bbox_head=dict(

@@ -29,7 +29,7 @@ model = dict(
             radius=dict(mode='fixed', min_overlap=0.3),
             topk=100,
             num_dets=1000,
-            ae_threshold=0.5,  # of tags
+            ae_threshold=0.5,  # of embeddings
         ),
         criterion=dict(
             type='CornerNetLoss',
