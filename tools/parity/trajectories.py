@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,7 +154,22 @@ def build_model(case: TrajectoryCase, system: System, cfg: Config) -> nn.Module:
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(cfg.model)
     model.data_preprocessor = Prepared()
+    if 'previous_heatmap' in case.io:
+        model.extract_feat = partial(_with_given_heatmap, model, model.extract_feat)
     return model
+
+
+def _with_given_heatmap(
+    model: nn.Module, extract: Callable[..., tuple], image: Tensor, previous: Tensor, drawn: Tensor
+) -> tuple:
+    """Features from the golden previous heatmap, after a look at the one that the encoder drew.
+
+    Both are float32 and differ by a rounding, which Adam turns into other training steps.
+    """
+    given = model.data_preprocessor.heatmap
+    if (drawn - given).abs().max() > 1e-6:
+        raise ValueError('The previous heatmap differs from the golden one by more than 1e-6.')
+    return extract(image, previous, given)
 
 
 def _without_init(node: Any) -> None:
@@ -358,6 +374,7 @@ class FixedImages(Dataset):
         item = dict(inputs=image, data_samples=_sample(case, number, image))
         if 'previous_images' in case.io:
             item['previous'] = case.network_input(number, 'previous_images').to(self.dtype)
+            item['previous_heatmap'] = case.network_input(number, 'previous_heatmap')
             item['data_samples'].previous = _sample(case, number, image, 'previous_')
         return item
 
@@ -380,6 +397,8 @@ class Prepared(nn.Module):
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Stack the images of a batch."""
+        if 'previous_heatmap' in data:
+            self.heatmap = torch.stack(data['previous_heatmap'])
         stacked = {key: torch.stack(data[key]) for key in ('inputs', 'previous') if key in data}
         return {**stacked, 'data_samples': data['data_samples']}
 
