@@ -21,6 +21,7 @@ model = dict(
 )
 
 train_cfg = dict(max_iters=480_000, val_interval=24_000)
+default_hooks = dict(checkpoint=dict(interval=24_000))
 
 train_dataloader = dict(batch_size=6)
 
