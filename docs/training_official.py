@@ -1,0 +1,212 @@
+"""The official trainings that recipes are compared with; see ``training_parity.py``.
+
+Values come from the scripts, cfgs and option files of the repositories named in ``proof``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+INTRODUCTION = """# Training beside the official codes
+
+Each full recipe beside the training that its target comes from. "equal" means: the value in the
+config is the official one. A bold value differs; the official value follows, and the reason. The
+page is generated: `python docs/training_parity.py`.
+
+The proofs: losses, targets, decoding and networks equal golden numbers
+(`python tools/check_parity.py --golden DIR`). Optimizer, schedule, average and losses of the recipes
+marked "6 steps" equal training steps of the official trainers, weight by weight, through MMEngine's
+runner (the same command; `tests/test_trajectories.py` holds the small cases). Augmentations marked
+"equal" pass a statistical test against 3,000 official draws
+(`python tools/check_augmentation.py --all DIR`).
+
+A batch is "images per update = GPUs x images per GPU"; batch norm sees the images of one GPU unless
+it is synchronised. Official batches in chunks of unequal size ("49 = 4 + 9 x 5") average the losses
+of the chunks equally; `train_dataloader.batch_size=N` and the number of GPUs set another split.
+"""
+
+COLUMNS = dict(
+    optimizer='optimizer',
+    schedule='schedule',
+    average='average',
+    batch='batch',
+    augmentation='augmentation',
+    start='start',
+    test='test',
+)
+
+
+class Training(NamedTuple):
+    """One official training; None where no official value exists, and ours is shown."""
+
+    proof: str
+    optimizer: str | None = None
+    schedule: str | None = None
+    average: str | None = 'none'
+    batch: str | None = None
+    augmentation: str = 'not measured'
+    start: str | None = None
+    test: str | None = None
+    reasons: dict[str, str] = {}
+
+
+_ADAM = 'Adam {}'
+_CORNER_TEST = 'score 0, official_soft_nms 0.5, 100 boxes'
+_SAME_BATCH = 'the same images per GPU on every GPU'
+
+CORNERNET = Training(
+    'equal, 6 steps',
+    _ADAM.format('0.00025'),
+    '500,000 updates, x 0.1 after 450,000',
+    batch='49 = 4 + 9 x 5',
+    augmentation='equal',
+    start='random',
+    test=_CORNER_TEST,
+    reasons=dict(batch=_SAME_BATCH),
+)
+TRIPLET = CORNERNET._replace(
+    schedule='480,000 updates, x 0.1 after 450,000', batch='48 = 8 x 6', reasons={}
+)
+POINTS = Training(
+    'equal, 6 steps',
+    _ADAM.format('0.0005'),
+    '140 epochs, x 0.1 after 90, 120',
+    augmentation='equal',
+    test='score 0, 100 boxes',
+)
+VOC_POINTS = POINTS._replace(
+    optimizer=_ADAM.format('0.000125'),
+    schedule='70 epochs, x 0.1 after 45, 60',
+    batch='32 = 1 x 32',
+    reasons=dict(
+        batch='four GPUs; `tools/dist_train.sh CONFIG 1 --cfg-options '
+        'train_dataloader.batch_size=32` is the official batch norm'
+    ),
+)
+POSE = POINTS._replace(batch='128 = 9 + 7 x 17', reasons=dict(batch=_SAME_BATCH))
+TRACK = Training(
+    'equal, 6 steps',
+    _ADAM.format('0.000125'),
+    '70 epochs, x 0.1 after 60',
+    batch='32 = 2 x 16',
+    augmentation='equal',
+)
+SSD = Training(
+    'equal, 6 steps',
+    'SGD 0.001, momentum 0.9, decay 0.0005 of everything',
+    '120,000 updates, x 0.1 after 80,000, 100,000',
+    batch='32 = 1 x 32',
+    augmentation='equal (ssd.pytorch)',
+    reasons=dict(batch='no batch norm; the losses are divided over all GPUs'),
+)
+MMDET_SSD = Training(
+    "equal; MMDetection's training",
+    'SGD 0.002, momentum 0.9, decay 0.0005 of everything',
+    '120 epochs, linear warm-up of 500 updates, x 0.1 after 80, 110',
+    batch='64 = 8 x 8',
+)
+_DARKNET_SGD = 'SGD {}, momentum {}, decay 0.0005 of kernels'
+_BURN_IN = '{} updates, burn-in 1,000 (power 4), x 0.1 at {}, x 0.1 at {}'
+_SUBDIVISIONS = 'darknet normalises each subdivision on one GPU'
+REDMON = Training(
+    'equal',
+    _DARKNET_SGD.format('0.001', '0.9'),
+    _BURN_IN.format('500,200', '400,000', '450,000'),
+    batch='64 = 16 subdivisions of 4',
+    augmentation='equal',
+    reasons=dict(batch=_SUBDIVISIONS),
+)
+YOLOV4 = REDMON._replace(
+    optimizer=_DARKNET_SGD.format('0.0013', '0.949'),
+    schedule=_BURN_IN.format('500,500', '400,000', '450,000'),
+    batch='64 = 8 subdivisions of 8',
+)
+CSP = YOLOV4._replace(
+    optimizer=_DARKNET_SGD.format('0.001', '0.949'),
+    average='0.9998 from half of training, applied 1,000 updates before the end',
+)
+_SCALED_SCHEDULE = (
+    '{} epochs, warm-up of 3 epochs (biases from 0.1, momentum from {}), cosine to {}'
+)
+SCALED = Training(
+    'equal, 6 steps',
+    'SGD 0.01, Nesterov momentum 0.937, decay 0.0005 of kernels',
+    _SCALED_SCHEDULE.format(300, 0.9, 0.2),
+    '0.9999 (1 - exp(-u / 2000)) per update u, statistics included',
+    batch='64 = 4 x 16, synchronised',
+    augmentation='equal',
+    start='random',
+    reasons=dict(batch='the same 64 images, normalised together'),
+)
+RETINANET = Training(
+    "equal to MMDetection's",
+    'SGD 0.01, momentum 0.9, decay 0.0001 of everything',
+    '12 epochs, linear warm-up of 500 updates, x 0.1 after 8, 11',
+    batch='16 = 8 x 2',
+    augmentation="MMDetection's",
+    test='score 0.05, nms 0.5, 100 boxes',
+)
+
+OFFICIAL = {
+    'cornernet/*': CORNERNET,
+    'cornernet_squeeze/*': CORNERNET._replace(batch='55 = 13 + 3 x 14'),
+    'cornernet_saccade/*': CORNERNET._replace(
+        batch='48 = 4 x 12',
+        test='score 0, official_soft_nms 0.7, 100 boxes',
+        reasons=dict(batch='eight GPUs; on four: `train_dataloader.batch_size=12`'),
+    ),
+    'centernet_triplet/*': TRIPLET,
+    'centernet_points/*voc*': VOC_POINTS,
+    'centernet_points/*resdcn*': POINTS._replace(
+        batch='114 = 18 + 3 x 32', reasons=dict(batch=_SAME_BATCH)
+    ),
+    'centernet_points/*230e*': POSE._replace(schedule='230 epochs, x 0.1 after 180, 210'),
+    'centernet_points/*hg104*': POINTS._replace(
+        optimizer=_ADAM.format('0.00025'), schedule='50 epochs, x 0.1 after 40', batch='24 = 8 x 3'
+    ),
+    'centernet_points/*': POSE,
+    'centernet_pose/*dla34*320e*': POSE._replace(schedule='320 epochs, x 0.1 after 270, 300'),
+    'centernet_pose/*dla34*': POSE,
+    'centernet_pose/*150e*': POINTS._replace(
+        optimizer=_ADAM.format('0.00025'), schedule='150 epochs, x 0.1 after 130', batch='24 = 8 x 3'
+    ),
+    'centernet_pose/*': POINTS._replace(
+        optimizer=_ADAM.format('0.00025'), schedule='50 epochs, x 0.1 after 40', batch='24 = 8 x 3'
+    ),
+    'centertrack/*crowdhuman*': TRACK._replace(
+        optimizer=_ADAM.format('0.00025'),
+        schedule='140 epochs, x 0.1 after 90, 120',
+        batch='64 = 4 x 16',
+    ),
+    'centertrack/*kitti*': TRACK._replace(batch='16 = 2 x 8'),
+    'centertrack/*': TRACK,
+    'ssd/*voc*': SSD,
+    'ssd/*': MMDET_SSD,
+    'retinanet/*24e*': RETINANET._replace(
+        schedule='24 epochs, linear warm-up of 500 updates, x 0.1 after 16, 22'
+    ),
+    'retinanet/*': RETINANET,
+    'yolov1/*': REDMON._replace(
+        optimizer=_DARKNET_SGD.format('0.0005', '0.9'),
+        schedule='40,000 updates, x 2.5 at 200, x 2.0 at 400, x 2.0 at 600, x 0.1 at 20,000, '
+        'x 0.1 at 30,000',
+        batch='64 = 8 subdivisions of 8',
+    ),
+    'yolov2/*voc*': REDMON._replace(
+        schedule=_BURN_IN.format('80,200', '40,000', '60,000'), batch='64 = 8 subdivisions of 8'
+    ),
+    'yolov2/*': REDMON._replace(batch='64 = 8 subdivisions of 8'),
+    'yolov3/*voc*': REDMON._replace(schedule=_BURN_IN.format('50,200', '40,000', '45,000')),
+    'yolov3/*': REDMON,
+    'yolov4/*pytorch*': SCALED._replace(
+        schedule=_SCALED_SCHEDULE.format(300, 0.8, 0.1), augmentation='not measured'
+    ),
+    'yolov4/*x-mish*': CSP._replace(average='none'),
+    'yolov4/yolov4-*': CSP,
+    'yolov4/*': YOLOV4,
+    'scaled_yolov4/*csp-cfg*': SCALED._replace(
+        schedule=_SCALED_SCHEDULE.format(300, 0.8, 0.2), augmentation='not measured'
+    ),
+    'scaled_yolov4/*': SCALED,
+}
+"""Pattern of a path below ``configs/`` -> its official training; the first match counts."""
