@@ -34,7 +34,7 @@ def recipes() -> list[Path]:
         for path in sorted(ROOT.glob('configs/*/*.py'))
         if path.parent.name not in SKIPPED
         and path.resolve() not in small
-        and not path.stem.endswith('_digits')
+        and not path.stem.endswith(('_digits', '_bccd'))
     ]
 
 

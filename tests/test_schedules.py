@@ -14,7 +14,7 @@ RECIPES = sorted(
     for path in ROOT.glob('configs/*/*.py')
     if path.parent.name not in ('_base_', 'baselines', 'bccd')
     and path.resolve() not in SMALL
-    and not path.stem.endswith('_digits')
+    and not path.stem.endswith(('_digits', '_bccd'))
 )
 
 

@@ -10,4 +10,3 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type='MultiStepLR', begin=0, end=140, by_epoch=True, milestones=[90, 120], gamma=0.1),
 ]
-default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=3))
