@@ -183,7 +183,7 @@ def _train(case: TrajectoryCase, system: System, precision: str, work_dir: Path)
     torch.manual_seed(0)
     cfg = recipe(system)
     model = build_model(case, system, cfg)
-    state = system.convert(case.start(), model)
+    state = system.convert(case.start(), model, cfg.model)
     if precision == 'float64':
         model.double()
     start = work_dir / f'start{_rank()}.pth'
@@ -449,7 +449,7 @@ def make_inverse(
         name: torch.zeros_like(value) if name.endswith('bias') else value
         for name, value in numbered.items()
     }
-    plain, means = system.convert(numbered, model), system.convert(unbiased, model)
+    plain, means = (system.convert(each, model, cfg.model) for each in (numbered, unbiased))
 
     def back(state: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
         flat = np.full(total, np.nan)

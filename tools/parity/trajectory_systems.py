@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 
 from mmdet_losses.core.checkpoint import KeyMap, convert, strip_module
@@ -22,6 +22,9 @@ Terms = dict[str, float]
 State = Mapping[str, Tensor]
 
 
+Convert = Callable[[State, nn.Module, ConfigDict], dict[str, Tensor]]
+
+
 class System(NamedTuple):
     """An official trainer."""
 
@@ -29,14 +32,14 @@ class System(NamedTuple):
     """Pattern of the recipe below ``configs/``; it matches one file."""
     shrink: Callable[[Config, TrajectoryCase], None]
     """Changes the recipe's model to the network of a case."""
-    convert: Callable[[State, nn.Module], dict[str, Tensor]]
-    """Official state to ours, for the given model."""
+    convert: Convert
+    """Official state, our model and its config, to our state."""
     losses: Callable[[Terms, Mapping[str, Any]], Terms]
     """Our logged losses and the case's meta to the official terms."""
 
 
-def _by_rules(key_map: KeyMap) -> Callable[[State, nn.Module], dict[str, Tensor]]:
-    def apply(source: State, model: nn.Module) -> dict[str, Tensor]:
+def _by_rules(key_map: KeyMap) -> Convert:
+    def apply(source: State, model: nn.Module, config: ConfigDict) -> dict[str, Tensor]:
         return convert(strip_module(source), model.state_dict(), key_map).state_dict
 
     return apply
@@ -129,9 +132,8 @@ def _shrink_ssd(cfg: Config, case: TrajectoryCase) -> None:
     """SSD is not shrunk."""
 
 
-def _convert_ssd(source: State, model: nn.Module) -> dict[str, Tensor]:
-    size = 300 if len(model.bbox_head.predictor.cls_convs) == 6 else 512
-    return _by_rules(anchor.SSD)(anchor.background_last(source, size), model)
+def _convert_ssd(source: State, model: nn.Module, config: ConfigDict) -> dict[str, Tensor]:
+    return _by_rules(anchor.SSD)(anchor.background_last(source), model, config)
 
 
 def _ssd_losses(found: Terms, meta: Mapping[str, Any]) -> Terms:
@@ -161,9 +163,9 @@ def _divisible(channels: float) -> int:
     return max(8, -(-int(channels) // 8) * 8)
 
 
-def _scaled(arch: str) -> Callable[[State, nn.Module], dict[str, Tensor]]:
-    rules = _by_rules(yolo.scaled_yolov4_map(arch))
-    return lambda source, model: rules(yolo.split_scaled_yolov4(source), model)
+def _convert_scaled(source: State, model: nn.Module, config: ConfigDict) -> dict[str, Tensor]:
+    rules = yolo.scaled_yolov4_map(config.backbone.arch, len(config.neck.in_channels))
+    return _by_rules(rules)(yolo.split_scaled_yolov4(source), model, config)
 
 
 def _scaled_losses(found: Terms, meta: Mapping[str, Any]) -> Terms:
@@ -176,23 +178,17 @@ _LAYER = ('BatchNorm2d.bias', 'BatchNorm2d.weight', 'BatchNorm2d.running_mean')
 _LAYER = (*_LAYER, 'BatchNorm2d.running_var', 'Conv2d.weight')
 
 
-def _by_order(table: str) -> Callable[[State, nn.Module], dict[str, Tensor]]:
+def _by_order(source: State, model: nn.Module, config: ConfigDict) -> dict[str, Tensor]:
     """Layers of a cfg, by the order of darknet's file."""
-
-    def apply(source: State, model: nn.Module) -> dict[str, Tensor]:
-        numbers = sorted({int(key.split('.')[1]) for key in source})
-        layers = layers_in_order(model, yolo.DARKNET_TABLES[table].order)
-        state = {}
-        for number, layer in zip(numbers, layers, strict=True):
-            names = _LAYER if len(layer.keys) == 5 else ('Conv2d.bias', 'Conv2d.weight')
-            for name, key in zip(names, layer.keys, strict=True):
-                state[key] = source[f'module_list.{number}.{name}']
-        counters = {
-            k: v for k, v in model.state_dict().items() if k.endswith('num_batches_tracked')
-        }
-        return {**state, **{k: torch.zeros_like(v) for k, v in counters.items()}}
-
-    return apply
+    numbers = sorted({int(key.split('.')[1]) for key in source})
+    layers = layers_in_order(model, yolo.darknet_order(config))
+    state = {}
+    for number, layer in zip(numbers, layers, strict=True):
+        names = _LAYER if len(layer.keys) == 5 else ('Conv2d.bias', 'Conv2d.weight')
+        for name, key in zip(names, layer.keys, strict=True):
+            state[key] = source[f'module_list.{number}.{name}']
+    counters = {k: v for k, v in model.state_dict().items() if k.endswith('num_batches_tracked')}
+    return {**state, **{k: torch.zeros_like(v) for k, v in counters.items()}}
 
 
 SYSTEMS = {
@@ -241,7 +237,7 @@ SYSTEMS = {
         arch: System(
             f'scaled_yolov4/scaled_yolov4_{arch}_8xb8-300e-*_coco.py',
             _shrink_scaled,
-            _scaled(arch),
+            _convert_scaled,
             _scaled_losses,
         )
         for arch in ('csp', 'p5', 'p6', 'p7')
@@ -249,13 +245,13 @@ SYSTEMS = {
     'cspcfg': System(
         'scaled_yolov4/scaled_yolov4_csp-cfg_*_coco.py',
         _shrink_scaled,
-        _by_order('yolov4-csp'),
+        _by_order,
         _scaled_losses,
     ),
     'v4cfg': System(
         'yolov4/yolov4_csp53-pytorch_*_coco.py',
         _shrink_scaled,
-        _by_order('yolov4'),
+        _by_order,
         _scaled_losses,
     ),
 }
