@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
@@ -99,7 +101,7 @@ def settle_keypoints(results: dict) -> None:
         swap_sides(results, results.get('flip_pairs', ()))
 
 
-def swap_sides(results: dict, pairs: tuple[tuple[int, int], ...]) -> None:
+def swap_sides(results: dict, pairs: Sequence[tuple[int, int]]) -> None:
     """Swap the keypoints of each pair, because left becomes right in a mirrored image."""
     order = np.arange(results['gt_keypoints'].shape[1])
     for left, right in pairs:

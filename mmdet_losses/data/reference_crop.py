@@ -10,6 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import PackDetInputs
 from mmdet.structures.bbox import HorizontalBoxes
+from torch import Tensor
 
 from mmdet_losses.data.clean import PER_OBJECT
 from mmdet_losses.ops import crop_boxes, crop_window
@@ -67,11 +68,11 @@ class ReferenceScaleCrop(BaseTransform):
         scale, reference = self._draw(boxes.numpy(), results.get('gt_ignore_flags'))
         height, width = (int(side * scale) for side in results['img'].shape[:2])
         box = np.array([0, 0, width, height]) if reference is None else reference * scale
-        center = tuple(
+        x, y = (
             _center(int(box[axis]), math.ceil(box[2 + axis]), side, limit)
             for axis, (side, limit) in enumerate(zip(self.size, (width, height), strict=True))
         )
-        return self._crop(results, (max(height, 1), max(width, 1)), boxes * scale, center)
+        return self._crop(results, (max(height, 1), max(width, 1)), boxes * scale, (x, y))
 
     def _draw(
         self, boxes: np.ndarray, ignored: np.ndarray | None
@@ -87,7 +88,7 @@ class ReferenceScaleCrop(BaseTransform):
         return np.random.randint(low, high + 1) / side, boxes[chosen]
 
     def _crop(
-        self, results: dict, scaled: tuple[int, int], boxes: np.ndarray, center: tuple[int, int]
+        self, results: dict, scaled: tuple[int, int], boxes: Tensor, center: tuple[int, int]
     ) -> dict:
         image = results['img']
         crop = np.zeros((*self.size[::-1], *image.shape[2:]), image.dtype)

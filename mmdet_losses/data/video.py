@@ -114,8 +114,8 @@ class IdentityVideoDataset(BaseVideoDataset):
                 f'{image["video_id"]}; number the frames of a video with integers.'
             )
         prefix = self.data_prefix.get('img_path') or self.data_prefix.get('img') or ''
-        instances = [self._instance(note, image, in_video, i) for i, note in enumerate(notes)]
-        instances = [each for each in instances if each is not None]
+        found = (self._instance(note, image, in_video, i) for i, note in enumerate(notes))
+        instances = [each for each in found if each is not None]
         self._check_identities(instances, image)
         return {
             **image,

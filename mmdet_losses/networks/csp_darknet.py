@@ -129,7 +129,7 @@ class DarknetCSP(BaseModule):
                 f'out_indices is {tuple(out_indices)}; {arch!r} has maps 0 (stem) to '
                 f'{len(channels) - 1}.'
             )
-        cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        cfg: dict[str, Any] = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         channels = tuple(scale_channels(count, width) for count in channels)
         self.out_indices = tuple(out_indices)
         self.stem = conv_module(3, channels[0], 3, **cfg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -42,6 +43,15 @@ def conv_module(
         norm_cfg=norm_cfg,
         act_cfg=act_cfg,
     )
+
+
+def conv_chain(channels: int, rows: Iterable[Sequence[int]], **cfg: Any) -> list[ConvModule]:
+    """Consecutive convolutions; ``rows`` are (kernel size, channels[, stride])."""
+    layers = []
+    for kernel_size, out_channels, *stride in rows:
+        layers.append(conv_module(channels, out_channels, kernel_size, *stride, **cfg))
+        channels = out_channels
+    return layers
 
 
 def scale_channels(channels: int, width: float) -> int:

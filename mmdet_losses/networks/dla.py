@@ -58,6 +58,8 @@ class Tree(nn.Module):
         self.keep_input, self.leaf = keep_input, levels == 1
         passed_channels += in_channels if keep_input else 0
         self.pool = nn.MaxPool2d(stride, stride) if stride > 1 else nn.Identity()
+        self.tree1: nn.Module
+        self.tree2: nn.Module
         if self.leaf:
             self.tree1 = _Block(in_channels, out_channels, stride)
             self.tree2 = _Block(out_channels, out_channels, 1)

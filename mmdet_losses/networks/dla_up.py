@@ -122,7 +122,8 @@ class DLAUpNeck(BaseModule):
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor]:
         """See Shape."""
-        maps, finished = list(feats), []
+        maps = list(feats)
+        finished: list[Tensor] = []
         for fuse in self.rounds:
             j = len(maps) - 2 - len(finished)
             maps[j:] = fuse(maps[j:])

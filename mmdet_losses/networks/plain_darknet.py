@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmdet_losses.networks.darknet_layers import BATCH_NORM, LEAKY, conv_module, scale_channels
+from mmdet_losses.networks.darknet_layers import BATCH_NORM, LEAKY, conv_chain, scale_channels
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import MODELS
 
@@ -80,15 +80,15 @@ class PlainDarknet(BaseModule):
             )
         self.out_indices = tuple(out_indices)
         self.stages = nn.ModuleList()
-        cfg, channels = dict(norm_cfg=norm_cfg, act_cfg=act_cfg), 3
+        cfg: dict[str, Any] = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        channels = 3
         for index, rows in enumerate(stages):
             stage = nn.Sequential()
             if index:
                 stage.append(nn.MaxPool2d(2, 2))
-            for kernel_size, out_channels, *stride in rows:
-                out_channels = scale_channels(out_channels, width)
-                stage.append(conv_module(channels, out_channels, kernel_size, *stride, **cfg))
-                channels = out_channels
+            scaled = [(size, scale_channels(out, width), *stride) for size, out, *stride in rows]
+            stage.extend(conv_chain(channels, scaled, **cfg))
+            channels = scaled[-1][1]
             self.stages.append(stage)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

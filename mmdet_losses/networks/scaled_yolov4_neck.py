@@ -15,6 +15,7 @@ from mmdet_losses.networks.darknet_layers import (
     MISH,
     Bottleneck,
     SpatialPyramidPooling,
+    conv_chain,
     conv_module,
 )
 from mmdet_losses.networks.yolov4_neck import YOLOV4Neck
@@ -57,17 +58,9 @@ class _CSPPyramid(BaseModule):
     def __init__(self, in_channels: int, out: int, pairs: int, renorm: bool, **cfg: Any) -> None:
         super().__init__()
         self.cross = conv_module(in_channels, out, 1, **cfg)
-        self.before = nn.Sequential(
-            conv_module(in_channels, out, 1, **cfg),
-            conv_module(out, out, 3, **cfg),
-            conv_module(out, out, 1, **cfg),
-        )
+        self.before = nn.Sequential(*conv_chain(in_channels, ((1, out), (3, out), (1, out)), **cfg))
         self.pyramid = SpatialPyramidPooling()
-        after = []
-        for index in range(pairs):
-            after.append(conv_module(out if index else 4 * out, out, 1, **cfg))
-            after.append(conv_module(out, out, 3, **cfg))
-        self.after = nn.Sequential(*after)
+        self.after = nn.Sequential(*conv_chain(4 * out, ((1, out), (3, out)) * pairs, **cfg))
         self.renorm = _Renorm(out, cfg['norm_cfg']) if renorm else nn.Identity()
         self.fuse = conv_module(2 * out, out, 1, **cfg)
 

@@ -9,7 +9,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmdet_losses.networks.darknet_layers import BATCH_NORM, LEAKY, conv_module
+from mmdet_losses.networks.darknet_layers import BATCH_NORM, LEAKY, conv_chain, conv_module
 from mmdet_losses.registry import MODELS
 
 
@@ -63,12 +63,9 @@ class YOLOV2Neck(BaseModule):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        cfg: dict[str, Any] = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         fine, coarse = in_channels
-        self.deep = nn.Sequential(
-            conv_module(coarse, out_channels, 3, **cfg),
-            conv_module(out_channels, out_channels, 3, **cfg),
-        )
+        self.deep = nn.Sequential(*conv_chain(coarse, ((3, out_channels),) * 2, **cfg))
         self.passthrough = conv_module(fine, passthrough_channels, 1, **cfg)
         self.fuse = conv_module(4 * passthrough_channels + out_channels, out_channels, 3, **cfg)
 

@@ -14,6 +14,7 @@ from mmdet_losses.networks.darknet_layers import (
     BATCH_NORM,
     LEAKY,
     SpatialPyramidPooling,
+    conv_chain,
     conv_module,
 )
 from mmdet_losses.registry import MODELS
@@ -81,7 +82,7 @@ class YOLOV4Neck(BaseModule):
                 f'in_channels has {len(in_channels)} entries and out_channels has '
                 f'{len(out_channels)}; give one entry per map in both.'
             )
-        self.cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
+        self.cfg: dict[str, Any] = dict(norm_cfg=norm_cfg, act_cfg=act_cfg)
         outs = list(out_channels)
         self.pyramid = self._pyramid(in_channels[-1], outs[-1])
         self.top_down = nn.ModuleList(
@@ -95,26 +96,14 @@ class YOLOV4Neck(BaseModule):
 
     def _pyramid(self, in_channels: int, out_channels: int) -> nn.Module:
         n, cfg = out_channels, self.cfg
-        return nn.Sequential(
-            conv_module(in_channels, n, 1, **cfg),
-            conv_module(n, 2 * n, 3, **cfg),
-            conv_module(2 * n, n, 1, **cfg),
-            SpatialPyramidPooling(),
-            conv_module(4 * n, n, 1, **cfg),
-            conv_module(n, 2 * n, 3, **cfg),
-            conv_module(2 * n, n, 1, **cfg),
-        )
+        rows = ((1, n), (3, 2 * n), (1, n))
+        before, after = conv_chain(in_channels, rows, **cfg), conv_chain(4 * n, rows, **cfg)
+        return nn.Sequential(*before, SpatialPyramidPooling(), *after)
 
     def _fuse(self, n: int) -> nn.Module:
         """The block after a concatenation, from ``2 * n`` to ``n`` channels."""
-        cfg = self.cfg
-        return nn.Sequential(
-            conv_module(2 * n, n, 1, **cfg),
-            conv_module(n, 2 * n, 3, **cfg),
-            conv_module(2 * n, n, 1, **cfg),
-            conv_module(n, 2 * n, 3, **cfg),
-            conv_module(2 * n, n, 1, **cfg),
-        )
+        rows = ((1, n), (3, 2 * n), (1, n), (3, 2 * n), (1, n))
+        return nn.Sequential(*conv_chain(2 * n, rows, **self.cfg))
 
     def forward(self, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         down = [self.pyramid(feats[-1])]
