@@ -400,6 +400,19 @@ NETWORKS: dict[str, NetworkCase] = {
     'DarknetCSP': NetworkCase(
         {'type': 'DarknetCSP', 'arch': 'v4', 'depth': 0.1, 'width': 0.125}, ((3, 64, 96),)
     ),
+    'DarknetFromCfg': NetworkCase(
+        {
+            'type': 'DarknetFromCfg',
+            'layers': [
+                {'type': 'convolutional', 'filters': 4, 'size': 3, 'batch_normalize': True}
+                | {'activation': 'leaky'},
+                {'type': 'maxpool', 'size': 2, 'stride': 2, 'padding': 1},
+                {'type': 'convolutional', 'filters': 6, 'size': 1, 'activation': 'linear'},
+                {'type': 'yolo'},
+            ],
+        },
+        ((3, 32, 48),),
+    ),
     'LocallyConnected2d': NetworkCase(
         {'type': 'LocallyConnected2d', 'in_channels': 4, 'out_channels': 6, 'feat_size': (5, 4)},
         ((4, 5, 4),),

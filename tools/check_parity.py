@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.parity.rows import Row, failure
 
-FAMILIES = ('corner', 'center', 'anchor')
+FAMILIES = ('corner', 'center', 'anchor', 'darknet')
 NETWORKS = ('models', 'models_anchor')
 KINDS = ('losses', 'targets', 'decode', 'models', 'trajectories')
 WORDS = {

@@ -10,6 +10,7 @@ from mmdet_losses.networks.corner_pool import (
     TopPool,
 )
 from mmdet_losses.networks.csp_darknet import CSPStage, DarknetCSP
+from mmdet_losses.networks.darknet_from_cfg import DarknetFromCfg
 from mmdet_losses.networks.dla import DLANet
 from mmdet_losses.networks.dla_up import DLAUpNeck
 from mmdet_losses.networks.hourglass import SaccadeHourglassNet, StackedHourglassNet
@@ -32,6 +33,7 @@ __all__ = [
     'DLANet',
     'DLAUpNeck',
     'DarknetCSP',
+    'DarknetFromCfg',
     'LeftPool',
     'LocallyConnected2d',
     'PlainDarknet',

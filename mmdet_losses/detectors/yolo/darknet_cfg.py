@@ -1,0 +1,176 @@
+"""Darknet's cfg files: sections with line numbers, and the table of layers for a network."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from mmdet_losses.networks.darknet_from_cfg import ACTIVATIONS, HEADS
+
+NAMES = {'net': 'net', 'network': 'net', 'conv': 'convolutional', 'conn': 'connected',
+         'max': 'maxpool', 'avg': 'avgpool'}  # fmt: skip
+"""Short names of sections that darknet accepts."""
+
+
+class CfgError(ValueError):
+    """A cfg file cannot be expressed; the message names section, option and line."""
+
+
+class Section(NamedTuple):
+    """One section of a cfg file."""
+
+    type: str
+    options: dict[str, tuple[str, int]]
+    """Option -> (value, line)."""
+    line: int
+    index: int
+    """Number of the layer; -1 for `[net]`."""
+
+    def where(self, option: str = '') -> str:
+        """Section, option and line, for messages."""
+        line = self.options[option][1] if option in self.options else self.line
+        named = f', option {option}={self.options[option][0]}' if option in self.options else ''
+        return f'[{self.type}] (layer {self.index}){named}, line {line}'
+
+    def text(self, option: str, default: str) -> str:
+        """A value."""
+        return self.options.get(option, (default, 0))[0]
+
+    def number(self, option: str, default: int) -> int:
+        """An integer value.
+
+        Raises:
+            CfgError: the value is not an integer.
+        """
+        value = self.text(option, str(default))
+        try:
+            return int(value)
+        except ValueError:
+            raise CfgError(f'{self.where(option)}: the value must be an integer.') from None
+
+
+def parse_cfg(text: str) -> list[Section]:
+    """The sections of a cfg, `[net]` first.
+
+    Raises:
+        CfgError: a line that is neither section, option nor comment, or a file without `[net]`.
+    """
+    sections: list[Section] = []
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = ''.join(raw.split())
+        if not line or line[0] in '#;':
+            continue
+        if line.startswith('['):
+            name = line.strip('[]').lower() if line.endswith(']') else ''
+            name = NAMES.get(name, name)
+            sections.append(Section(name, {}, number, len(sections) - 1))
+            continue
+        option, equals, value = line.partition('=')
+        if not equals or not sections:
+            raise CfgError(f'Line {number} is no option of a section: {raw.strip()!r}; correct it.')
+        sections[-1].options[option] = (value, number)
+    if not sections or sections[0].type != 'net':
+        raise CfgError('The cfg does not start with [net]; give a complete cfg file.')
+    return sections
+
+
+LAYER_OPTIONS = {
+    'convolutional': 'filters size stride pad padding batch_normalize activation groups dilation',
+    'connected': 'output activation',
+    'local': 'filters size stride pad activation',
+    'maxpool': 'size stride padding',
+    'avgpool': '',
+    'dropout': 'probability',
+    'upsample': 'stride',
+    'reorg': 'stride',
+    'route': 'layers groups group_id',
+    'shortcut': 'from activation',
+    'sam': 'from activation',
+    'scale_channels': 'from activation',
+}
+"""Type of a layer -> the options that a table expresses."""
+TRAINING_OPTIONS = ('stopbackward', 'onlyforward', 'learning_rate', 'dontload', 'flipped')
+"""Options that do not change the forward pass."""
+
+
+def layer_table(sections: list[Section]) -> list[dict[str, Any]]:
+    """Rows for :class:`~mmdet_losses.networks.darknet_from_cfg.DarknetFromCfg`.
+
+    Raises:
+        CfgError: a layer or an option that a table does not express.
+    """
+    return [_row(section) for section in sections[1:]]
+
+
+def _row(section: Section) -> dict[str, Any]:
+    kind = section.type
+    if kind in HEADS:
+        return {'type': kind}
+    if kind not in LAYER_OPTIONS:
+        raise CfgError(f'{section.where()}: this type of layer is not supported; remove it.')
+    for option in section.options:
+        if option not in LAYER_OPTIONS[kind].split() and option not in TRAINING_OPTIONS:
+            raise CfgError(f'{section.where(option)}: this option is not supported; remove it.')
+    row: dict[str, Any] = {'type': kind}
+    if kind in ('convolutional', 'local', 'connected'):
+        row |= _parameters(section)
+    elif kind == 'maxpool':
+        row |= _pool(section)
+    elif kind == 'dropout':
+        row['probability'] = float(section.text('probability', '.5'))
+    elif kind in ('upsample', 'reorg'):
+        row['stride'] = section.number('stride', 2 if kind == 'upsample' else 1)
+        if kind == 'reorg' and row['stride'] != 2:
+            raise CfgError(f'{section.where("stride")}: only stride=2 is supported.')
+    elif kind != 'avgpool':
+        row['layers'] = _sources(section)
+        if kind == 'route' and (groups := section.number('groups', 1)) > 1:
+            row |= {'groups': groups, 'group_id': section.number('group_id', 0)}
+    if kind in ('shortcut', 'sam', 'scale_channels'):
+        row['activation'] = _activation(section, 'linear')
+    return row
+
+
+def _parameters(section: Section) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    if section.type == 'connected':
+        row['output'] = section.number('output', 1)
+    else:
+        row |= {'filters': section.number('filters', 1), 'size': section.number('size', 1)}
+        stride, padded = section.number('stride', 1), section.number('pad', 0)
+        padding = row['size'] // 2 if padded else section.number('padding', 0)
+        if section.type == 'local' and (stride != 1 or padding != row['size'] // 2):
+            raise CfgError(f'{section.where()}: only stride=1 and pad=1 are supported.')
+        if section.type == 'convolutional':
+            row |= {'stride': stride, 'padding': padding}
+            row['batch_normalize'] = bool(section.number('batch_normalize', 0))
+            for option in ('groups', 'dilation'):
+                if (value := section.number(option, 1)) != 1:
+                    row[option] = value
+    row['activation'] = _activation(section, 'logistic')
+    return row
+
+
+def _pool(section: Section) -> dict[str, int]:
+    stride = section.number('stride', 1)
+    size = section.number('size', stride)
+    return {'size': size, 'stride': stride, 'padding': section.number('padding', size - 1)}
+
+
+def _activation(section: Section, default: str) -> str:
+    name = section.text('activation', default)
+    if name not in ACTIVATIONS:
+        raise CfgError(f'{section.where("activation")}: choose one of {", ".join(ACTIVATIONS)}.')
+    return name
+
+
+def _sources(section: Section) -> list[int]:
+    """Absolute indices of the layers that a layer reads."""
+    option = 'layers' if section.type == 'route' else 'from'
+    try:
+        given = [int(each) for each in section.text(option, '').split(',') if each]
+    except ValueError:
+        given = []
+    absolute = [each + section.index if each < 0 else each for each in given]
+    if not absolute or not all(0 <= each < section.index for each in absolute):
+        raise CfgError(f'{section.where(option)}: give numbers of earlier layers.')
+    return absolute
