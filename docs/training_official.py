@@ -168,7 +168,9 @@ OFFICIAL = {
     'centernet_pose/*dla34*320e*': POSE._replace(schedule='320 epochs, x 0.1 after 270, 300'),
     'centernet_pose/*dla34*': POSE,
     'centernet_pose/*150e*': POINTS._replace(
-        optimizer=_ADAM.format('0.00025'), schedule='150 epochs, x 0.1 after 130', batch='24 = 8 x 3'
+        optimizer=_ADAM.format('0.00025'),
+        schedule='150 epochs, x 0.1 after 130',
+        batch='24 = 8 x 3',
     ),
     'centernet_pose/*': POINTS._replace(
         optimizer=_ADAM.format('0.00025'), schedule='50 epochs, x 0.1 after 40', batch='24 = 8 x 3'

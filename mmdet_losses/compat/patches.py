@@ -97,7 +97,7 @@ def trust_engine_checkpoints() -> None:
         return getattr(history, name)
 
     dtypes = {type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u1', 'bool')}
-    makers = [np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]]
+    makers: list[Any] = [np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]]
     named = [_under_name(statistic, 'builtins', 'getattr')]
     for core in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         named += [_under_name(maker, core, maker.__name__) for maker in makers]
@@ -144,7 +144,7 @@ def let_mmdet_ssd_predict() -> None:
         if not hasattr(self, 'loss_cls'):
             self.loss_cls = None
 
-    complete._leaves_loss_cls = True
+    complete._leaves_loss_cls = True  # type: ignore[attr-defined]
     head.__init__ = complete
 
 

@@ -242,7 +242,10 @@ def part_types(model: ConfigDict) -> tuple[str, str, str]:
     """Class names of backbone, neck ('' for none) and predictor in a detector's config."""
     parts = (model.backbone, model.get('neck'), model.get('bbox_head', {}).get('predictor'))
     kinds = (part['type'] if part else '' for part in parts)
-    return tuple(getattr(kind, '__name__', str(kind).rpartition('.')[2]) for kind in kinds)
+    backbone, neck, predictor = (
+        getattr(kind, '__name__', str(kind).rpartition('.')[2]) for kind in kinds
+    )
+    return backbone, neck, predictor
 
 
 @dataclass(frozen=True)

@@ -119,10 +119,10 @@ def leaves(dataset: Any) -> Iterator[Any]:
 
 def head_classes(model: nn.Module) -> int | None:
     """``num_classes`` of a detector's dense head or of its encoder; None if it has none."""
-    if is_model_wrapper(model):
-        model = model.module
-    head = getattr(model, 'bbox_head', None)
-    for owner in (head, getattr(head, 'encoder', None)):
+    detector = model.module if is_model_wrapper(model) else model
+    head: Any = getattr(detector, 'bbox_head', None)
+    owners: list[Any] = [head, getattr(head, 'encoder', None)]
+    for owner in owners:
         if isinstance(getattr(owner, 'num_classes', None), int):
             return owner.num_classes
     return None

@@ -31,7 +31,7 @@ class HeadTimeHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Wrap the head's method in a timer."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        head = getattr(model, 'bbox_head', None)
+        head: Any = getattr(model, 'bbox_head', None)
         if not callable(getattr(head, 'loss_by_feat', None)):
             raise TypeError(
                 f'{type(model).__name__} has no bbox_head with loss_by_feat; use HeadTimeHook with '

@@ -101,7 +101,7 @@ class EpochSeedHook(Hook):
         by_rank = runner.cfg.get('randomness', {}).get('diff_rank_seed', False)
         seed = runner.seed - rank if by_rank else runner.seed
         sampler = getattr(runner.train_dataloader.batch_sampler, 'sampler', None)
-        if hasattr(sampler, 'seed'):
+        if sampler is not None and hasattr(sampler, 'seed'):
             sampler.seed = seed
         words = np.random.SeedSequence([seed, runner.epoch, rank]).generate_state(1)
         epoch_seed = int(words[0] >> 1)

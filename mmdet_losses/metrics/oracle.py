@@ -48,7 +48,8 @@ class Perfect:
                 f'the head of this detector is {type(head).__name__}, which has no target encoder; '
                 'use a config with an EncodedDenseHead.'
             )
-        self.model, self.encoder = model.eval(), head.encoder
+        self.model: Any = model.eval()
+        self.encoder = head.encoder
         self._feat_sizes: dict[tuple[int, ...], list[Size]] = {}
 
     @property

@@ -125,7 +125,7 @@ class PicturesHook(Hook):
         return as_array(draw_targets(encoded, perfect, classes, predicted)[0])
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _unwrapped(model: Any) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 

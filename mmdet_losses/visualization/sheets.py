@@ -59,8 +59,8 @@ def target_sheet(content: SheetContent, classes: Sequence[str]) -> Figure:
     draw_boxes(panels[0], gt[missed], classes, MISSED_COLOR, style='--')
     _draw_points(panels[0], gt)
     for x1, y1, x2, y2 in anchors:
-        outline = dict(fill=False, ec=RESULT_COLOR, lw=0.9)
-        panels[-2].add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **outline))
+        box = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=RESULT_COLOR, lw=0.9)
+        panels[-2].add_patch(box)
     draw_boxes(panels[-1], content.results, classes, RESULT_COLOR)
     _draw_points(panels[-1], content.results)
     figure.legend(handles=_legend(content), loc='outside lower center', ncols=3, fontsize=9)
@@ -132,8 +132,10 @@ def _draw_points(axes: Axes, instances: InstanceData) -> None:
     if 'tracking' in instances:
         boxes, moves = np.asarray(instances.bboxes), np.asarray(instances.tracking)
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-        options = dict(angles='xy', scale_units='xy', scale=1, width=0.006)
-        axes.quiver(*centers.T, *moves.T, color=MOTION_COLOR, **options)
+        axes.quiver(
+            *centers.T, *moves.T, angles='xy', scale_units='xy', scale=1, color=MOTION_COLOR,
+            width=0.006,
+        )  # fmt: skip
 
 
 def _legend(content: SheetContent) -> list[Line2D]:

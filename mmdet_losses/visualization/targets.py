@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmdet_losses.core import Size
 from mmdet_losses.metrics.oracle import MIN_SCORE, Encoded, Perfect, lost
@@ -60,7 +60,7 @@ def draw_targets(
     return target_sheet(content, classes), missed
 
 
-def corner_pairs(targets: tuple, img_size: Size) -> np.ndarray | None:
+def corner_pairs(targets: Any, img_size: Size) -> np.ndarray | None:
     """(p, 2, 2) corners (x, y) of the first image's objects in pixels; None without corners."""
     if not hasattr(targets, 'tl'):
         return None
@@ -73,7 +73,7 @@ def corner_pairs(targets: tuple, img_size: Size) -> np.ndarray | None:
     return torch.stack(points, 1).numpy()
 
 
-def heatmaps(targets: tuple, prefix: str = '') -> Iterator[tuple[str, np.ndarray]]:
+def heatmaps(targets: Any, prefix: str = '') -> Iterator[tuple[str, np.ndarray]]:
     """(name, (C, H, W) map of the first image) of every heatmap among the targets."""
     for name, value in zip(targets._fields, targets, strict=True):
         label = prefix + name.replace('_', ' ')
@@ -87,7 +87,7 @@ def heatmaps(targets: tuple, prefix: str = '') -> Iterator[tuple[str, np.ndarray
                     yield f'{label} {level}', each.dense()[0].cpu().numpy()
 
 
-def as_image(tensor: Tensor, preprocessor: nn.Module) -> np.ndarray:
+def as_image(tensor: Tensor, preprocessor: Any) -> np.ndarray:
     """(h, w, 3) RGB uint8 of a normalised input (3, h, w)."""
     if getattr(preprocessor, '_enable_normalize', False):
         tensor = tensor * preprocessor.std + preprocessor.mean

@@ -238,15 +238,15 @@ def test_larger_networks_follow_the_layout(arch: str) -> None:
 
 def pickled(path: Path, content: object, legacy: bool = False) -> Path:
     """Save objects of a module that does not exist when the file is read."""
-    module = ModuleType('vanished_module')
-    sys.modules['vanished_module'] = module
+    module = ModuleType('models.vanished')
+    sys.modules.update({'models': ModuleType('models'), 'models.vanished': module})
     try:
         for kind in (Conv, Pair, Detect):
-            kind.__module__ = 'vanished_module'
+            kind.__module__ = 'models.vanished'
             setattr(module, kind.__name__, kind)
         torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     finally:
-        del sys.modules['vanished_module']
+        del sys.modules['models.vanished'], sys.modules['models']
         for kind in (Conv, Pair, Detect):
             kind.__module__ = __name__
     return path
@@ -280,8 +280,24 @@ class Touch:
 def test_nothing_of_the_file_is_executed(tmp_path: Path) -> None:
     content = dict(model=nn.Linear(2, 2), extra=Touch(tmp_path / 'executed'))
     torch.save(content, tmp_path / 'x.pt')
-    assert set(read_pickled_module(tmp_path / 'x.pt')) == {'weight', 'bias'}
+    with pytest.raises(ValueError, match='open is in the file, which is not allowed'):
+        read_pickled_module(tmp_path / 'x.pt')
     assert not (tmp_path / 'executed').exists()
+
+
+class Script(nn.Module):
+    """A module whose code would run when torch loads its TorchScript archive."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_a_torchscript_archive_raises_before_it_is_loaded(tmp_path: Path, monkeypatch) -> None:
+    torch.jit.script(Script()).save(tmp_path / 'x.pt')
+    monkeypatch.setattr(torch.jit, 'load', lambda *_, **__: pytest.fail('the archive was loaded'))
+    with pytest.raises(ValueError, match='is a TorchScript archive, and loading it would run'):
+        read_pickled_module(tmp_path / 'x.pt')
 
 
 def test_files_without_a_network_raise(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+STAND_IN_MODULES = ('models.', 'utils.', 'torch.nn.modules.', 'numpy', '_codecs')
+"""Modules (or prefixes, with a dot) whose names become inert classes; other names are errors."""
+
 _HARMLESS = {
     ('collections', 'OrderedDict'),
     ('torch', 'Size'),
@@ -38,11 +41,13 @@ class _Empty(nn.Module):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds tensors and containers; everything else becomes :class:`_Empty`."""
+    """Builds tensors and containers; names of :data:`STAND_IN_MODULES` become :class:`_Empty`."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _HARMLESS or (module == 'torch' and name.endswith('Storage')):
             return super().find_class(module, name)
+        if not f'{module}.'.startswith(STAND_IN_MODULES):
+            raise pickle.UnpicklingError(f'{module}.{name} is in the file, which is not allowed')
         return type(name, (_Empty,), {})
 
 
@@ -61,6 +66,11 @@ def read_pickled_module(path: Path | str, entry: str = 'model') -> dict[str, Ten
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist; check the path.')
     reader = SimpleNamespace(__name__='inert', Unpickler=_Unpickler, load=_load)
+    if _is_torchscript(path):
+        raise ValueError(
+            f'{path} is a TorchScript archive, and loading it would run its code; save the '
+            'state_dict of the network with the code that created the file.'
+        )
     try:
         content = torch.load(path, map_location='cpu', pickle_module=reader, weights_only=False)
     except Exception as error:  # a damaged file raises many kinds of errors
@@ -72,6 +82,15 @@ def read_pickled_module(path: Path | str, entry: str = 'model') -> dict[str, Ten
             'plain state dict.'
         )
     return OrderedDict((key, value.detach()) for key, value in network.state_dict().items())
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether ``torch.load`` would pass the file to ``torch.jit.load``, which runs its code."""
+    try:
+        records = torch._C.PyTorchFileReader(str(path)).get_all_records()  # as torch.load decides
+    except RuntimeError:  # not a zip archive
+        return False
+    return 'constants.pkl' in records
 
 
 def _load(file: Any, **kwargs: Any) -> Any:

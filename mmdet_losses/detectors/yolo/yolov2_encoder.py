@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -35,7 +36,7 @@ class YOLOV2TargetEncoder(DarknetTargetEncoder[YOLOV2Outputs]):
         anchors: Sequence[Sequence[tuple[float, float]]] = VOC_ANCHORS,
         iou_threshold: float | None = None,
         convention: Convention = 'darknet',
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         check_choice('convention', convention, IOU_THRESHOLD)
         if iou_threshold is None:

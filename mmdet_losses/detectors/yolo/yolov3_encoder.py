@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet_losses.detectors.yolo.contracts import YOLOV3Outputs
 from mmdet_losses.detectors.yolo.darknet_encoder import Convention, DarknetTargetEncoder
@@ -36,7 +37,7 @@ class YOLOV3TargetEncoder(DarknetTargetEncoder[YOLOV3Outputs]):
         anchors: Sequence[Sequence[tuple[float, float]]] = COCO_ANCHORS,
         iou_threshold: float | None = None,
         convention: Convention = 'darknet',
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         check_choice('convention', convention, IOU_THRESHOLD)
         if iou_threshold is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmdet_losses.detectors.yolo.contracts import YOLOV4Outputs
 from mmdet_losses.detectors.yolo.darknet_encoder import Convention, DarknetTargetEncoder
@@ -39,7 +40,7 @@ class YOLOV4TargetEncoder(DarknetTargetEncoder[YOLOV4Outputs]):
         scale_xy: float | Sequence[float] | None = None,
         iou_threshold: float | None = None,
         convention: Convention = 'darknet',
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         check_choice('convention', convention, IOU_THRESHOLD)
         if scale_xy is None:
