@@ -14,8 +14,8 @@ config is the official one. A bold value differs; the official value follows, an
 page is generated: `python docs/training_parity.py`.
 
 The proofs: losses, targets, decoding and networks equal golden numbers
-(`python tools/check_parity.py --golden DIR`). Optimizer, schedule, average and losses of the recipes
-marked "6 steps" equal training steps of the official trainers, weight by weight, through MMEngine's
+(`python tools/check_parity.py --golden DIR`). Optimizer, schedule, average and losses of the
+recipes marked "6 steps" equal training steps of the official trainers, weight by weight, through MMEngine's
 runner (the same command; `tests/test_trajectories.py` holds the small cases). Augmentations marked
 "equal" pass a statistical test against 3,000 official draws
 (`python tools/check_augmentation.py --all DIR`).

@@ -70,8 +70,7 @@ def schedule_of(cfg: Config) -> str:
     loop = cfg.train_cfg
     unit = 'epochs' if 'max_epochs' in loop else 'updates'
     parts = [f'{number(loop.get("max_epochs") or loop.max_iters)} {unit}']
-    for scheduler in cfg.get('param_scheduler') or []:
-        parts.append(_SCHEDULERS[scheduler.type](scheduler))
+    parts += [_SCHEDULERS[each.type](each) for each in cfg.get('param_scheduler') or []]
     for hook in cfg.get('custom_hooks') or []:
         if hook['type'] == 'ScaledYOLOV4ScheduleHook':
             parts.append(

@@ -1,7 +1,7 @@
 """Recipes train like the official codes: rates, losses, weights and averages, step by step.
 
-``python tools/check_parity.py --golden DIR`` compares every official trainer; here is one small case
-of each kind of trainer.
+``python tools/check_parity.py --golden DIR`` compares every official trainer; here is one small
+case of each kind of trainer.
 """
 
 from pathlib import Path
