@@ -15,9 +15,9 @@ page is generated: `python docs/training_parity.py`.
 
 The proofs: losses, targets, decoding and networks equal golden numbers
 (`python tools/check_parity.py --golden DIR`). Optimizer, schedule, average and losses of the
-recipes marked "6 steps" equal training steps of the official trainers, weight by weight, through MMEngine's
-runner (the same command; `tests/test_trajectories.py` holds the small cases). Augmentations marked
-"equal" pass a statistical test against 3,000 official draws
+recipes marked "6 steps" equal training steps of the official trainers, weight by weight, through
+MMEngine's runner (the same command; `tests/test_trajectories.py` holds the small cases).
+Augmentations marked "equal" pass a statistical test against 3,000 official draws
 (`python tools/check_augmentation.py --all DIR`).
 
 A batch is "images per update = GPUs x images per GPU"; batch norm sees the images of one GPU unless
