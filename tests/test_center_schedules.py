@@ -1,4 +1,4 @@
-"""The full recipes of the centre family learn as long, as fast and with the drops published."""
+"""Full recipes of the centre family: published length, rate, drops and batch; checkpoints."""
 
 from pathlib import Path
 
@@ -45,14 +45,14 @@ def test_every_full_recipe_is_listed():
 def test_the_schedule_is_the_published_one(folder, recipe):
     epochs, drops, rate, images = PUBLISHED[folder, recipe]
     cfg = Config.fromfile(CONFIGS / folder / f'{folder}_{recipe}.py')
-    *warm_up, steps = cfg.param_scheduler
+    [steps] = cfg.param_scheduler  # no warm-up
     assert cfg.train_cfg.max_epochs == steps.end == epochs
     assert steps.milestones == drops
     assert (steps.type, steps.by_epoch, steps.gamma) == ('MultiStepLR', True, 0.1)
     assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=rate)
     processes = int(recipe.split('_')[1].split('xb')[0])
     assert processes * cfg.train_dataloader.batch_size == images
-    # README, "Different": MMDetection's warm-up; CenterTrack has none, as officially
-    assert [(each.type, each.end) for each in warm_up] == (
-        [] if folder == TRACK else [('LinearLR', 1000)]
-    )
+    assert 'clip_grad' not in cfg.optim_wrapper
+    checkpoint = cfg.default_hooks.checkpoint
+    assert checkpoint.max_keep_ckpts == 3
+    assert checkpoint.interval == cfg.train_cfg.val_interval

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/models/centernet_points_resdcn18_voc.py',
     '../_base_/datasets/voc_points_512.py',
     '../_base_/schedules/adam_70e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/center_runtime.py',
 ]
 
 train_dataloader = dict(batch_size=8)

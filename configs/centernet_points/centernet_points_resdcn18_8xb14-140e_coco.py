@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/models/centernet_points_resdcn18.py',
     '../_base_/datasets/coco_points.py',
     '../_base_/schedules/adam_140e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/center_runtime.py',
 ]
 
 train_dataloader = dict(batch_size=14)

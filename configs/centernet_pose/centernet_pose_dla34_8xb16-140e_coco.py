@@ -4,7 +4,7 @@
 # multi_pose_dla_1x.
 _base_ = [
     '../_base_/schedules/adam_140e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/center_runtime.py',
     '../_base_/datasets/coco_keypoints.py',
 ]
 

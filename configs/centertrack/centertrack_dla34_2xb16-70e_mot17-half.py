@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/models/centertrack_dla34.py',
     '../_base_/datasets/mot17_half.py',
     '../_base_/schedules/centertrack_70e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/center_runtime.py',
 ]
 
 load_from = 'work_dirs/centertrack_dla34_4xb16-140e_crowdhuman/epoch_140.pth'

@@ -6,7 +6,7 @@ _base_ = [
     '../_base_/models/centertrack_dla34.py',
     '../_base_/datasets/kitti_tracking_half.py',
     '../_base_/schedules/centertrack_70e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/center_runtime.py',
 ]
 
 model = dict(

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/models/centertrack_dla34.py',
     '../_base_/datasets/mot17_half.py',
     '../_base_/schedules/centertrack_70e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/center_runtime.py',
 ]
 
 model = dict(
@@ -47,6 +47,7 @@ train_dataloader = dict(
 )
 
 train_cfg = dict(max_epochs=140, val_interval=20)
+default_hooks = dict(checkpoint=dict(interval=20))
 optim_wrapper = dict(optimizer=dict(lr=2.5e-4))
 # the script drops at 90 and 120, the model zoo lists 90 and 140
 param_scheduler = [
