@@ -86,13 +86,13 @@ def slot_inputs(generator: torch.Generator, depth: int = 2, positives: bool = Tr
     pred, target = torch.randn(2, 2, 5, depth, dtype=torch.float64, generator=generator)
     mask = torch.zeros(2, 5, dtype=torch.bool)
     mask[0, :2] = mask[1, 4] = positives
-    return {'pred': pred, 'target': target, 'mask': mask}
+    return {'pred': pred, 'target': target, 'weight': mask}
 
 
 def weighted_inputs(generator: torch.Generator, positives: bool = True) -> dict:
     """:func:`slot_inputs` with a weight for every value instead of a mask."""
     inputs = slot_inputs(generator, positives=positives)
-    mask = inputs.pop('mask')[..., None]
+    mask = inputs['weight'][..., None]
     weight = torch.rand(inputs['pred'].shape, dtype=torch.float64, generator=generator)
     return {**inputs, 'weight': weight * mask}
 
@@ -149,7 +149,7 @@ def anchor_inputs(generator: torch.Generator, positives: bool = True) -> dict:
     """:func:`prior_inputs` without a background logit, every fourth anchor ignored."""
     inputs = prior_inputs(generator, positives)
     counted = torch.arange(20).expand(2, 20) % 4 != 0
-    return {**inputs, 'pred': inputs['pred'][..., :3], 'counted': counted}
+    return {'pred': inputs['pred'][..., :3], 'target': inputs['labels'], 'weight': counted}
 
 
 LOSSES: dict[str, LossCase] = {

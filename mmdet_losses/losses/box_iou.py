@@ -1,12 +1,14 @@
-"""One minus an overlap: IoU, GIoU, DIoU and CIoU losses of paired boxes."""
+"""IoU, GIoU, DIoU and CIoU losses of paired boxes."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import Literal, get_args
 
+from torch import Tensor
+
+from mmdet_losses.losses.term import LossTerm
 from mmdet_losses.ops import (
     IOU_MODES,
-    REDUCTIONS,
     IoUMode,
     Reduction,
     box_similarity,
@@ -15,6 +17,9 @@ from mmdet_losses.ops import (
 )
 from mmdet_losses.registry import MODELS
 
+Scaling = Literal['linear', 'square', 'log']
+SCALINGS: tuple[str, ...] = get_args(Scaling)
+
 
 def box_iou_loss(
     pred: Tensor,
@@ -22,24 +27,31 @@ def box_iou_loss(
     weight: Tensor | None = None,
     *,
     mode: IoUMode = 'iou',
+    scaling: Scaling = 'linear',
+    eps: float = 1e-6,
     aspect_factor: bool = False,
     reduction: Reduction = 'mean',
     avg_factor: Tensor | float | None = None,
 ) -> Tensor:
-    r"""One minus the similarity of each pair (:func:`~mmdet_losses.ops.paired_iou.box_similarity`).
+    r"""Loss of the similarity s of each pair: :math:`1 - s`, :math:`1 - s^2` or :math:`-\log s`.
 
     Shape:
-        pred, target: (..., 4) xyxy in any one unit, broadcastable.
-        weight: (...), or (..., 4) as MMDetection's heads hand over (their mean counts).
+        pred, target: (..., 4) xyxy in one unit, broadcastable.
+        weight: (...), or (..., 4) as the heads of MMDetection pass it; then its mean counts.
         Returns a scalar, or (...) with ``reduction='none'``.
 
     Convention:
-        The papers' formulas without an epsilon: a perfect box costs exactly 0, in pixels and in
-        fractions, and every gradient is finite. MMDetection differs: it clamps the IoU, adds 1e-7
-        and drops CIoU's aspect term unless the IoU exceeds 0.5.
+        The formulas of the papers without an epsilon: a perfect box costs exactly 0, in pixels and
+        in fractions, and every gradient is finite. MMDetection differs: it clamps the IoU, adds
+        1e-7, and drops the aspect term of the CIoU unless the IoU exceeds 0.5.
+
+    Args:
+        mode, aspect_factor: see :func:`~mmdet_losses.ops.paired_iou.box_similarity`.
+        scaling: 'linear', 'square' or 'log'; the last two need ``mode='iou'``.
+        eps: smallest IoU of 'log'.
 
     Raises:
-        ValueError: an unknown mode or reduction.
+        ValueError: an unknown mode, scaling or reduction.
 
     Example:
         >>> import torch
@@ -47,21 +59,39 @@ def box_iou_loss(
         >>> box_iou_loss(box, box / 2)
         tensor(0.7500)
     """
-    loss = 1 - box_similarity(pred, target, mode, aspect_factor)
+    _check_scaling(mode, scaling)
+    similarity = box_similarity(pred, target, mode, aspect_factor)
+    if scaling == 'log':
+        loss = -similarity.clamp(min=eps).log()
+    else:
+        loss = 1 - (similarity.square() if scaling == 'square' else similarity)
     if weight is not None:
         loss = loss * (weight.mean(-1) if weight.dim() > loss.dim() else weight)
     return reduce_loss(loss, reduction, avg_factor)
 
 
+def _check_scaling(mode: str, scaling: str) -> None:
+    check_choice('scaling', scaling, SCALINGS)
+    if scaling != 'linear' and mode != 'iou':
+        raise ValueError(
+            f"scaling={scaling!r} needs mode='iou', because mode={mode!r} may be negative; set "
+            "scaling='linear'."
+        )
+
+
 @MODELS.register_module()
-class BoxIoULoss(nn.Module):
-    """:func:`box_iou_loss` as a component, with MMDetection's five arguments.
+class BoxIoULoss(LossTerm):
+    """:func:`box_iou_loss` as a component, with the arguments of MMDetection's IoU losses.
 
     Args:
         mode: 'iou', 'giou', 'diou' or 'ciou'.
         aspect_factor: see :func:`~mmdet_losses.ops.paired_iou.box_similarity`.
         loss_weight: factor on the result.
+        scaling: 'linear', 'square' or 'log': what ``mode`` means in MMDetection's ``IoULoss``.
+        eps: smallest IoU of 'log'. The other losses need no epsilon and ignore it.
     """
+
+    function = staticmethod(box_iou_loss)
 
     def __init__(
         self,
@@ -69,47 +99,44 @@ class BoxIoULoss(nn.Module):
         aspect_factor: bool = False,
         reduction: Reduction = 'mean',
         loss_weight: float = 1.0,
+        scaling: Scaling = 'linear',
+        eps: float = 1e-6,
     ) -> None:
-        super().__init__()
-        check_choice('mode', mode, IOU_MODES)
-        check_choice('reduction', reduction, REDUCTIONS)
-        self.mode, self.aspect_factor = mode, aspect_factor
-        self.reduction, self.loss_weight = reduction, loss_weight
-
-    def forward(
-        self,
-        pred: Tensor,
-        target: Tensor,
-        weight: Tensor | None = None,
-        avg_factor: Tensor | float | None = None,
-        reduction_override: Reduction | None = None,
-    ) -> Tensor:
-        """See :func:`box_iou_loss`; ``reduction_override`` replaces ``reduction``."""
-        return self.loss_weight * box_iou_loss(
-            pred,
-            target,
-            weight,
-            mode=self.mode,
-            aspect_factor=self.aspect_factor,
-            reduction=reduction_override or self.reduction,
-            avg_factor=avg_factor,
+        super().__init__(
+            reduction,
+            loss_weight,
+            mode=mode,
+            aspect_factor=aspect_factor,
+            scaling=scaling,
+            eps=eps,
         )
+        if mode in SCALINGS:
+            raise ValueError(
+                f'mode={mode!r} is a scaling of MMDetection; set scaling={mode!r} and the measure '
+                "as mode='iou'."
+            )
+        check_choice('mode', mode, IOU_MODES)
+        _check_scaling(mode, scaling)
 
 
 @MODELS.register_module()
 class GeneralizedIoULoss(BoxIoULoss):
     """:class:`BoxIoULoss` with ``mode='giou'``."""
 
-    def __init__(self, reduction: Reduction = 'mean', loss_weight: float = 1.0) -> None:
-        super().__init__('giou', reduction=reduction, loss_weight=loss_weight)
+    def __init__(
+        self, reduction: Reduction = 'mean', loss_weight: float = 1.0, eps: float = 1e-6
+    ) -> None:
+        super().__init__('giou', False, reduction, loss_weight, eps=eps)
 
 
 @MODELS.register_module()
 class DistanceIoULoss(BoxIoULoss):
     """:class:`BoxIoULoss` with ``mode='diou'``."""
 
-    def __init__(self, reduction: Reduction = 'mean', loss_weight: float = 1.0) -> None:
-        super().__init__('diou', reduction=reduction, loss_weight=loss_weight)
+    def __init__(
+        self, reduction: Reduction = 'mean', loss_weight: float = 1.0, eps: float = 1e-6
+    ) -> None:
+        super().__init__('diou', False, reduction, loss_weight, eps=eps)
 
 
 @MODELS.register_module()
@@ -121,5 +148,6 @@ class CompleteIoULoss(BoxIoULoss):
         aspect_factor: bool = False,
         reduction: Reduction = 'mean',
         loss_weight: float = 1.0,
+        eps: float = 1e-6,
     ) -> None:
-        super().__init__('ciou', aspect_factor, reduction, loss_weight)
+        super().__init__('ciou', aspect_factor, reduction, loss_weight, eps=eps)

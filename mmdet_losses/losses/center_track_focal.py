@@ -1,4 +1,4 @@
-r"""CenterTrack's focal loss: positives are counted by object, not by cell.
+r"""CenterTrack's focal loss: it counts positives per object, not per cell.
 
 With scores :math:`p = \sigma(x)`, target map :math:`t` and objects :math:`k` at cells :math:`c_k`
 
@@ -7,24 +7,21 @@ With scores :math:`p = \sigma(x)`, target map :math:`t` and objects :math:`k` at
     -\frac{1}{N} \Big[ \sum_k (1 - p_{c_k})^\alpha \log p_{c_k}
     + \sum_c (1 - t_c)^\beta p_c^\alpha \log(1 - p_c) \Big]
 
-Zhou, Koltun and Krähenbühl, *Tracking Objects as Points*, section 3.
+Reference:
+    Zhou, Koltun and Krähenbühl, *Tracking Objects as Points*, section 3.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmdet_losses.losses.penalty_reduced_focal import (
-    focal_background_cost,
-    logit_bounds,
-    penalty_reduced_focal_loss,
-)
-from mmdet_losses.ops import REDUCTIONS, Reduction, Splats, at_least_one, check_choice, promote
+from mmdet_losses.losses.penalty_reduced_focal import given_positives_focal, reduce_total
+from mmdet_losses.losses.term import LossTerm
+from mmdet_losses.ops import Reduction, Splats, at_least_one
 from mmdet_losses.registry import MODELS
-
-_BELOW_ONE = 1 - 2**-24
-"""The largest float32 below 1: as a target, a cell that is no positive and weighs 1e-29."""
 
 
 def center_track_focal_loss(
@@ -41,21 +38,21 @@ def center_track_focal_loss(
     reduction: Reduction = 'mean',
     avg_factor: Tensor | float | None = None,
 ) -> Tensor:
-    """Penalty-reduced focal loss with positives gathered at the objects.
+    """Penalty-reduced focal loss whose positives are read at the cells of the objects.
 
     Shape:
         pred: (B, C, H, W) logits.
         target: (B, C, H, W) in [0, 1], or the same map as :class:`~mmdet_losses.ops.Splats`.
         index, labels: (B, M) int64 cell ``y * W + x`` and class of each object.
         mask: (B, M) bool, which slots hold an object.
-        weight: broadcasts to (B, C, H, W); a factor on every negative cell, 0 in ignored regions.
+        weight: broadcasts to (B, C, H, W); a factor on the negatives, 0 in ignored regions.
         Returns a scalar.
 
     Convention:
-        Two objects of one class in one cell are two positives, in the sum and in the number that
-        divides it; ``penalty_reduced_focal_loss`` counts them once. A target of 1 without an
-        object is an ignored cell. ``clamp`` as in
-        :func:`~mmdet_losses.losses.penalty_reduced_focal.penalty_reduced_focal_loss`.
+        Two objects of one class in one cell are two positives, in the sum and in the divisor;
+        ``penalty_reduced_focal_loss`` counts them once. A target of 1 without an object is an
+        ignored cell. ``clamp`` as in
+        :class:`~mmdet_losses.losses.penalty_reduced_focal.PenaltyReducedFocalLoss`.
 
     Raises:
         ValueError: an unknown reduction, 'none' (positives and cells have different shapes), or
@@ -67,31 +64,19 @@ def center_track_focal_loss(
         >>> center_track_focal_loss(pred, torch.ones(1, 1, 1, 1), zero, zero, true)
         tensor(0.5899)
     """
-    check_choice('reduction', reduction, REDUCTIONS)
-    if reduction == 'none':
-        raise ValueError("reduction='none' has no single shape here; choose 'mean' or 'sum'.")
-    if isinstance(target, Splats):
-        target = target._replace(value=target.value.clamp(max=_BELOW_ONE))
-    else:
-        target = target.clamp(max=_BELOW_ONE)
-    negative = penalty_reduced_focal_loss(
-        pred, target, weight, alpha=alpha, beta=beta, clamp=clamp, reduction='sum'
-    )
-    cells = pred.shape[-2] * pred.shape[-1]
-    logits = promote(pred.flatten(1).gather(1, labels * cells + index))
-    if clamp is not None:
-        logits = logits.clamp(*logit_bounds(clamp))
-    cost = focal_background_cost(-logits, alpha)
-    total = negative + torch.where(mask, cost, cost.new_zeros(())).sum()
-    if reduction == 'sum':
-        return total
-    return total / (at_least_one(mask.sum()) if avg_factor is None else avg_factor)
+    image = torch.arange(len(pred), device=pred.device)[:, None]
+    channel = image * pred.shape[1] + labels
+    cells = (channel * math.prod(pred.shape[2:]) + index).flatten()
+    options = {'alpha': alpha, 'beta': beta, 'clamp': clamp}
+    total = given_positives_focal(pred, target, cells, weight, mask.flatten(), **options)
+    return reduce_total(total, reduction, avg_factor, at_least_one(mask.sum()))
 
 
 @MODELS.register_module(name=['CenterTrackFocalLoss', 'FastFocalLoss'])
-class CenterTrackFocalLoss(nn.Module):
+class CenterTrackFocalLoss(LossTerm):
     """:func:`center_track_focal_loss` as a component, times ``loss_weight``."""
 
+    function = staticmethod(center_track_focal_loss)
     accepts_splats = True
     gathers_positives = True
 
@@ -103,12 +88,9 @@ class CenterTrackFocalLoss(nn.Module):
         reduction: Reduction = 'mean',
         loss_weight: float = 1.0,
     ) -> None:
-        super().__init__()
-        check_choice('reduction', reduction, REDUCTIONS)
-        self.alpha, self.beta, self.clamp = alpha, beta, clamp
-        self.reduction, self.loss_weight = reduction, loss_weight
+        super().__init__(reduction, loss_weight, alpha=alpha, beta=beta, clamp=clamp)
 
-    def forward(
+    def forward(  # type: ignore[override]  # it also takes the objects
         self,
         pred: Tensor,
         target: Tensor | Splats,
@@ -119,17 +101,6 @@ class CenterTrackFocalLoss(nn.Module):
         avg_factor: Tensor | float | None = None,
         reduction_override: Reduction | None = None,
     ) -> Tensor:
-        """See :func:`center_track_focal_loss`; ``reduction_override`` replaces ``reduction``."""
-        return self.loss_weight * center_track_focal_loss(
-            pred,
-            target,
-            index,
-            labels,
-            mask,
-            weight,
-            alpha=self.alpha,
-            beta=self.beta,
-            clamp=self.clamp,
-            reduction=reduction_override or self.reduction,
-            avg_factor=avg_factor,
-        )
+        """See :func:`center_track_focal_loss`."""
+        inputs = (pred, target, index, labels, mask, weight)
+        return self.evaluate(*inputs, avg_factor=avg_factor, reduction=reduction_override)

@@ -1,20 +1,32 @@
-"""Hard negative mining: cross-entropy over objects and the worst of the background."""
+r"""Cross-entropy with hard negative mining: objects, and the background with the highest cost.
+
+With the positives :math:`P`, the mined negatives :math:`N` and labels :math:`c_i`
+
+.. math::
+
+    \frac{1}{|P|} \Big[ - \sum_{i \in P} \log \mathrm{softmax}(x_i)_{c_i}
+    - \sum_{i \in N} \log \mathrm{softmax}(x_i)_C \Big]
+
+Reference:
+    Liu et al., *SSD: Single Shot MultiBox Detector*, section 2.2.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch import Tensor
 
-from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice, promote
+from mmdet_losses.losses.term import LossTerm
+from mmdet_losses.ops import Reduction, at_least_one, check_choice, promote, reduce_loss
+from mmdet_losses.ops.kernels import chosen_cross_entropy
 from mmdet_losses.registry import MODELS
 
 Convention = Literal['official', 'summary', 'mmdet']
-_CONVENTIONS = ('official', 'summary', 'mmdet')
+CONVENTIONS: tuple[str, ...] = get_args(Convention)
 
 
 def mine_hard_negatives(
@@ -25,35 +37,34 @@ def mine_hard_negatives(
     min_neg: int = 0,
     convention: Convention = 'official',
 ) -> Tensor:
-    """Which background priors of each image count: those with the highest cost.
+    """The background anchors of each image with the highest cost.
 
     Shape:
-        cost: (B, P), of every prior.
+        cost: (B, P), of every anchor.
         positive: (B, P) bool.
         Returns (B, P) bool, disjoint from ``positive``.
 
     Convention:
-        ``ratio`` negatives for each positive of the image, at most P - 1 ('official',
-        ssd.pytorch), P ('summary', published notes on the loss) or the number of negatives
-        ('mmdet'). Positives compete with a cost of 0, so none is counted twice. Equal costs rank
-        by position.
+        ``ratio`` negatives per positive of the image, at most P - 1 ('official', ssd.pytorch), P
+        ('summary', published notes on the loss) or the number of negatives ('mmdet'). Positives
+        are ranked with a cost of 0, so none is counted twice. Equal costs are ranked by position.
 
     Args:
-        min_neg: negatives of an image with few positives or none; 0 is the original, where a
-            picture of background teaches nothing.
+        min_neg: minimum number of negatives per image; with 0, as in the original, an image
+            without objects contributes nothing.
 
     Raises:
         ValueError: an unknown convention.
     """
-    check_choice('convention', convention, _CONVENTIONS)
-    priors = cost.shape[1]
+    check_choice('convention', convention, CONVENTIONS)
+    anchors = cost.shape[1]
     wanted = (positive.sum(1, keepdim=True) * ratio).clamp(min=min_neg)
     if convention == 'mmdet':
         wanted = torch.minimum(wanted, (~positive).sum(1, keepdim=True))
     else:
-        wanted = wanted.clamp(max=priors - 1 if convention == 'official' else priors)
+        wanted = wanted.clamp(max=anchors - 1 if convention == 'official' else anchors)
     ranked = torch.where(positive, 0, cost).sort(dim=1, descending=True, stable=True).indices
-    chosen = (torch.arange(priors, device=cost.device) < wanted).expand_as(ranked)
+    chosen = (torch.arange(anchors, device=cost.device) < wanted).expand_as(ranked)
     return torch.zeros_like(positive).scatter(1, ranked, chosen) & ~positive
 
 
@@ -69,23 +80,16 @@ def hard_negative_cross_entropy_loss(
 ) -> Tensor:
     r"""Softmax cross-entropy over the positives and the mined negatives.
 
-    With the positives :math:`P`, the mined negatives :math:`N` and labels :math:`c_i`
-
-    .. math::
-
-        \frac{1}{|P|} \Big[ - \sum_{i \in P} \log \mathrm{softmax}(x_i)_{c_i}
-        - \sum_{i \in N} \log \mathrm{softmax}(x_i)_C \Big]
-
     Shape:
-        pred: (B, P, C + 1) logits, the background last; or the maps themselves, (B, A * (C + 1),
-            H, W) each and anchor-major, with P in the order level, anchor, row, column, which
-            spares copying them.
+        pred: (B, P, C + 1) logits, the background last; or the maps of the levels, (B, A * (C +
+            1), H, W) and anchor-major, with P in the order level, anchor, row, column. Maps are
+            not copied.
         labels: (B, P) int64 in 0 ... C, C is the background.
         Returns a scalar, or (B, P) with ``reduction='none'``.
 
     Convention:
-        'mean' divides the sum over the batch by the number of positives of the batch (at least
-        1), as the paper does, unless ``avg_factor`` says else.
+        Without ``avg_factor`` 'mean' divides the sum over the batch by the number of positives of
+        the batch (at least 1), as in the paper.
 
     Args:
         ratio, min_neg, convention: see :func:`mine_hard_negatives`.
@@ -96,15 +100,10 @@ def hard_negative_cross_entropy_loss(
     Example:
         >>> hard_negative_cross_entropy_loss(torch.zeros(1, 2, 2), torch.tensor([[0, 1]]))
         tensor(1.3863)
-
-    Source:
-        Liu et al., *SSD: Single Shot MultiBox Detector*, section 2.2.
     """
-    check_choice('reduction', reduction, REDUCTIONS)
-    maps = [pred] if isinstance(pred, Tensor) else list(pred)
-    depth = pred.shape[-1] if isinstance(pred, Tensor) else _depth(maps, labels)
-    if isinstance(pred, Tensor):
-        maps = [pred.transpose(1, 2)]
+    is_list = isinstance(pred, Tensor)
+    maps = [pred.transpose(1, 2)] if is_list else pred
+    depth = pred.shape[-1] if is_list else _depth(pred, labels)
     cost = _entropies([promote(each) for each in maps], labels, depth)
     positive = labels != depth - 1
     with torch.no_grad():
@@ -112,72 +111,38 @@ def hard_negative_cross_entropy_loss(
             cost, positive, ratio=ratio, min_neg=min_neg, convention=convention
         )
     cost = torch.where(positive | mined, cost, 0)
-    if reduction == 'none':
-        return cost
-    if reduction == 'sum':
-        return cost.sum()
-    return cost.sum() / (positive.sum().clamp(min=1) if avg_factor is None else avg_factor)
+    return reduce_loss(cost, reduction, avg_factor, count=at_least_one(positive.sum()))
 
 
 def _depth(maps: Sequence[Tensor], labels: Tensor) -> int:
-    """C + 1, from the number of logits and of priors."""
-    logits = sum(each[0].numel() for each in maps)
+    """C + 1, from the number of logits and of anchors."""
+    logits = sum(math.prod(each.shape[1:]) for each in maps)
     if logits % labels.shape[1]:
         raise ValueError(
-            f'The maps have {logits} logits an image for {labels.shape[1]} priors, which is no '
-            'whole number; give head and encoder the same anchors.'
+            f'The maps have {logits} logits per image for {labels.shape[1]} anchors, which is no '
+            'whole number; use the same anchors in head and encoder.'
         )
     return logits // labels.shape[1]
 
 
 def _entropies(maps: Sequence[Tensor], labels: Tensor, depth: int) -> Tensor:
-    """Cross-entropy of every prior, (B, P)."""
-    entropy = _entropy if torch.compiler.is_compiling() else _CrossEntropy.apply
+    """Cross-entropy of every anchor, (B, P)."""
     costs, start = [], 0
     for each in maps:
-        logits = each.reshape(len(each), -1, depth, each[0, 0].numel()).flatten(0, 1)
-        count = logits.shape[0] // len(each) * logits.shape[2]
-        label = labels[:, start : start + count].reshape(logits.shape[0], -1)
-        costs.append(entropy(logits, label).view(len(each), count))
-        start += count
+        anchors, cells = each.shape[1] // depth, math.prod(each.shape[2:])
+        rows = len(each) * anchors
+        logits = each.reshape(rows, depth, cells)
+        label = labels[:, start : start + anchors * cells].reshape(rows, cells)
+        costs.append(chosen_cross_entropy(logits, label).view(len(each), anchors * cells))
+        start += anchors * cells
     return torch.cat(costs, 1)
 
 
-def _entropy(logits: Tensor, label: Tensor) -> Tensor:
-    return F.cross_entropy(logits, label, reduction='none')
-
-
-class _CrossEntropy(torch.autograd.Function):
-    """Cross-entropy over dimension 1 whose gradient is computed for the chosen priors alone.
-
-    On the CPU these are looked up; elsewhere that would need the device's answer first.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, label: Tensor) -> Tensor:
-        logs = logits.log_softmax(1)
-        ctx.save_for_backward(logs, label)
-        return -logs.gather(1, label[:, None]).squeeze(1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Softmax minus one-hot, at the priors that ``grad`` chose."""
-        logs, label = ctx.saved_tensors
-        if grad.device.type != 'cpu' or type(grad) is not Tensor:
-            slopes = logs.exp().mul_(grad[:, None])
-            return slopes.scatter_add_(1, label[:, None], -grad[:, None]), None
-        row, column = grad.nonzero(as_tuple=True)
-        chosen = logs[row, :, column].exp_()
-        chosen.scatter_add_(1, label[row, column][:, None], -torch.ones_like(chosen[:, :1]))
-        slopes = torch.zeros_like(logs)
-        slopes[row, :, column] = chosen * grad[row, column][:, None]
-        return slopes, None
-
-
 @MODELS.register_module()
-class HardNegativeCrossEntropyLoss(nn.Module):
+class HardNegativeCrossEntropyLoss(LossTerm):
     """:func:`hard_negative_cross_entropy_loss` as a component, times ``loss_weight``."""
+
+    function = staticmethod(hard_negative_cross_entropy_loss)
 
     def __init__(
         self,
@@ -187,13 +152,11 @@ class HardNegativeCrossEntropyLoss(nn.Module):
         reduction: Reduction = 'mean',
         loss_weight: float = 1.0,
     ) -> None:
-        super().__init__()
-        check_choice('reduction', reduction, REDUCTIONS)
-        check_choice('convention', convention, _CONVENTIONS)
-        self.ratio, self.min_neg, self.convention = ratio, min_neg, convention
-        self.reduction, self.loss_weight = reduction, loss_weight
+        options = {'ratio': ratio, 'min_neg': min_neg, 'convention': convention}
+        super().__init__(reduction, loss_weight, **options)
+        check_choice('convention', convention, CONVENTIONS)
 
-    def forward(
+    def forward(  # type: ignore[override]  # the mining replaces the weight
         self,
         pred: Tensor | Sequence[Tensor],
         labels: Tensor,
@@ -201,12 +164,4 @@ class HardNegativeCrossEntropyLoss(nn.Module):
         reduction_override: Reduction | None = None,
     ) -> Tensor:
         """See :func:`hard_negative_cross_entropy_loss`."""
-        return self.loss_weight * hard_negative_cross_entropy_loss(
-            pred,
-            labels,
-            ratio=self.ratio,
-            min_neg=self.min_neg,
-            convention=self.convention,
-            reduction=reduction_override or self.reduction,
-            avg_factor=avg_factor,
-        )
+        return self.evaluate(pred, labels, avg_factor=avg_factor, reduction=reduction_override)

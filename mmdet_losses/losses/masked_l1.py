@@ -1,41 +1,19 @@
-"""Masked L1: regression read at the cells where objects are."""
+"""Masked L1 loss: L1 over the slots that hold an object."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmdet_losses.ops import REDUCTIONS, Reduction, at_least_one, check_choice, promote
+from mmdet_losses.losses.term import LossTerm
+from mmdet_losses.ops import Reduction, promote, reduce_loss
 from mmdet_losses.registry import MODELS
-
-
-def reduce_masked(
-    loss: Tensor, mask: Tensor, reduction: Reduction, avg_factor: Tensor | float | None
-) -> Tensor:
-    """Reduce element-wise losses over the elements of ``mask``, dividing exactly.
-
-    'mean' without ``avg_factor`` divides by the number of masked elements (at least 1).
-    """
-    check_choice('reduction', reduction, REDUCTIONS)
-    mask = mask.expand_as(loss)
-    loss = torch.where(mask, loss, loss.new_zeros(()))
-    if reduction == 'none':
-        return loss
-    if reduction == 'sum':
-        return loss.sum()
-    return loss.sum() / (at_least_one(mask.sum()) if avg_factor is None else avg_factor)
-
-
-def slot_mask(mask: Tensor, pred: Tensor) -> Tensor:
-    """A mask of slots (B, M) or of elements (B, M, D) as one that broadcasts to ``pred``."""
-    mask = mask.bool()
-    return mask[..., None] if mask.dim() == pred.dim() - 1 else mask
 
 
 def masked_l1_loss(
     pred: Tensor,
     target: Tensor,
-    mask: Tensor,
+    mask: Tensor | None = None,
     *,
     reduction: Reduction = 'mean',
     avg_factor: Tensor | float | None = None,
@@ -44,13 +22,14 @@ def masked_l1_loss(
 
     Shape:
         pred, target: (B, M, D); M object slots, D values each, in feature cells.
-        mask: (B, M) bool, or (B, M, D) to choose single values.
+        mask: (B, M) or (B, M, D); bool, or float weights as in MMDetection. None counts all.
         Returns a scalar, or (B, M, D) with ``reduction='none'``.
 
     Convention:
-        Empty slots contribute exact zeros (even where they hold NaN) and keep the graph
-        connected. The official codes disagree on dividing by objects or by values, so the
-        criterion passes ``avg_factor``; without it 'mean' divides by the masked values.
+        Empty slots contribute exact zeros (even if they hold NaN) and keep the graph connected.
+        The official codes disagree on dividing by objects or by values, so the criterion passes
+        ``avg_factor``. Without it 'mean' divides by the number of masked values; with float
+        weights by the number of all values, as in MMDetection.
 
     Example:
         >>> masked_l1_loss(
@@ -61,29 +40,41 @@ def masked_l1_loss(
         ... )
         tensor(2.)
     """
-    distance = (promote(pred) - promote(target)).abs()
-    return reduce_masked(distance, slot_mask(mask, pred), reduction, avg_factor)
+    distance = masked_difference(pred, target, mask).abs()
+    return reduce_masked(distance, mask, reduction, avg_factor)
+
+
+def masked_difference(pred: Tensor, target: Tensor, mask: Tensor | None) -> Tensor:
+    """``pred - target``; exact zeros without a gradient where ``mask`` is False or 0."""
+    difference = promote(pred) - promote(target)
+    if mask is None:
+        return difference
+    return torch.where(per_value(mask, difference) != 0, difference, 0)
+
+
+def per_value(mask: Tensor, values: Tensor) -> Tensor:
+    """A mask of slots (B, M) as (B, M, 1); a mask of values as it is."""
+    return mask[..., None] if mask.shape == values.shape[:-1] else mask
+
+
+def reduce_masked(
+    loss: Tensor,
+    mask: Tensor | None,
+    reduction: Reduction,
+    avg_factor: Tensor | float | None,
+) -> Tensor:
+    """Reduce losses that are 0 where a bool mask is False, or multiply them by float weights."""
+    if mask is None:
+        return reduce_loss(loss, reduction, avg_factor)
+    mask = per_value(mask, loss)
+    if mask.dtype != torch.bool:
+        return reduce_loss(loss * mask.to(loss.dtype), reduction, avg_factor)
+    count = mask.expand_as(loss).sum() if avg_factor is None else None
+    return reduce_loss(loss, reduction, avg_factor, count)
 
 
 @MODELS.register_module(name=['MaskedL1Loss', 'RegL1Loss'])
-class MaskedL1Loss(nn.Module):
+class MaskedL1Loss(LossTerm):
     """:func:`masked_l1_loss` as a component, times ``loss_weight``."""
 
-    def __init__(self, reduction: Reduction = 'mean', loss_weight: float = 1.0) -> None:
-        super().__init__()
-        check_choice('reduction', reduction, REDUCTIONS)
-        self.reduction, self.loss_weight = reduction, loss_weight
-
-    def forward(
-        self,
-        pred: Tensor,
-        target: Tensor,
-        mask: Tensor,
-        avg_factor: Tensor | float | None = None,
-        reduction_override: Reduction | None = None,
-    ) -> Tensor:
-        """See :func:`masked_l1_loss`; ``reduction_override`` replaces ``reduction``."""
-        reduction = reduction_override or self.reduction
-        return self.loss_weight * masked_l1_loss(
-            pred, target, mask, reduction=reduction, avg_factor=avg_factor
-        )
+    function = staticmethod(masked_l1_loss)

@@ -7,33 +7,38 @@ With score :math:`p = \sigma(x)` and target :math:`t`, a cell costs
     -(1 - p)^\alpha \log p                  & \quad t = 1 \\
     -(1 - t)^\beta p^\alpha \log(1 - p)     & \quad t < 1
 
-Law and Deng, *CornerNet: Detecting Objects as Paired Keypoints*, eq. 1.
+Reference:
+    Law and Deng, *CornerNet: Detecting Objects as Paired Keypoints*, eq. 1.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch import Tensor
 
+from mmdet_losses.losses.term import LossTerm
 from mmdet_losses.ops import (
-    REDUCTIONS,
     Reduction,
     Splats,
     at_least_one,
     check_choice,
+    check_heatmaps,
+    masked_sum,
     positives_divisor,
     promote,
+    reduce_loss,
     unlisted,
 )
+from mmdet_losses.ops.kernels import focal_cost, heatmap_focal_sums, power
 from mmdet_losses.registry import MODELS
 
 Normalizer = Literal['positives', 'positives_per_image', 'positives_all_ranks']
 NORMALIZERS: tuple[str, ...] = get_args(Normalizer)
+BELOW_ONE = 1 - 2**-24
+"""The largest float32 below 1: as a target, a cell that is no positive and weighs 1e-29."""
 
 
 def penalty_reduced_focal_loss(
@@ -49,31 +54,13 @@ def penalty_reduced_focal_loss(
     reduction: Reduction = 'mean',
     avg_factor: Tensor | float | None = None,
 ) -> Tensor:
-    r"""Focal loss whose negatives count less the nearer they are to an object.
+    r"""Focal loss whose negatives cost less near an object.
 
     Shape:
-        pred: (B, C, H, W) logits, or scores if ``activated``.
-        target: (B, C, H, W) in [0, 1], or the same map as :class:`~mmdet_losses.ops.Splats`.
-        weight: broadcasts to (B, C, H, W); a factor on every cell, 0 for cells that do not count.
-        Returns a scalar, or (B, C, H, W) with ``reduction='none'``.
-
-    Convention:
-        Positives are the cells whose target equals 1 exactly (and whose weight is not 0); two
-        objects in one cell are one positive. The sum over all cells is divided by their number,
-        and left undivided where there are none. Computed from logits without a clamp, a
-        confidently wrong cell keeps its gradient; the official codes clamp scores to
-        [1e-4, 1 - 1e-4] (``clamp=1e-4``), beyond which it is exactly zero.
-
-    Args:
-        alpha: exponent of the score's distance from its target.
-        beta: exponent of :math:`1 - t`.
-        activated: ``pred`` holds scores; they are clamped, by 1e-4 unless ``clamp`` says else.
-        clamp: smallest distance of a score from 0 and 1 (its upper bound rounded to float32, as
-            in the official codes); ``None`` does not clamp.
-        normalizer: what 'mean' divides by: 'positives' of the batch (official);
-            'positives_per_image': each image by its own, then the mean over images;
-            'positives_all_ranks': positives averaged over all training processes.
-        avg_factor: divides the sum instead.
+        pred: (B, C, H, W), or (N, C) as one image; logits, or scores if ``activated``.
+        target: the same shape, in [0, 1]; or the same map as :class:`~mmdet_losses.ops.Splats`.
+        weight: broadcasts to ``pred``; a factor on every cell, 0 for ignored cells.
+        Returns a scalar, or the shape of ``pred`` with ``reduction='none'``.
 
     Raises:
         ValueError: an unknown reduction or normalizer, or shapes that do not match.
@@ -83,273 +70,142 @@ def penalty_reduced_focal_loss(
         >>> penalty_reduced_focal_loss(logits, target)
         tensor(0.1841)
     """
-    check_choice('reduction', reduction, REDUCTIONS)
     check_choice('normalizer', normalizer, NORMALIZERS)
-    if tuple(pred.shape) != tuple(target.shape):
-        raise ValueError(
-            f'The heatmap has shape {tuple(pred.shape)} but its target {tuple(target.shape)}; '
-            'num_classes and the stride of head and encoder must agree.'
-        )
+    check_heatmaps(pred, target)
     target = unlisted(target)
-    logits = pred
+    weight = None if weight is None else promote(weight).expand(pred.shape)
+    logits, bounds = logits_and_bounds(pred, activated, clamp)
+    if reduction == 'none':
+        x = promote(logits if bounds is None else logits.clamp(*bounds))
+        t = (target.dense() if isinstance(target, Splats) else target).to(x.dtype)
+        positive = focal_cost(-x, alpha)  # -(1 - p)^alpha log(p)
+        negative = power(1 - t, beta) * focal_cost(x, alpha)  # -(1 - t)^beta p^alpha log(1 - p)
+        cost = torch.where(t == 1, positive, negative)
+        return cost if weight is None else cost * weight
+
+    per_image = heatmap_focal_sums(logits, target, weight, alpha, beta, bounds)
+    if reduction == 'mean' and avg_factor is None:
+        counts = count_positives(target, weight)
+        if normalizer == 'positives_per_image':
+            return reduce_loss(per_image / at_least_one(counts))
+        avg_factor = positives_divisor(counts, normalizer)
+    return reduce_loss(per_image, reduction, avg_factor)
+
+
+def logits_and_bounds(
+    pred: Tensor, activated: bool, clamp: float | None
+) -> tuple[Tensor, tuple[float, float] | None]:
+    """The logits of a prediction, and the range to which ``clamp`` restricts them.
+
+    Scores are clamped at once, by 1e-4 unless ``clamp`` is given.
+    """
     if activated:
         clamp = 1e-4 if clamp is None else clamp
-        logits = torch.logit(promote(pred).clamp(*_score_bounds(clamp)))
-    low, high = (-math.inf, math.inf) if clamp is None or activated else logit_bounds(clamp)
-    if weight is not None:
-        weight = promote(weight).expand(pred.shape)
-    if reduction == 'none':
-        return _plain_map(promote(logits), target, weight, alpha, beta, low, high)
-
-    if torch.compiler.is_compiling():
-        per_image = _plain_sums(promote(logits), target, weight, alpha, beta, low, high)
-    else:
-        index, value = (
-            (target.index, target.value) if isinstance(target, Splats) else (None, target)
-        )
-        per_image = _FocalSums.apply(logits, index, value, weight, alpha, beta, low, high)
-    if reduction == 'sum':
-        return per_image.sum()
-    if avg_factor is not None:
-        return per_image.sum() / avg_factor
-    counts = count_positives(target, weight)
-    if normalizer == 'positives_per_image':
-        return (per_image / at_least_one(counts)).mean()
-    return per_image.sum() / positives_divisor(counts, normalizer)
-
-
-def count_positives(target: Tensor | Splats, weight: Tensor | None = None) -> Tensor:
-    """Cells of each image whose target is 1 and whose weight is not 0: (B,) int64."""
-    if not isinstance(target, Splats):
-        positive = target == 1
-        if weight is not None:
-            positive = positive & (weight != 0)
-        return positive.flatten(1).sum(1)
-    positive = target.value == 1
-    if weight is not None:
-        positive = positive & (weight.reshape(-1)[target.index] != 0)
-    counts = target.index.new_zeros(target.shape[0])
-    return counts.index_add(0, target.index // math.prod(target.shape[1:]), positive.long())
-
-
-def _score_bounds(clamp: float) -> tuple[float, float]:
-    """The clamp's two float32 scores: 1 - 1e-4 is not a float32 number."""
-    return _float32(clamp), _float32(1 - clamp)
+        return torch.logit(promote(pred).clamp(_float32(clamp), _float32(1 - clamp))), None
+    if clamp is None:
+        return pred, None
+    low, high = _float32(clamp), _float32(1 - clamp)
+    return pred, (math.log(low / (1 - low)), math.log(high / (1 - high)))
 
 
 def _float32(value: float) -> float:
-    """The nearest float32 number; plain arithmetic, which torch.compile captures."""
+    """The nearest float32 number, by arithmetic that torch.compile captures."""
     mantissa, exponent = math.frexp(value)
     return math.ldexp(round(math.ldexp(mantissa, 24)), exponent - 24)
 
 
-def logit_bounds(clamp: float) -> tuple[float, float]:
-    """The logits of scores ``clamp`` and 1 - ``clamp``, both rounded to float32."""
-    low, high = _score_bounds(clamp)
-    return math.log(low / (1 - low)), math.log(high / (1 - high))
-
-
-def _power(base: Tensor, exponent: float) -> Tensor:
-    if exponent == 2:
-        return base.square()
-    return base.square().square() if exponent == 4 else base.pow(exponent)
-
-
-def focal_background_cost(x: Tensor, alpha: float) -> Tensor:
-    r""":math:`-p^\alpha \log(1 - p)`; the positive's cost is the same at :math:`-x`."""
-    return _power(x.sigmoid(), alpha) * F.softplus(x)
-
-
-def _background_slope(
-    x: Tensor, alpha: float, low: float, high: float, out: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Background cost and its derivative (in ``out``), exactly zero outside [low, high]."""
-    if math.isfinite(low):
-        clamped = x.clamp(low, high)
-        cost, slope = _background_slope(clamped, alpha, -math.inf, math.inf, out)
-        return cost, slope.mul_(clamped == x)
-    score, soft = x.sigmoid(), F.softplus(x)
-    # d/dx p^a softplus = p^a (a (1 - p) softplus + p)
-    slope = torch.neg(score, out=out).add_(1).mul_(soft).mul_(alpha).add_(score)
-    power = score.square_() if alpha == 2 else score.pow_(alpha)
-    return soft.mul_(power), slope.mul_(power)
-
-
-def _cell_cost(x: Tensor, t: Tensor, alpha: float, beta: float) -> Tensor:
-    negative = _power(1 - t, beta) * focal_background_cost(x, alpha)
-    return torch.where(t == 1, focal_background_cost(-x, alpha), negative)
-
-
-def _plain_map(
-    x: Tensor,
-    target: Tensor | Splats,
-    weight: Tensor | None,
-    alpha: float,
-    beta: float,
-    low: float,
-    high: float,
-) -> Tensor:
-    """The formula, cell by cell; autograd differentiates it."""
-    x = x.clamp(low, high) if math.isfinite(low) else x
-    dense = target.dense() if isinstance(target, Splats) else target
-    cost = _cell_cost(x, dense.to(x.dtype), alpha, beta)
-    return cost if weight is None else cost * weight
-
-
-def _plain_sums(
-    x: Tensor,
-    target: Tensor | Splats,
-    weight: Tensor | None,
-    alpha: float,
-    beta: float,
-    low: float,
-    high: float,
-) -> Tensor:
-    """The sum of each image, for torch.compile: (B,)."""
-    if not isinstance(target, Splats):
-        return _plain_map(x, target, weight, alpha, beta, low, high).flatten(1).sum(1)
-    x = x.clamp(low, high) if math.isfinite(low) else x
-    background = focal_background_cost(x, alpha)
-    background = background if weight is None else background * weight
-    cells, t = x.reshape(-1)[target.index], target.value.to(x.dtype)
-    correction = _cell_cost(cells, t, alpha, beta) - focal_background_cost(cells, alpha)
+def count_positives(target: Tensor | Splats, weight: Tensor | None = None) -> Tensor:
+    """Number of cells per image whose target is 1 and whose weight is not 0: (B,) int64."""
+    sparse = isinstance(target, Splats)
+    positive = (target.value if sparse else target) == 1
     if weight is not None:
-        correction = correction * weight.reshape(-1)[target.index]
-    correction = torch.where(t > 0, correction, 0)
-    image = target.index // math.prod(target.shape[1:])
-    return background.flatten(1).sum(1).index_add(0, image, correction)
+        positive = positive & ((weight.reshape(-1)[target.index] if sparse else weight) != 0)
+    if not sparse:
+        return positive.flatten(1).sum(1)
+    counts = target.index.new_zeros(target.shape[0])
+    return counts.index_add(0, target.index // math.prod(target.shape[1:]), positive.long())
 
 
-class _FocalSums(torch.autograd.Function):
-    """The sum of each image, with its gradient computed in the same pass.
+def given_positives_focal(
+    pred: Tensor,
+    target: Tensor | Splats,
+    cells: Tensor,
+    weight: Tensor | None = None,
+    mask: Tensor | None = None,
+    *,
+    alpha: float,
+    beta: float,
+    activated: bool = False,
+    clamp: float | None = None,
+    pos_weight: float = 1.0,
+    neg_weight: float = 1.0,
+) -> Tensor:
+    """Sum over positives that are given by their cells, and over all cells as negatives.
 
-    Logits are walked over once, a chunk that fits the cache at a time, as if everything were
-    background; splats then correct the few cells that are not. Nothing but the gradient is kept,
-    not even the logits. ``index`` None means that ``value`` is the dense target. Half precision is
-    promoted chunk by chunk, so that no second map of logits exists.
+    Shape:
+        pred, target, weight: as in :func:`penalty_reduced_focal_loss`; the target decides the
+            weight of the negatives only.
+        cells: (n,) int64 flat indices into ``pred``; one cell may occur several times.
+        mask: (n,) bool, the cells that count.
+        Returns a scalar.
     """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        logits: Tensor,
-        index: Tensor | None,
-        value: Tensor,
-        weight: Tensor | None,
-        alpha: float,
-        beta: float,
-        low: float,
-        high: float,
-    ) -> Tensor:
-        """(B,) sums; the gradient waits in ``ctx`` for backward."""
-        sums, slopes = _sums_and_slopes(logits, index, value, weight, alpha, beta, low, high)
-        ctx.save_for_backward(slopes)
-        ctx.dtype = logits.dtype
-        return sums
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        (slopes,) = ctx.saved_tensors
-        scale = grad.view(-1, *[1] * (slopes.dim() - 1))
-        # a graph that is kept may be walked again; of any other, nobody else needs the slopes
-        slopes = slopes * scale if _graph_is_kept() else slopes.mul_(scale)
-        return (slopes.to(ctx.dtype), *[None] * 7)
+    if isinstance(target, Splats):
+        target = target._replace(value=target.value.clamp(max=BELOW_ONE))
+    else:
+        target = target.clamp(max=BELOW_ONE)
+    options = {'alpha': alpha, 'beta': beta, 'activated': activated, 'clamp': clamp}
+    negative = penalty_reduced_focal_loss(pred, target, weight, reduction='sum', **options)
+    x, bounds = logits_and_bounds(pred.reshape(-1).gather(0, cells), activated, clamp)
+    x = promote(x if bounds is None else x.clamp(*bounds))
+    positive = focal_cost(-x, alpha)
+    positive = positive.sum() if mask is None else masked_sum(positive, mask)
+    return pos_weight * positive + neg_weight * negative
 
 
-def _graph_is_kept() -> bool:
-    """Whether the backward pass that runs keeps its graph; True where PyTorch cannot tell."""
-    ask = getattr(torch._C._autograd, '_get_current_graph_task_keep_graph', None)
-    return ask is None or ask()
+def reduce_total(
+    total: Tensor, reduction: Reduction, avg_factor: Tensor | float | None, count: Tensor | int
+) -> Tensor:
+    """Reduce a sum over positives and cells, which have no common shape.
 
-
-def _sums_and_slopes(
-    logits: Tensor,
-    index: Tensor | None,
-    value: Tensor,
-    weight: Tensor | None,
-    alpha: float,
-    beta: float,
-    low: float,
-    high: float,
-) -> tuple[Tensor, Tensor]:
-    x = logits.detach().contiguous()
-    slopes = torch.empty_like(x, dtype=promote(x.new_empty(0)).dtype)
-    sums = slopes.new_zeros(x.shape[0])
-    dense = None if index is not None else value.detach().to(slopes.dtype).contiguous()
-    factor = None if weight is None else weight.detach().contiguous()
-    if factor is not None and factor.dtype != torch.bool:  # which stays a byte a cell
-        factor = factor.to(slopes.dtype)
-    cells = x[0].numel()
-    # a CPU's cache; elsewhere few launches whose temporaries stay small beside the map
-    chunk = 1 << 16 if x.device.type == 'cpu' else max(1 << 16, x.numel() // 16)
-    for image in range(x.shape[0]):
-        for start in range(0, cells, chunk):
-            part = (image, slice(start, start + chunk))
-            logit, slope = promote(_part(x, part)), _part(slopes, part)
-            cost, _ = _background_slope(logit, alpha, low, high, slope)
-            if dense is not None:
-                t = _part(dense, part)
-                positive, other = _background_slope(-logit, alpha, -high, -low)
-                penalty = _power(1 - t, beta)
-                cost = torch.where(t == 1, positive, cost.mul_(penalty))
-                slope.copy_(torch.where(t == 1, other.neg_(), penalty.mul_(slope)))
-            if factor is not None:
-                cost.mul_(_part(factor, part))
-                slope.mul_(_part(factor, part))
-            sums[image] += cost.sum()
-    if index is not None:
-        for start in range(0, len(index), chunk // 4):
-            few = slice(start, start + chunk // 4)
-            _correct(x, slopes, sums, index[few], value[few], factor, alpha, beta, low, high)
-    return sums, slopes
-
-
-def _part(tensor: Tensor, part: tuple[int, slice]) -> Tensor:
-    return tensor[part[0]].view(-1)[part[1]]
-
-
-def _correct(
-    x: Tensor,
-    slopes: Tensor,
-    sums: Tensor,
-    index: Tensor,
-    value: Tensor,
-    factor: Tensor | None,
-    alpha: float,
-    beta: float,
-    low: float,
-    high: float,
-) -> None:
-    """Replace background by the truth at the splats, in ``slopes`` and ``sums``."""
-    cells = promote(x.view(-1)[index])
-    t = value.to(cells.dtype)
-    cost, slope = _background_slope(cells, alpha, low, high)
-    positive, other = _background_slope(-cells, alpha, -high, -low)
-    excess = _power(1 - t, beta).sub_(1)
-    cost = torch.where(t == 1, positive - cost, excess * cost)
-    slope = torch.where(t == 1, -other - slope, excess * slope)
-    if factor is not None:
-        here = factor.view(-1)[index]
-        cost, slope = cost * here, slope * here
-    empty = t == 0  # padding points at cell 0, whose logit may be anything
-    slopes.view(-1).index_add_(0, index, slope.masked_fill_(empty, 0))
-    image = index // x[0].numel()
-    sums.index_add_(0, image, cost.masked_fill_(empty, 0))
+    Raises:
+        ValueError: ``reduction='none'``.
+    """
+    if reduction == 'none':
+        raise ValueError("reduction='none' has no single shape here; choose 'mean' or 'sum'.")
+    return reduce_loss(total, reduction, avg_factor, count)
 
 
 @MODELS.register_module()
-class PenaltyReducedFocalLoss(nn.Module):
-    """:func:`penalty_reduced_focal_loss` as a component, with MMDetection's five arguments.
+class PenaltyReducedFocalLoss(LossTerm):
+    """:func:`penalty_reduced_focal_loss` as a component.
 
-    Drops into MMDetection's own heads, which hand over scores: say ``activated=True`` there.
+    Convention:
+        Positives are the cells whose target is exactly 1 and whose weight is not 0; two objects in
+        one cell are one positive. The sum over all cells is divided by their number, or left
+        undivided if it is 0. The official codes clamp scores to [1e-4, 1 - 1e-4]
+        (``clamp=1e-4``), and outside this range the gradient is exactly 0. Without a clamp a
+        confidently wrong cell keeps its gradient.
+
+        It replaces ``GaussianFocalLoss`` in the heads of MMDetection, which pass scores: set
+        ``activated=True`` there. CenterNet-update passes its positives as ``pos_inds`` and
+        ``pos_labels``; then the target decides the weight of the negatives only.
 
     Args:
-        compile: run the formula through ``torch.compile``, which compiles for the first batch and
-            once more for splats of any number; worth it on a GPU.
+        alpha: exponent of the distance between score and target.
+        beta: exponent of 1 - t. MMDetection calls it ``gamma``, which is accepted as well.
+        activated: ``pred`` holds scores; they are clamped, by 1e-4 unless ``clamp`` is given.
+        clamp: smallest distance of a score from 0 and 1, rounded to float32 as in the official
+            codes; None does not clamp logits.
+        normalizer: what 'mean' divides by without ``avg_factor``: 'positives' of the batch
+            (official); 'positives_per_image': each image by its own, then the mean over images;
+            'positives_all_ranks': positives averaged over all training processes.
         loss_weight: factor on the result.
+        pos_weight, neg_weight: factors on positives and on negatives.
+        compile: compile the formula with ``torch.compile``, once for the first batch and once
+            for splats of any number; useful on a GPU.
     """
 
+    function = staticmethod(penalty_reduced_focal_loss)
     accepts_splats = True
 
     def __init__(
@@ -361,17 +217,24 @@ class PenaltyReducedFocalLoss(nn.Module):
         normalizer: Normalizer = 'positives',
         reduction: Reduction = 'mean',
         loss_weight: float = 1.0,
+        pos_weight: float = 1.0,
+        neg_weight: float = 1.0,
+        gamma: float | None = None,
         compile: bool = False,
     ) -> None:
-        super().__init__()
-        check_choice('reduction', reduction, REDUCTIONS)
+        super().__init__(
+            reduction,
+            loss_weight,
+            alpha=alpha,
+            beta=beta if gamma is None else gamma,
+            activated=activated,
+            clamp=clamp,
+            normalizer=normalizer,
+        )
         check_choice('normalizer', normalizer, NORMALIZERS)
-        self.alpha, self.beta = alpha, beta
-        self.activated, self.clamp = activated, clamp
-        self.normalizer, self.reduction = normalizer, reduction
-        self.loss_weight = loss_weight
-        function = penalty_reduced_focal_loss
-        self._function = torch.compile(function) if compile else function
+        self.pos_weight, self.neg_weight = pos_weight, neg_weight
+        if compile:
+            self.function = torch.compile(penalty_reduced_focal_loss)
 
     def forward(
         self,
@@ -380,18 +243,25 @@ class PenaltyReducedFocalLoss(nn.Module):
         weight: Tensor | None = None,
         avg_factor: Tensor | float | None = None,
         reduction_override: Reduction | None = None,
+        pos_inds: Tensor | None = None,
+        pos_labels: Tensor | None = None,
     ) -> Tensor:
-        """See :func:`penalty_reduced_focal_loss`; ``reduction_override`` replaces ``reduction``."""
-        loss = self._function(
-            pred,
-            target,
-            weight,
-            alpha=self.alpha,
-            beta=self.beta,
-            activated=self.activated,
-            clamp=self.clamp,
-            normalizer=self.normalizer,
-            reduction=reduction_override or self.reduction,
-            avg_factor=avg_factor,
-        )
-        return self.loss_weight * loss
+        """See the class; ``pos_inds`` (n,) are rows of ``pred`` (N, C), with their classes."""
+        if pos_inds is not None:
+            cells = pos_inds * pred.shape[-1] + pos_labels
+            total = given_positives_focal(
+                *(pred, target, cells, weight),
+                alpha=self.alpha,
+                beta=self.beta,
+                activated=self.activated,
+                clamp=self.clamp,
+                pos_weight=self.pos_weight,
+                neg_weight=self.neg_weight,
+            )
+            reduction = reduction_override or self.reduction
+            return self.loss_weight * reduce_total(total, reduction, avg_factor, max(len(cells), 1))
+        if (self.pos_weight, self.neg_weight) != (1, 1):
+            dense = target.dense() if isinstance(target, Splats) else target
+            factor = torch.where(dense == 1, self.pos_weight, self.neg_weight)
+            weight = factor if weight is None else factor * weight
+        return super().forward(pred, target, weight, avg_factor, reduction_override)

@@ -1,6 +1,6 @@
-r"""Pull and push: tags by which the two corners of an object find each other.
+r"""Pull and push: embeddings by which the two corners of an object are paired.
 
-With tags :math:`t_k, b_k` of the N objects of an image, their mean :math:`m_k` and
+With the embeddings :math:`t_k, b_k` of the N objects of an image, their mean :math:`m_k` and
 :math:`\epsilon = 10^{-4}`
 
 .. math::
@@ -9,16 +9,22 @@ With tags :math:`t_k, b_k` of the N objects of an image, their mean :math:`m_k` 
     push &= \frac{1}{N (N - 1) + \epsilon} \sum_{j, k}
             \max(0, 1 - |m_j - m_k|) - \frac{1}{N + \epsilon}
 
-Newell, Huang and Deng, *Associative Embedding*; Law and Deng, *CornerNet*, eq. 4 and 5.
+Reference:
+    Newell, Huang and Deng, *Associative Embedding*; Law and Deng, *CornerNet*, eq. 4 and 5.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice, promote
+from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice, gather_cells, promote, reduce_loss
 from mmdet_losses.registry import MODELS
+
+Match = Sequence[Sequence[tuple[tuple[int, int], tuple[int, int]]]]
+"""For each image and object: (y, x) of the top-left corner and (y, x) of the bottom-right one."""
 
 
 def pull_push_loss(
@@ -30,37 +36,34 @@ def pull_push_loss(
     eps: float = 1e-4,
     reduction: Reduction = 'sum',
 ) -> tuple[Tensor, Tensor]:
-    r"""Draw the tags of one object together, and the objects of one image apart.
+    r"""Pull the embeddings of one object together, push the objects of one image apart.
 
     Shape:
-        tl, br: (B, M) or (B, M, 1); tags of both corners of M object slots.
+        tl, br: (B, M) or (B, M, 1); embeddings of both corners of M object slots.
         mask: (B, M) bool.
         Returns pull and push, scalars, or (B,) each with ``reduction='none'``.
 
     Convention:
-        The official code sums over all pairs, j = k included, takes the diagonal's N back out as
-        N² / (N + eps), and sums over images: the term grows with the images of a process. An
-        image with one object, where the paper's push is undefined, then gets a constant of about
-        1 without gradient. ``eps=0`` is the paper's formula, without the 1e-4, with 0 for one
-        object (as MMDetection has it). Empty slots never count, not even as NaN.
+        The official code sums over all pairs including j = k, subtracts the diagonal's N as
+        N² / (N + eps), and sums over images, so the terms grow with the number of images. For one
+        object, where the paper does not define push, it is a constant of about 1 without a
+        gradient. ``eps=0`` is the formula of the paper without the 1e-4, with a push of 0 for one
+        object (as in MMDetection). Empty slots have no effect, even if they are NaN.
 
     Args:
-        margin: mean tags further apart than this no longer push.
+        margin: mean embeddings that differ by more than this do not push.
         reduction: over images.
 
     Raises:
-        ValueError: an unknown reduction, or tags of more than one number.
+        ValueError: an unknown reduction, or embeddings of more than one number.
 
     Example:
-        >>> tags, mask = torch.tensor([[0.0, 0.5]]), torch.tensor([[True, True]])
-        >>> pull_push_loss(tags, tags, mask, eps=0)
+        >>> embeddings, mask = torch.tensor([[0.0, 0.5]]), torch.tensor([[True, True]])
+        >>> pull_push_loss(embeddings, embeddings, mask, eps=0)
         (tensor(0.), tensor(0.5000))
     """
-    check_choice('reduction', reduction, REDUCTIONS)
-    tl, br = (_flat_tags(tags, mask) for tags in (tl, br))
     mask = mask.bool()
-    zero = tl.new_zeros(())
-    tl, br = torch.where(mask, tl, zero), torch.where(mask, br, zero)
+    tl, br = (torch.where(mask, _flat(each, mask), 0) for each in (tl, br))
     mean = (tl + br) / 2
     count = mask.sum(1).to(tl.dtype)
     objects, pairs = count + eps, count * (count - 1) + eps
@@ -71,32 +74,58 @@ def pull_push_loss(
     closeness = (margin - (mean[:, :, None] - mean[:, None, :]).abs()).relu()
     excess = (closeness - (margin / objects)[:, None, None]) / pairs[:, None, None]
     both = mask[:, :, None] & mask[:, None, :]
-    push = torch.where(both, excess, zero).sum((1, 2))
-    if reduction == 'none':
-        return pull, push
-    return (pull.sum(), push.sum()) if reduction == 'sum' else (pull.mean(), push.mean())
+    push = torch.where(both, excess, 0).sum((1, 2))
+    return reduce_loss(pull, reduction), reduce_loss(push, reduction)
 
 
-def _flat_tags(tags: Tensor, mask: Tensor) -> Tensor:
-    """(B, M) tags in at least float32."""
-    if tags.shape != mask.shape and tags.shape != (*mask.shape, 1):
+def _flat(embeddings: Tensor, mask: Tensor) -> Tensor:
+    """Embeddings as (B, M), in at least float32."""
+    if embeddings.shape not in (mask.shape, (*mask.shape, 1)):
         raise ValueError(
-            f'Tags have shape {tuple(tags.shape)} but their mask {tuple(mask.shape)}; an object '
-            'has one tag a corner: give (B, M) or (B, M, 1).'
+            f'The embeddings have shape {tuple(embeddings.shape)} but their mask '
+            f'{tuple(mask.shape)}; give one number per corner, as (B, M) or (B, M, 1).'
         )
-    return promote(tags).reshape(mask.shape)
+    return promote(embeddings).reshape(mask.shape)
+
+
+def gather_matches(tl: Tensor, br: Tensor, match: Match) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings at lists of corners, as MMDetection's ``CornerHead`` passes them.
+
+    Shape:
+        tl, br: (B, D, H, W) maps.
+        Returns tl, br (B, M, D) and mask (B, M), for M objects in the fullest image.
+    """
+    slots = max((len(objects) for objects in match), default=0)
+    empty = ((0, 0), (0, 0))
+    corners = torch.tensor(
+        [[*objects, *[empty] * (slots - len(objects))] for objects in match], device=tl.device
+    ).reshape(len(match), slots, 2, 2)
+    index = corners[..., 0] * tl.shape[-1] + corners[..., 1]
+    count = torch.tensor([len(objects) for objects in match], device=tl.device)
+    mask = torch.arange(slots, device=tl.device) < count[:, None]
+    return gather_cells(tl, index[..., 0].long()), gather_cells(br, index[..., 1].long()), mask
 
 
 @MODELS.register_module(name=['PullPushLoss', 'AELoss'])
 class PullPushLoss(nn.Module):
-    """:func:`pull_push_loss` as a component; returns pull and push, each times its weight."""
+    """:func:`pull_push_loss` as a component; returns pull and push, each times its weight.
+
+    It replaces ``AssociativeEmbeddingLoss`` in MMDetection's ``CornerHead``, which passes maps
+    and lists of corners.
+
+    Args:
+        pull_weight, push_weight: factors on the results.
+        margin, reduction: see :func:`pull_push_loss`.
+        eps: see :func:`pull_push_loss`. None is 1e-4 (official) for gathered embeddings, and 0
+            (MMDetection) for lists of corners.
+    """
 
     def __init__(
         self,
         pull_weight: float = 0.1,
         push_weight: float = 0.1,
         margin: float = 1.0,
-        eps: float = 1e-4,
+        eps: float | None = None,
         reduction: Reduction = 'sum',
     ) -> None:
         super().__init__()
@@ -104,9 +133,14 @@ class PullPushLoss(nn.Module):
         self.pull_weight, self.push_weight = pull_weight, push_weight
         self.margin, self.eps, self.reduction = margin, eps, reduction
 
-    def forward(self, tl: Tensor, br: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """See :func:`pull_push_loss`."""
+    def forward(self, tl: Tensor, br: Tensor, mask: Tensor | Match) -> tuple[Tensor, Tensor]:
+        """See :func:`pull_push_loss` and :func:`gather_matches`."""
+        eps = 1e-4
+        if not isinstance(mask, Tensor):
+            tl, br, mask = gather_matches(tl, br, mask)
+            eps = 0.0
+        eps = eps if self.eps is None else self.eps
         pull, push = pull_push_loss(
-            tl, br, mask, margin=self.margin, eps=self.eps, reduction=self.reduction
+            tl, br, mask, margin=self.margin, eps=eps, reduction=self.reduction
         )
         return self.pull_weight * pull, self.push_weight * push

@@ -18,6 +18,7 @@ from mmdet_losses.ops.gather import cell_xy, gather_cells, scatter_cells
 from mmdet_losses.ops.gaussian import (
     RadiusMode,
     Splats,
+    check_heatmaps,
     draw_gaussians,
     gaussian_radius,
     largest_radius,
@@ -73,6 +74,7 @@ __all__ = [
     'cell_xy',
     'center_affine',
     'check_choice',
+    'check_heatmaps',
     'clip_boxes',
     'compose_affine',
     'constant',

@@ -50,6 +50,15 @@ def unlisted(target: Tensor | Splats) -> Tensor | Splats:
     return target.value if isinstance(target, Splats) and target.drawn else target
 
 
+def check_heatmaps(pred: Tensor, target: Tensor | Splats) -> None:
+    """Raise ``ValueError`` unless a heatmap and its target have one shape."""
+    if tuple(pred.shape) != tuple(target.shape):
+        raise ValueError(
+            f'The heatmap has shape {tuple(pred.shape)} but its target {tuple(target.shape)}; '
+            'give head and encoder the same num_classes and stride.'
+        )
+
+
 def gaussian_radius(
     height: Tensor, width: Tensor, min_overlap: float = 0.7, mode: RadiusMode = 'legacy'
 ) -> Tensor:

@@ -1,4 +1,4 @@
-"""Reductions that divide exactly: no epsilon hides here."""
+"""Reductions and divisors of losses."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ from mmdet_losses.ops.choices import check_choice
 
 Reduction = Literal['none', 'mean', 'sum']
 REDUCTIONS: tuple[str, ...] = get_args(Reduction)
+EPS = torch.finfo(torch.float32).eps
 
 
 def reduce_loss(
-    loss: Tensor, reduction: Reduction = 'mean', avg_factor: Tensor | float | None = None
+    loss: Tensor,
+    reduction: Reduction = 'mean',
+    avg_factor: Tensor | float | None = None,
+    count: Tensor | float | None = None,
 ) -> Tensor:
-    """Reduce element-wise losses as MMDetection does, but divide exactly.
+    """Reduce element-wise losses as MMDetection does.
+
+    Convention:
+        The sum is divided exactly. A divisor of 0 counts as float32's epsilon (1.2e-7), so the
+        result is finite and equals MMDetection's, which adds this epsilon to every divisor.
 
     Args:
-        loss: any shape.
-        reduction: 'none' returns ``loss`` itself.
-        avg_factor: with 'mean', divides the sum; without it the mean runs over all elements, and
-            is 0 where there is none.
+        loss: losses of any shape, or their sum together with ``count``.
+        reduction: 'none' returns ``loss`` itself and ignores ``avg_factor``.
+        avg_factor: what 'mean' divides the sum by.
+        count: what 'mean' divides by without ``avg_factor``; default the number of elements.
 
     Raises:
         ValueError: an unknown reduction, or ``avg_factor`` together with 'sum'.
@@ -33,17 +41,17 @@ def reduce_loss(
         return loss
     if reduction == 'sum':
         if avg_factor is not None:
-            raise ValueError(
-                "avg_factor has no meaning with reduction='sum'; leave one of them out."
-            )
+            raise ValueError("avg_factor has no effect with reduction='sum'; remove one of them.")
         return loss.sum()
-    if avg_factor is None:
-        avg_factor = max(loss.numel(), 1)
-    return loss.sum() / avg_factor
+    divisor = count if avg_factor is None else avg_factor
+    if divisor is None:
+        divisor = loss.numel()
+    is_tensor = isinstance(divisor, Tensor)
+    return loss.sum() / (divisor.clamp(min=EPS) if is_tensor else max(divisor, EPS))
 
 
 def at_least_one(count: Tensor) -> Tensor:
-    """A divisor from a count: the official codes leave a sum undivided where nothing counts."""
+    """A count as a divisor: 1 where it is 0, so that the sum stays undivided."""
     return count.clamp(min=1)
 
 
@@ -66,12 +74,12 @@ def positives_divisor(counts: Tensor, normalizer: str) -> Tensor:
 
 
 def process_count() -> int:
-    """How many processes train together; 1 without a process group."""
+    """Number of processes that train together; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
-    """Average a scalar over all training processes; itself where there is only one."""
+    """A scalar averaged over all training processes; itself if there is only one."""
     if process_count() == 1:
         return value
     value = value.detach().clone() / process_count()
@@ -80,8 +88,8 @@ def mean_over_ranks(value: Tensor) -> Tensor:
 
 
 def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
-    """Sum where ``mask`` is true; an empty selection gives a zero that keeps the graph.
+    """Sum over the elements where ``mask`` is true; an empty mask gives a zero with a graph.
 
-    Values outside the mask never count, not even as NaN.
+    Values outside the mask have no effect, even if they are NaN.
     """
     return torch.where(mask, values, values.new_zeros(())).sum()

@@ -1,4 +1,4 @@
-"""What every loss term promises."""
+"""Contract of every loss term."""
 
 import copy
 
@@ -34,7 +34,7 @@ def with_gradients(case, inputs: dict) -> list[torch.Tensor]:
     return [inputs[name].requires_grad_() for name in case.wrt]
 
 
-def test_gradient_is_that_of_the_value(case, generator):
+def test_gradient_equals_numerical_differences(case, generator):
     term, inputs = MODELS.build(case.config), case.inputs(generator)
     leaves = with_gradients(case, inputs)
 
@@ -63,7 +63,7 @@ def test_half_precision_is_finite_and_computed_in_float32(case, generator, dtype
     torch.testing.assert_close(loss.double(), value, rtol=1e-3, atol=1e-6)
 
 
-def test_nothing_to_find_gives_a_finite_loss_that_keeps_the_graph(case, generator):
+def test_without_objects_the_loss_is_finite_and_keeps_the_graph(case, generator):
     term, inputs = MODELS.build(case.config), case.empty(generator)
     leaves = with_gradients(case, inputs)
     loss = term(**inputs)
@@ -95,15 +95,15 @@ def test_loss_weight_scales(case, generator):
 
 def test_captures_as_one_graph(case, generator):
     term, inputs = MODELS.build(case.config), as_dtype(case.inputs(generator), torch.float32)
-    torch._dynamo.reset()  # the recompile limit counts what other cases captured
+    torch._dynamo.reset()  # the recompile limit includes the captures of other cases
     compiled = torch.compile(lambda kwargs: term(**kwargs), backend='eager', fullgraph=True)
     torch.testing.assert_close(compiled(inputs), term(**inputs), rtol=1e-5, atol=1e-6)
 
 
-def test_no_answer_of_the_device_is_needed(case, generator):
-    """On tensors without values: to ask for one raises, and so do mixed devices.
+def test_the_device_is_not_synchronised(case, generator):
+    """Meta tensors have no values, so reading one raises, and mixing devices raises as well.
 
-    Tensors made on the host would have to be sent to the device, which waits for it too.
+    Tensors made on the host would be copied to the device, which synchronises too.
     """
     term, inputs = MODELS.build(case.config), as_dtype(case.inputs(generator), torch.float32)
     on_meta = tree_map(lambda x: x.to('meta') if isinstance(x, torch.Tensor) else x, inputs)

@@ -1,4 +1,4 @@
-"""IoU losses: the papers' formulas, finite everywhere."""
+"""IoU losses: the formulas of the papers, finite everywhere."""
 
 import math
 
@@ -8,13 +8,13 @@ from mmdet.models.losses.iou_loss import giou_loss
 
 from mmdet_losses.losses import BoxIoULoss, CompleteIoULoss, box_iou_loss
 from mmdet_losses.ops import best_overlap, box_similarity, pairwise_iou, shape_iou
-from mmdet_losses.ops.paired_iou import _plain
+from mmdet_losses.ops.kernels import similarity_reference
 
 MODES = ('iou', 'giou', 'diou', 'ciou')
 
 
 def slow(p, t, mode):
-    """One pair, in plain arithmetic."""
+    """Similarity of one pair, in plain arithmetic."""
     inter = max(0, min(p[2], t[2]) - max(p[0], t[0])) * max(0, min(p[3], t[3]) - max(p[1], t[1]))
     w, h, wg, hg = p[2] - p[0], p[3] - p[1], t[2] - t[0], t[3] - t[1]
     union = w * h + wg * hg - inter
@@ -51,12 +51,12 @@ def test_equals_the_formula(mode):
 
 @pytest.mark.parametrize('aspect_factor', [False, True])
 @pytest.mark.parametrize('mode', MODES)
-def test_derivative_is_that_of_the_formulas(mode, aspect_factor):
-    """Written out, it equals autograd's of the plain form, by both boxes, at edges and beside."""
+def test_kernel_equals_the_reference(mode, aspect_factor):
+    """Values and gradients by both boxes, for random pairs and edge cases."""
     edges = torch.tensor([list(pair) for pair in EDGES.values()], dtype=torch.float64)
     pairs = torch.cat((torch.stack((random_boxes(40, 13), random_boxes(40, 14)), 1), edges))
     grads = []
-    for function in (box_similarity, _plain):
+    for function in (box_similarity, similarity_reference):
         pred, target = (pairs[:, i].clone().requires_grad_() for i in (0, 1))
         value = function(pred, target, mode, aspect_factor)
         weight = torch.arange(len(pairs), dtype=torch.float64)
@@ -65,8 +65,8 @@ def test_derivative_is_that_of_the_formulas(mode, aspect_factor):
         torch.testing.assert_close(have, want, rtol=1e-9, atol=1e-12)
 
 
-def test_alpha_carries_no_gradient():
-    """The gradient of CIoU is that of its formula with alpha held fixed, by differences."""
+def test_alpha_has_no_gradient():
+    """The gradient of CIoU equals that of its formula with a fixed alpha."""
     pred, target = random_boxes(20, 3), random_boxes(20, 4)
     leaf = pred.clone().requires_grad_()
     box_similarity(leaf, target, 'ciou').sum().backward()
@@ -153,12 +153,12 @@ def test_weights_and_reductions():
     torch.testing.assert_close(each, close, rtol=1e-9, atol=1e-9)
 
 
-def test_complete_iou_loss_is_the_mode():
+def test_complete_iou_loss_equals_the_mode():
     pred, target = random_boxes(6, 9), random_boxes(6, 10)
     torch.testing.assert_close(CompleteIoULoss()(pred, target), BoxIoULoss('ciou')(pred, target))
 
 
-def test_unknown_mode():
+def test_an_unknown_mode_raises():
     with pytest.raises(ValueError, match="'eiou' is unknown"):
         BoxIoULoss('eiou')
 

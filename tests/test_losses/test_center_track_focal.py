@@ -1,4 +1,4 @@
-"""What sets CenterTrack's focal loss apart: positives are objects."""
+"""CenterTrack's focal loss counts positives per object."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def batch(seed: int = 0, dtype: torch.dtype = torch.float64) -> dict:
     }
 
 
-def obvious(pred, target, index, labels, mask, weight=None, clamp=None):
+def by_loop(pred, target, index, labels, mask, weight=None, clamp=None):
     """Cell by cell, object by object."""
     score = pred.sigmoid()
     if clamp is not None:
@@ -58,12 +58,12 @@ def obvious(pred, target, index, labels, mask, weight=None, clamp=None):
 @pytest.mark.parametrize('sparse', [False, True])
 @pytest.mark.parametrize('clamp', [None, 1e-4])
 @pytest.mark.parametrize('weighted', [False, True])
-def test_equals_the_obvious_loop(sparse, clamp, weighted):
+def test_equals_a_loop_over_cells_and_objects(sparse, clamp, weighted):
     inputs = batch()
     inputs['target'] = inputs['target'].float().double()  # splats are float32
     weight = torch.rand(inputs['pred'].shape).double().round() if weighted else None
     pred = inputs['pred'].requires_grad_()
-    want = obvious(**inputs, weight=weight, clamp=clamp)
+    want = by_loop(**inputs, weight=weight, clamp=clamp)
     (want_grad,) = torch.autograd.grad(want, pred)
     if sparse:
         inputs['target'] = splats_of(inputs['target'])
@@ -76,7 +76,7 @@ def test_equals_the_obvious_loop(sparse, clamp, weighted):
 
 
 def test_two_objects_in_one_cell_count_twice():
-    """p = 0.3 everywhere, as in the official code: 2.628 against 4.667 of the pixel-wise loss."""
+    """With p = 0.3 everywhere: 2.628 as in the official code, 4.667 for the loss per cell."""
     pred = torch.full((1, 1, 4, 4), math.log(0.3 / 0.7), dtype=torch.float64)
     target = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
     target[0, 0, 1, 1] = 1
@@ -130,6 +130,6 @@ def test_module_and_alias_equal_the_function():
     )
 
 
-def test_no_reduction_has_no_shape():
+def test_reduction_none_raises():
     with pytest.raises(ValueError, match="reduction='none' has no single shape"):
         center_track_focal_loss(**batch(), reduction='none')

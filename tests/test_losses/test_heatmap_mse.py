@@ -1,4 +1,4 @@
-"""Squared error against a nearly empty map."""
+"""Squared error of heatmaps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.cases import heatmap_target, splats_of
 
 
 @pytest.mark.parametrize('weighted', [False, True])
-def test_splats_and_map_give_one_loss_and_gradient(weighted):
+def test_splats_and_dense_target_give_the_same_loss_and_gradient(weighted):
     target = heatmap_target()
     pred = torch.randn(target.shape, dtype=torch.float64, requires_grad=True)
     weight = torch.rand(target.shape).double() if weighted else None
@@ -26,7 +26,7 @@ def test_splats_and_map_give_one_loss_and_gradient(weighted):
         )
 
 
-def test_padding_of_splats_counts_nothing():
+def test_padding_of_splats_has_no_effect():
     splats = splats_of(heatmap_target())
     zeros = splats.index.new_zeros(9)
     padded = Splats(
@@ -37,13 +37,13 @@ def test_padding_of_splats_counts_nothing():
 
 
 def test_a_perfect_map_costs_nothing():
-    """Splats are subtracted cell by cell: no difference of large sums hides what is left."""
+    """Splats are subtracted cell by cell, so no precision is lost in differences of sums."""
     target = heatmap_target().float()
     assert heatmap_mse_loss(target, splats_of(target)) == 0
     assert heatmap_mse_loss(target + 1e-4, splats_of(target)) == pytest.approx(1e-8, rel=1e-3)
 
 
-def test_logits_when_told_so():
+def test_activated_false_applies_a_sigmoid():
     target = heatmap_target().float()
     logits = torch.randn(target.shape)
     torch.testing.assert_close(
@@ -53,5 +53,5 @@ def test_logits_when_told_so():
 
 
 def test_shapes_must_agree():
-    with pytest.raises(ValueError, match='num_classes and the stride'):
+    with pytest.raises(ValueError, match='the same num_classes and stride'):
         heatmap_mse_loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4))

@@ -1,4 +1,4 @@
-"""L1 at the slots that hold objects."""
+"""L1 over the slots that hold an object."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmdet_losses.ops import gather_cells
 from mmdet_losses.registry import MODELS
 
 
-def test_equals_the_obvious_loop():
+def test_equals_a_loop_over_objects():
     generator = torch.Generator().manual_seed(0)
     pred, target = torch.randn((2, 3, 6, 2), generator=generator)
     mask = torch.rand((3, 6), generator=generator) > 0.5
@@ -24,8 +24,8 @@ def test_equals_the_obvious_loop():
     torch.testing.assert_close(*(torch.autograd.grad(each, pred)[0] for each in (have, want)))
 
 
-def test_a_bad_value_in_the_cell_that_empty_slots_read_does_no_harm():
-    """The official code multiplies by a mask, so a NaN in cell 0 poisons its loss."""
+def test_nan_in_a_cell_of_empty_slots_has_no_effect():
+    """In the official code, which multiplies by a mask, the loss is NaN."""
     feature = torch.ones(1, 2, 2, 2)
     feature[0, :, 0, 0] = math.nan
     feature.requires_grad_()
@@ -37,7 +37,7 @@ def test_a_bad_value_in_the_cell_that_empty_slots_read_does_no_harm():
     assert feature.grad.flatten(2).tolist() == [[[0, 0, 0, 0.5], [0, 0, 0, 0.5]]]
 
 
-def test_a_cell_that_is_read_twice_learns_twice():
+def test_a_cell_that_is_read_twice_gets_both_gradients():
     feature = torch.ones(1, 1, 2, 2, requires_grad=True)
     index, mask = torch.tensor([[2, 2]]), torch.tensor([[True, True]])
     pred = gather_cells(feature, index)
@@ -45,7 +45,7 @@ def test_a_cell_that_is_read_twice_learns_twice():
     assert feature.grad.flatten().tolist() == [0, 0, 2, 0]
 
 
-def test_mean_divides_by_the_masked_values_and_no_epsilon():
+def test_mean_divides_exactly_by_the_number_of_masked_values():
     mask = torch.tensor([[[True, True], [True, False]]])
     loss = masked_l1_loss(torch.full((1, 2, 2), 5.0), torch.zeros(1, 2, 2), mask)
     assert float(loss) == 5
@@ -53,7 +53,7 @@ def test_mean_divides_by_the_masked_values_and_no_epsilon():
     assert float(empty) == 0
 
 
-def test_unreduced_keeps_the_shape():
+def test_reduction_none_keeps_the_shape():
     mask = torch.tensor([[True, False]])
     loss = masked_l1_loss(torch.ones(1, 2, 3), torch.zeros(1, 2, 3), mask, reduction='none')
     assert loss.tolist() == [[[1, 1, 1], [0, 0, 0]]]

@@ -1,4 +1,4 @@
-"""Facts of the masked smooth L1 loss that the contract tests do not state."""
+"""Smooth L1 over the slots that hold an object."""
 
 import math
 
@@ -20,7 +20,7 @@ def test_equals_smooth_l1_of_the_chosen_slots(beta):
     torch.testing.assert_close(have, want)
 
 
-def test_divides_by_what_the_criterion_says():
+def test_divides_by_avg_factor():
     target = torch.zeros_like(PRED)
     total = masked_smooth_l1_loss(PRED, target, MASK, reduction='sum')
     mean = masked_smooth_l1_loss(PRED, target, MASK)
@@ -29,7 +29,7 @@ def test_divides_by_what_the_criterion_says():
     torch.testing.assert_close(divided * 3.0001, total)
 
 
-def test_empty_slots_may_hold_anything():
+def test_nan_in_empty_slots_has_no_effect():
     pred = PRED.masked_fill(~MASK[..., None], math.nan).requires_grad_()
     loss = masked_smooth_l1_loss(pred, torch.zeros_like(PRED), MASK)
     loss.backward()

@@ -1,4 +1,4 @@
-"""L1 with a weight for every value."""
+"""L1 with a weight per value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mmdet_losses.losses import MaskedWeightedL1Loss, masked_l1_loss, masked_wei
 from mmdet_losses.registry import MODELS
 
 
-def test_equals_the_obvious_sum_on_maps_and_slots():
+def test_equals_the_plain_sum_for_maps_and_slots():
     generator = torch.Generator().manual_seed(0)
     for shape in ((2, 3, 4), (2, 4, 5, 6)):
         pred, target, weight = torch.rand((3, *shape), generator=generator)
@@ -21,7 +21,7 @@ def test_equals_the_obvious_sum_on_maps_and_slots():
         torch.testing.assert_close(*(torch.autograd.grad(x, pred)[0] for x in (have, want)))
 
 
-def test_with_weights_of_one_it_is_the_masked_l1():
+def test_weights_of_one_give_the_masked_l1():
     pred, target = torch.randn(2, 2, 5, 2)
     mask = torch.rand(2, 5) > 0.4
     assert torch.equal(
@@ -30,7 +30,7 @@ def test_with_weights_of_one_it_is_the_masked_l1():
     )
 
 
-def test_values_without_weight_never_count():
+def test_values_of_weight_zero_have_no_effect():
     pred = torch.tensor([math.nan, math.inf, 2.0], requires_grad=True)
     loss = masked_weighted_l1_loss(pred, torch.zeros(3), torch.tensor([0.0, 0.0, 0.5]))
     loss.backward()
@@ -38,7 +38,7 @@ def test_values_without_weight_never_count():
     assert pred.grad.tolist() == [0, 0, 1]
 
 
-def test_mean_divides_by_the_weights_exactly():
+def test_mean_divides_exactly_by_the_sum_of_weights():
     pred, weight = torch.full((4,), 3.0), torch.full((4,), 0.1)
     torch.testing.assert_close(
         masked_weighted_l1_loss(pred, torch.zeros(4), weight), torch.tensor(3.0)

@@ -1,4 +1,4 @@
-"""CornerNet's focal loss: dense and sparse, saturated, normalised, and what it keeps in memory."""
+"""Penalty-reduced focal loss: dense and sparse targets, saturation, divisors, memory."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_confidently_wrong_cell_keeps_its_gradient_unless_clamped(sparse):
 
 
 def flat_target(per_image: list[int]) -> torch.Tensor:
-    """Images of 1 x 8 cells with so many positives."""
+    """Images of 1 x 8 cells, with the number of positives per image."""
     target = torch.zeros(len(per_image), 1, 1, 8)
     for image, count in enumerate(per_image):
         target[image, 0, 0, :count] = 1
@@ -143,8 +143,8 @@ def test_normalizers_by_hand(sparse, counts, normalizer, divisors):
 
 
 @pytest.mark.parametrize('own, other', [(1, 4), (4, 1), (0, 4)])
-def test_ranks_divide_by_their_common_mean(monkeypatch, own, other):
-    """Two processes; what the other one contributes to the sum over both is played here."""
+def test_all_ranks_divide_by_the_mean_number_of_positives(monkeypatch, own, other):
+    """Two processes; the part of the other one in the all-reduce is simulated."""
     monkeypatch.setattr(dist, 'is_initialized', lambda: True)
     monkeypatch.setattr(dist, 'get_world_size', lambda: 2)
     monkeypatch.setattr(dist, 'all_reduce', lambda value: value.add_(other / 2))
@@ -185,7 +185,7 @@ def kept_bytes(loss_of, pred: torch.Tensor) -> int:
 
 
 @pytest.mark.parametrize('sparse', [False, True])
-def test_nothing_but_the_gradient_is_kept_for_backward(sparse):
+def test_only_the_gradient_is_kept_for_backward(sparse):
     shape = (2, 20, 64, 64)
     target = splats(shape=shape, objects=5)
     given = target if sparse else target.dense()
@@ -193,12 +193,12 @@ def test_nothing_but_the_gradient_is_kept_for_backward(sparse):
     size = pred.numel() * 4
     ours = kept_bytes(lambda x: penalty_reduced_focal_loss(x, given), pred)
     theirs = kept_bytes(lambda x: GaussianFocalLoss()(x.sigmoid(), target.dense()), pred)
-    assert theirs > 5 * size  # the measure sees what it should see
+    assert theirs > 5 * size  # the measurement works
     assert size <= ours <= 1.01 * size
 
 
 @pytest.mark.parametrize('sparse', [False, True])
-def test_a_graph_can_be_walked_twice(sparse):
+def test_backward_works_twice_through_a_retained_graph(sparse):
     target = splats()
     pred = torch.randn(SHAPE, requires_grad=True)
     loss = penalty_reduced_focal_loss(pred, target if sparse else target.dense())
@@ -209,7 +209,7 @@ def test_a_graph_can_be_walked_twice(sparse):
     assert torch.equal(first, copy)
 
 
-def test_inputs_are_left_alone():
+def test_inputs_are_not_modified():
     target = splats()
     pred, weight = torch.randn(SHAPE, requires_grad=True), torch.rand(SHAPE)
     before = [each.clone() for each in (pred.detach(), weight, target.value, target.index)]
@@ -218,8 +218,8 @@ def test_inputs_are_left_alone():
         assert torch.equal(now, then)
 
 
-def test_drops_into_mmdetections_place():
-    """Scores, five arguments: equals MMDetection's loss away from its epsilon."""
+def test_equals_the_gaussian_focal_loss_of_mmdetection():
+    """For scores, up to the epsilon of MMDetection."""
     target = splats().dense()
     scores = (2 * torch.randn(SHAPE)).sigmoid().clamp(1e-4, 1 - 1e-4)
     ours = PenaltyReducedFocalLoss(activated=True)(scores, target, None, 5.0)
@@ -232,7 +232,7 @@ def test_captures_any_target_in_one_graph(options):
     target, pred = splats(), torch.randn(SHAPE)
     pred = pred.sigmoid() if 'activated' in options else pred
     function = functools.partial(penalty_reduced_focal_loss, **options)
-    torch._dynamo.reset()  # the recompile limit counts what other tests captured
+    torch._dynamo.reset()  # the recompile limit includes the captures of other tests
     compiled = torch.compile(function, backend='eager', fullgraph=True)
     for given in (target, target.dense(), Splats(None, target.dense(), SHAPE)):
         torch.testing.assert_close(compiled(pred, given), function(pred, given))
@@ -254,7 +254,7 @@ def test_compiles_once_more_for_any_number_of_splats(monkeypatch):
     assert len(graphs) == 2
 
 
-def test_a_drawn_map_is_the_listed_one():
+def test_drawn_and_listed_splats_give_the_same_loss():
     target, pred = splats(), torch.randn(SHAPE, requires_grad=True)
     drawn = Splats(None, target.dense(), SHAPE)
     assert drawn.drawn and not target.drawn and torch.equal(drawn.dense(), target.dense())
@@ -270,7 +270,7 @@ def test_a_drawn_map_is_the_listed_one():
 
 @pytest.mark.parametrize('sparse', [False, True])
 @pytest.mark.parametrize('clamp', [None, 1e-4])
-def test_everything_may_be_positive(sparse, clamp):
+def test_all_cells_positive(sparse, clamp):
     dense = torch.ones(1, 2, 3, 4)
     pred = 4 * torch.randn(dense.shape)
     target = splats_of(dense) if sparse else dense
@@ -290,11 +290,11 @@ def test_everything_may_be_positive(sparse, clamp):
         ({'normalizer': 'object'}, "normalizer='object' is unknown"),
     ],
 )
-def test_bad_arguments_are_said(options, message):
+def test_unknown_arguments_raise(options, message):
     with pytest.raises(ValueError, match=message):
         penalty_reduced_focal_loss(torch.zeros(SHAPE), torch.zeros(SHAPE), **options)
 
 
 def test_shapes_must_agree():
-    with pytest.raises(ValueError, match='num_classes and the stride'):
+    with pytest.raises(ValueError, match='the same num_classes and stride'):
         penalty_reduced_focal_loss(torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 4, 4))

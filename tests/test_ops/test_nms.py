@@ -1,4 +1,4 @@
-"""Greedy suppression against the loop that says what it means."""
+"""Greedy NMS against a plain loop."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def plain(boxes, scores, labels, threshold, beta=None):
 @pytest.mark.parametrize('block', [1, 7, 1024])
 @pytest.mark.parametrize('beta', [None, 0.6, 1.0])
 @pytest.mark.parametrize('threshold', [0.1, 0.45])
-def test_equals_the_loop(monkeypatch, block, beta, threshold):
+def test_equals_a_loop_over_boxes(monkeypatch, block, beta, threshold):
     monkeypatch.setattr(nms, 'BLOCK', block)
     given = crowd(60)
     options = {} if beta is None else dict(kind='diou', beta=beta)
@@ -50,7 +50,7 @@ def test_equals_the_loop(monkeypatch, block, beta, threshold):
     assert len(kept) < 60
 
 
-def test_equals_mmcv_where_many_boxes_need_several_blocks():
+def test_equals_mmcv_for_more_boxes_than_one_block():
     boxes, _, labels = crowd(5000, side=300)
     scores = torch.rand(5000, generator=torch.Generator().manual_seed(1))
     config = dict(type='nms', iou_threshold=0.5, split_thr=10_000)
@@ -59,15 +59,15 @@ def test_equals_mmcv_where_many_boxes_need_several_blocks():
     assert greedy_nms(boxes, scores, labels, 0.5).tolist() == kept.tolist()
 
 
-def test_a_chain_is_settled_from_its_best_box():
-    """Each box drops the next one; so every second stays."""
+def test_a_chain_of_overlaps_keeps_every_second_box():
+    """Each kept box drops the next one."""
     left = torch.arange(9.0)
     boxes = torch.stack((left, left * 0, left + 2.5, left * 0 + 1), 1)
     kept = greedy_nms(boxes, 1 - left / 10, torch.zeros(9), 0.4)
     assert kept.tolist() == [0, 2, 4, 6, 8]
 
 
-def test_nothing_in_nothing_out():
+def test_no_boxes():
     assert greedy_nms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), 0.5).tolist() == []
     with pytest.raises(ValueError, match="choose 'iou' or 'diou'"):
         greedy_nms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), 0.5, kind='giou')
