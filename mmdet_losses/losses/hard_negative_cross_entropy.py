@@ -120,7 +120,7 @@ def _depth(maps: Sequence[Tensor], labels: Tensor) -> int:
     if logits % labels.shape[1]:
         raise ValueError(
             f'The maps have {logits} logits per image for {labels.shape[1]} anchors, which is no '
-            'whole number; use the same anchors in head and encoder.'
+            'whole number; give head and encoder the same anchors.'
         )
     return logits // labels.shape[1]
 

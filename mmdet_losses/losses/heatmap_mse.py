@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmdet_losses.losses.term import LossTerm
-from mmdet_losses.ops import Reduction, Splats, check_heatmaps, promote, reduce_loss, unlisted
+from mmdet_losses.ops import Reduction, Splats, check_heatmaps, promote, reduce_loss, unwrap_dense
 from mmdet_losses.registry import MODELS
 
 
@@ -44,7 +44,7 @@ def heatmap_mse_loss(
     """
     check_heatmaps(pred, target)
     scores = promote(pred) if activated else promote(pred).sigmoid()
-    target = unlisted(target)
+    target = unwrap_dense(target)
     if isinstance(target, Splats):
         value = -target.value.to(scores.dtype)
         residual = scores.reshape(-1).index_add(0, target.index, value).view(scores.shape)

@@ -30,7 +30,7 @@ from mmdet_losses.ops import (
     positives_divisor,
     promote,
     reduce_loss,
-    unlisted,
+    unwrap_dense,
 )
 from mmdet_losses.ops.kernels import focal_cost, heatmap_focal_sums, power
 from mmdet_losses.registry import MODELS
@@ -72,7 +72,7 @@ def penalty_reduced_focal_loss(
     """
     check_choice('normalizer', normalizer, NORMALIZERS)
     check_heatmaps(pred, target)
-    target = unlisted(target)
+    target = unwrap_dense(target)
     weight = None if weight is None else promote(weight).expand(pred.shape)
     logits, bounds = logits_and_bounds(pred, activated, clamp)
     if reduction == 'none':

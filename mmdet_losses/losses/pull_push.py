@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice, gather_cells, promote, reduce_loss
 from mmdet_losses.registry import MODELS
 
-Match = Sequence[Sequence[tuple[tuple[int, int], tuple[int, int]]]]
+CornerLists = Sequence[Sequence[tuple[tuple[int, int], tuple[int, int]]]]
 """For each image and object: (y, x) of the top-left corner and (y, x) of the bottom-right one."""
 
 
@@ -88,7 +88,7 @@ def _flat(embeddings: Tensor, mask: Tensor) -> Tensor:
     return promote(embeddings).reshape(mask.shape)
 
 
-def gather_matches(tl: Tensor, br: Tensor, match: Match) -> tuple[Tensor, Tensor, Tensor]:
+def gather_matches(tl: Tensor, br: Tensor, match: CornerLists) -> tuple[Tensor, Tensor, Tensor]:
     """Embeddings at lists of corners, as MMDetection's ``CornerHead`` passes them.
 
     Shape:
@@ -115,9 +115,10 @@ class PullPushLoss(nn.Module):
 
     Args:
         pull_weight, push_weight: factors on the results.
-        margin, reduction: see :func:`pull_push_loss`.
-        eps: see :func:`pull_push_loss`. None is 1e-4 (official) for gathered embeddings, and 0
-            (MMDetection) for lists of corners.
+        margin: mean embeddings that differ by more than this do not push.
+        eps: 1e-4 is the official formula, 0 that of the paper and of MMDetection. None is 1e-4
+            for gathered embeddings and 0 for lists of corners.
+        reduction: over images.
     """
 
     def __init__(
@@ -133,8 +134,8 @@ class PullPushLoss(nn.Module):
         self.pull_weight, self.push_weight = pull_weight, push_weight
         self.margin, self.eps, self.reduction = margin, eps, reduction
 
-    def forward(self, tl: Tensor, br: Tensor, mask: Tensor | Match) -> tuple[Tensor, Tensor]:
-        """See :func:`pull_push_loss` and :func:`gather_matches`."""
+    def forward(self, tl: Tensor, br: Tensor, mask: Tensor | CornerLists) -> tuple[Tensor, Tensor]:
+        """See :func:`pull_push_loss`."""
         eps = 1e-4
         if not isinstance(mask, Tensor):
             tl, br, mask = gather_matches(tl, br, mask)

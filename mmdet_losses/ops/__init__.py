@@ -1,4 +1,4 @@
-"""Tensor vocabulary: boxes, Gaussians, gathering, peaks, grids, matching, reduction."""
+"""Tensor functions: boxes, Gaussians, gathering, peaks, grids, matching, reduction."""
 
 from mmdet_losses.ops.affine import apply_affine, center_affine, compose_affine, mirror_affine
 from mmdet_losses.ops.box_codes import decode_deltas, encode_deltas
@@ -23,7 +23,7 @@ from mmdet_losses.ops.gaussian import (
     gaussian_radius,
     largest_radius,
     splat_gaussians,
-    unlisted,
+    unwrap_dense,
 )
 from mmdet_losses.ops.grid import (
     Extents,
@@ -34,7 +34,7 @@ from mmdet_losses.ops.grid import (
     unflatten_levels,
 )
 from mmdet_losses.ops.iou import best_overlap, exact_ratio, pairwise_iou, shape_iou
-from mmdet_losses.ops.matching import Match, match_forced_best, match_max_iou
+from mmdet_losses.ops.matching import AnchorMatch, match_forced_best, match_max_iou
 from mmdet_losses.ops.nms import NmsKind, greedy_nms
 from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode, box_similarity
 from mmdet_losses.ops.peaks import Peaks, find_peaks, suppress_non_peaks, top_peaks
@@ -53,11 +53,11 @@ from mmdet_losses.ops.reduce import (
 __all__ = [
     'IOU_MODES',
     'REDUCTIONS',
+    'AnchorMatch',
     'CropWindow',
     'Extents',
     'GridAnchors',
     'IoUMode',
-    'Match',
     'NmsKind',
     'Peaks',
     'RadiusMode',
@@ -112,5 +112,5 @@ __all__ = [
     'suppress_non_peaks',
     'top_peaks',
     'unflatten_levels',
-    'unlisted',
+    'unwrap_dense',
 ]

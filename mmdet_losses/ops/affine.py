@@ -1,4 +1,4 @@
-"""The affine map that brings an image to the network's input in the centre family."""
+"""Affine maps between images and network inputs of the centre family."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Points = TypeVar('Points', np.ndarray, Tensor)
 def center_affine(
     center: tuple[float, float], scale: float, output_size: tuple[int, int]
 ) -> np.ndarray:
-    """Bring ``center`` to the middle of the output and ``scale`` pixels to its whole width.
+    """Affine map of ``center`` to the middle of the output and ``scale`` pixels to its width.
 
     Convention:
-        The map is isotropic and looks at the output's width alone, as in the official CenterNet
-        (objects as points) and CenterTrack codes: on an output that is taller than wide the
+        The map is isotropic and depends only on the width of the output, as in the official codes
+        of CenterNet (objects as points) and CenterTrack. On an output that is taller than wide the
         image shrinks although it would fit.
 
     Args:
         center: x, y in image pixels.
-        scale: image pixels that the width of the output shows.
+        scale: number of image pixels over the width of the output.
         output_size: (h, w).
 
     Returns:
@@ -35,7 +35,7 @@ def center_affine(
 
 
 def mirror_affine(width: int) -> np.ndarray:
-    """Mirror an image of ``width`` pixels left to right: x to ``width - 1 - x``, (2, 3) float64."""
+    """Map that mirrors an image left to right: x to ``width - 1 - x``, (2, 3) float64."""
     return np.array([[-1, 0, width - 1], [0, 1, 0]], dtype=np.float64)
 
 
@@ -45,10 +45,10 @@ def compose_affine(second: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def apply_affine(points: Points, matrix: np.ndarray) -> Points:
-    """Map points, computed in float64.
+    """Points under an affine map, computed in float64.
 
     Shape:
-        points: (..., 2n) of x, y pairs, array or tensor; returns the same type, shape and dtype.
+        points: (..., 2n) of x, y pairs, array or tensor. Returns the same type, shape and dtype.
         matrix: (2, 3).
     """
     wide = torch.as_tensor(points).double()

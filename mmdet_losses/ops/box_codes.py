@@ -1,4 +1,4 @@
-"""Boxes written relative to anchors: centre shift in anchor sizes, logarithm of the size ratio."""
+"""Boxes relative to anchors: shift of the centre in anchor sizes, logarithm of the size ratio."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mmdet_losses.ops.boxes import box_center, box_size
 
 
 def encode_deltas(boxes: Tensor, anchors: Tensor, scale: Sequence[float] = (1.0, 1.0)) -> Tensor:
-    """Boxes (..., 4) xyxy against anchors (..., 4) cxcywh: (dx, dy, dw, dh) over ``scale``.
+    """Boxes (..., 4) xyxy relative to anchors (..., 4) cxcywh: (dx, dy, dw, dh) over ``scale``.
 
-    ``scale`` divides shifts and logarithms (SSD's variances, 0.1 and 0.2). Boxes need an area.
+    ``scale`` divides shifts and logarithms (the variances 0.1 and 0.2 of SSD). Boxes have an area.
     """
     center, size = anchors[..., :2], anchors[..., 2:]
     shift = (box_center(boxes) - center) / (scale[0] * size)
@@ -26,7 +26,7 @@ def decode_deltas(
     scale: Sequence[float] = (1.0, 1.0),
     max_log: float | None = None,
 ) -> Tensor:
-    """The inverse of :func:`encode_deltas`; ``max_log`` bounds the logarithms of the ratios."""
+    """Inverse of :func:`encode_deltas`; ``max_log`` limits the logarithms of the ratios."""
     center = anchors[..., :2] + deltas[..., :2] * scale[0] * anchors[..., 2:]
     logs = deltas[..., 2:] * scale[1]
     if max_log is not None:

@@ -1,4 +1,4 @@
-"""Box arithmetic on xyxy boxes with exclusive ends."""
+"""Arithmetic of xyxy boxes with exclusive ends."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def box_center(boxes: Tensor) -> Tensor:
 
 
 def boxes_around(center: Tensor, size: Tensor) -> Tensor:
-    """Centres (..., 2) and sizes (..., 2) to boxes (..., 4) xyxy."""
+    """Centres (..., 2) and sizes (..., 2) to (..., 4) xyxy."""
     return torch.cat((center - size / 2, center + size / 2), dim=-1)
 
 
 def is_proper(boxes: Tensor) -> Tensor:
-    """Whether boxes (..., 4) are finite and have positive width and height: (...) bool."""
+    """(...) bool: whether boxes (..., 4) are finite and have a positive width and height."""
     return boxes.isfinite().all(-1) & (box_size(boxes) > 0).all(-1)
 
 
 def scale_boxes(boxes: Tensor, scale_x: float, scale_y: float) -> Tensor:
-    """Multiply x by ``scale_x`` and y by ``scale_y``; (..., 4) or any (..., 2n) of x, y pairs."""
+    """Boxes (..., 4), or any x, y pairs (..., 2n), times ``scale_x`` and ``scale_y``."""
     return torch.stack((boxes[..., 0::2] * scale_x, boxes[..., 1::2] * scale_y), -1).flatten(-2)
 
 
 def clip_boxes(boxes: Tensor, max_x: float, max_y: float) -> Tensor:
-    """Clamp x to [0, max_x] and y to [0, max_y]; (..., 4) or any (..., 2n) of x, y pairs."""
+    """Boxes (..., 4), or any x, y pairs (..., 2n), clamped to [0, max_x] and [0, max_y]."""
     x, y = boxes[..., 0::2].clamp(0, max_x), boxes[..., 1::2].clamp(0, max_y)
     return torch.stack((x, y), -1).flatten(-2)

@@ -1,4 +1,4 @@
-"""Numbers of the host on the device."""
+"""Small constant tensors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Numbers = float | Sequence['Numbers']
 
 
 def constant(values: Numbers, like: Tensor) -> Tensor:
-    """``like.new_tensor(values)`` that never waits for the device.
+    """``like.new_tensor(values)`` without synchronising the device.
 
-    To copy a list to a GPU, the host waits for all that it has been given to do; filled there,
-    number by number, a short table costs a few launches instead.
+    Copying a list to a GPU synchronises; filling a short table on the device takes a few kernel
+    launches instead.
 
     Args:
         values: a number, or nested sequences of numbers of equal length.
-        like: its device and type are the result's.
+        like: a tensor with the device and dtype of the result.
     """
     if like.device.type == 'cpu':
         return like.new_tensor(values)

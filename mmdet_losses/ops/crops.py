@@ -1,4 +1,4 @@
-"""What a crop around a point shows of an image and of its boxes."""
+"""Crops around a point, and the boxes inside them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from mmdet_losses.ops.constant import constant
 
 
 class CropWindow(NamedTuple):
-    """A crop of fixed size, black where it leaves the image."""
+    """A crop of fixed size, black outside the image."""
 
     offset: tuple[int, int]
-    """(x, y) image pixel of the crop's first pixel; boxes move by minus that."""
+    """(x, y) image pixel of the crop's first pixel, which is subtracted from boxes."""
     filled: tuple[int, int, int, int]
-    """(x1, y1, x2, y2) part of the crop that shows the image."""
+    """(x1, y1, x2, y2) part of the crop that lies inside the image."""
 
 
 def crop_window(
     center: tuple[int, int], crop_size: tuple[int, int], image_size: tuple[int, int]
 ) -> CropWindow:
-    """The window of (h, w) ``crop_size`` pixels around a pixel (x, y).
+    """Window of (h, w) ``crop_size`` pixels around a pixel (x, y).
 
     Convention:
-        CornerNet's: half sizes are ``size // 2`` on both sides, so an odd crop leaves its last
-        row and column black.
+        As in CornerNet, both half sizes are ``size // 2``, so the last row and column of an odd
+        crop stay black.
     """
     spans = []
     for middle, size, limit in zip(center, crop_size[::-1], image_size[::-1], strict=True):
@@ -39,11 +39,11 @@ def crop_window(
 
 
 def crop_boxes(boxes: Tensor, window: CropWindow) -> tuple[Tensor, Tensor]:
-    """Boxes (n, 4) as the crop shows them, and the share of each area that it left.
+    """Boxes (n, 4) in a crop, and the share of each area that remains.
 
     Convention:
-        Clipped to the last filled pixel, ``x2 - 1`` and ``y2 - 1``. Boxes that the crop does not
-        show become empty, with share 0; the caller drops them.
+        Boxes are clipped to the last filled pixel, ``x2 - 1`` and ``y2 - 1``. Boxes outside the
+        crop become empty, with share 0; the caller drops them.
     """
     x1, y1, x2, y2 = window.filled
     moved = boxes - constant(window.offset * 2, boxes)
@@ -54,6 +54,6 @@ def crop_boxes(boxes: Tensor, window: CropWindow) -> tuple[Tensor, Tensor]:
 
 
 def mirror_boxes(boxes: Tensor, width: float) -> Tensor:
-    """Swap left and right: x becomes ``width - x``; (..., 4), or (..., 2) single points."""
-    x = width - boxes[..., 0::2].flip(-1)  # a box's right side becomes its left
+    """Boxes (..., 4) or points (..., 2), mirrored left to right: x becomes ``width - x``."""
+    x = width - boxes[..., 0::2].flip(-1)  # the right side of a box becomes its left side
     return torch.stack((x, boxes[..., 1::2]), -1).flatten(-2)

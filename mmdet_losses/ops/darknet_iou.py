@@ -1,9 +1,9 @@
-"""What darknet computes for IoU losses: its values, and directions that are not their gradients.
+"""IoU measures of darknet, and its update directions, which are not their gradients.
 
-Read from its numbers (see the README of the YOLO configs): the IoU part of the size direction is
-twice the derivative, the hull's part of the position direction has the opposite sign, boxes that
-do not overlap keep the hull or distance part alone, nothing is clamped, and comparisons are
-strict, so a perfect prediction is told to shrink.
+Found from darknet's numbers (see the README of the YOLO configs): the IoU part of the size
+direction is twice the derivative; the hull part of the position direction has the opposite sign;
+boxes that do not overlap have only the hull or distance part; nothing is clamped; comparisons are
+strict, so a perfect prediction shrinks.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def darknet_iou(first: Tensor, second: Tensor, mode: IoUMode = 'iou') -> Tensor:
     """darknet's IoU, GIoU, DIoU or CIoU of boxes (..., 4) cxcywh, broadcast; (...).
 
     Convention:
-        DIoU raises the normalised distance to the power 0.6; CIoU's alpha has 1e-6 in its
-        denominator and is NaN where a box is 0 x 0; the IoU is 0 where intersection or union is.
+        DIoU raises the normalised distance to the power 0.6. The alpha of CIoU has 1e-6 in its
+        denominator, and is NaN for a box of 0 x 0. The IoU is 0 if intersection or union is 0.
 
     Raises:
         ValueError: an unknown mode.
@@ -53,7 +53,7 @@ def darknet_iou(first: Tensor, second: Tensor, mode: IoUMode = 'iou') -> Tensor:
 
 
 def darknet_iou_direction(pred: Tensor, target: Tensor, mode: IoUMode = 'ciou') -> Tensor:
-    """The direction in which darknet moves cx, cy, w, h of ``pred``: (..., 4), NaN where it is.
+    """Direction in which darknet moves cx, cy, w, h of ``pred``: (..., 4); NaN as in darknet.
 
     Shape:
         pred, target: (..., 4) cxcywh.
@@ -76,7 +76,7 @@ def darknet_iou_direction(pred: Tensor, target: Tensor, mode: IoUMode = 'ciou') 
     d_inter = torch.stack((-inner.flip(-1) * (low_p > low_t), inner.flip(-1) * (high_p < high_t)))
     d_union = d_area - d_inter
     d_edge = torch.where(union > 0, (union * d_inter - inter * d_union) / union**2, 0)
-    # The edges of an empty box both take the derivative of the high one.
+    # Both edges of an empty box take the derivative of the high one.
     d_edge = torch.stack((torch.where(low_p < high_p, d_edge[0], d_edge[1]), d_edge[1]))
     apart = (inner <= 0).any(-1, keepdim=True)
     if mode == 'giou':
@@ -120,6 +120,6 @@ def _ordered(boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _aspect(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """CIoU's v and the difference of the angles; 0 / 0 is NaN, as there."""
+    """The v of CIoU and the difference of the angles; 0 / 0 is NaN, as in darknet."""
     angles = torch.atan(target[..., 2] / target[..., 3]) - torch.atan(pred[..., 2] / pred[..., 3])
     return 4 / math.pi**2 * angles.square(), angles

@@ -1,4 +1,4 @@
-"""Reading dense maps at object cells."""
+"""Reading and writing dense maps at cells."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def gather_cells(feature: Tensor, index: Tensor) -> Tensor:
-    """Read a map at flat cell indices.
+    """Values of a map at flat cell indices.
 
     Shape:
         feature: (B, D, H, W).
         index: (B, M) int64, ``y * W + x``.
-        Returns (B, M, D). Cells that are read twice accumulate gradients.
+        Returns (B, M, D). A cell that is read twice gets the sum of both gradients.
     """
     batch, depth = feature.shape[:2]
     flat = feature.reshape(batch, depth, -1)
@@ -22,16 +22,16 @@ def gather_cells(feature: Tensor, index: Tensor) -> Tensor:
 
 
 def cell_xy(index: Tensor, width: int) -> Tensor:
-    """Integer (x, y) of flat cell indices ``y * width + x``: (...) to (..., 2)."""
+    """Integer x, y of flat cell indices ``y * width + x``: (...) to (..., 2)."""
     return torch.stack((index % width, index.div(width, rounding_mode='floor')), dim=-1)
 
 
 def scatter_cells(values: Tensor, index: Tensor, mask: Tensor, size: Sequence[int]) -> Tensor:
-    """Write slots to the cells they stand for; the rest of the map is zero.
+    """Map with the values of slots at their cells, and zeros elsewhere.
 
     Shape:
         values: (B, M, D); index, mask: (B, M); size: (H, W).
-        Returns (B, D, H, W). Where slots share a cell, one of them stays.
+        Returns (B, D, H, W). If slots share a cell, one of them is kept.
     """
     batch, _, depth = values.shape
     cells = size[0] * size[1]

@@ -1,4 +1,4 @@
-"""Gaussian radii and heatmap targets as sparse splats."""
+"""Gaussian radii, and heatmap targets as sparse splats."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from mmdet_losses.ops.choices import check_choice
 RadiusMode = Literal['fixed', 'legacy']
 RADIUS_MODES: tuple[str, ...] = get_args(RadiusMode)
 
-_ONE = 0x3F800000  # the bits of float32 1.0; for values in [0, 1] bits and values sort alike
+_ONE = 0x3F800000  # bits of float32 1.0; values in [0, 1] and their bits have the same order
 
 
 class Splats(NamedTuple):
-    """A heatmap that is zero almost everywhere, as (position, value) pairs.
+    """A heatmap that is mostly zero, as pairs of position and value.
 
-    Positions are flat indices into ``shape``; a position carries at most one value above zero, the
-    maximum of the Gaussians that cover it. Padding entries have index 0 and value 0, which no sum
-    notices. A map that is not almost everywhere zero is ``drawn`` instead of listed.
+    Positions are flat indices into ``shape``. A position has at most one value above 0, the
+    maximum of the Gaussians that cover it. Padding entries have index 0 and value 0, which changes
+    no sum. A map with many values is kept dense instead.
     """
 
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs
-    """(N,) int64; None of a drawn map."""
+    index: Tensor  # type: ignore[assignment]  # replaces tuple.index
+    """(N,) int64; None for a dense map."""
     value: Tensor
-    """(N,) float32 in [0, 1]; of a drawn map all of it, of shape ``shape``."""
+    """(N,) float32 in [0, 1]; the whole map, of shape ``shape``, if dense."""
     shape: tuple[int, ...]
     """(B, C, H, W) of the map."""
 
     @property
-    def drawn(self) -> bool:
-        """``value`` is the dense map."""
+    def is_dense(self) -> bool:
+        """Whether ``value`` is the dense map."""
         return self.index is None
 
     def dense(self) -> Tensor:
-        """The map itself, float32 of shape ``shape``."""
-        if self.drawn:
+        """The map, float32 of shape ``shape``."""
+        if self.is_dense:
             return self.value
         flat = self.value.new_zeros(math.prod(self.shape))
         return flat.scatter_reduce(0, self.index, self.value, 'amax').view(self.shape)
 
 
-def unlisted(target: Tensor | Splats) -> Tensor | Splats:
-    """Drawn splats as the dense map that they are; anything else as it is."""
-    return target.value if isinstance(target, Splats) and target.drawn else target
+def unwrap_dense(target: Tensor | Splats) -> Tensor | Splats:
+    """Dense splats as a tensor; any other target unchanged."""
+    return target.value if isinstance(target, Splats) and target.is_dense else target
 
 
 def check_heatmaps(pred: Tensor, target: Tensor | Splats) -> None:
@@ -62,21 +62,20 @@ def check_heatmaps(pred: Tensor, target: Tensor | Splats) -> None:
 def gaussian_radius(
     height: Tensor, width: Tensor, min_overlap: float = 0.7, mode: RadiusMode = 'legacy'
 ) -> Tensor:
-    r"""How far a corner (or centre) may move while the box keeps an IoU of ``min_overlap``.
+    r"""Distance that a corner (or centre) may move while the box keeps an IoU of ``min_overlap``.
 
-    Each of three cases (both corners move inwards, one each way, both outwards) is a quadratic;
-    the radius is the smallest root.
+    Three cases (both corners move inwards; one inwards and one outwards; both outwards) are
+    quadratic equations; the radius is the smallest root.
 
     Args:
         height, width: box sizes in cells, any shape.
-        min_overlap: the IoU to keep.
-        mode: 'fixed' divides by :math:`2a` and takes the inner root, as CornerNet does since its
-            correction (and MMDetection). 'legacy' is the formula before it,
-            :math:`(b + \sqrt{b^2 - 4ac}) / 2` for every case; the CenterNet papers' and
-            CenterTrack's weights were trained with it.
+        mode: 'fixed' divides by :math:`2a` and takes the inner root, as the corrected CornerNet
+            and MMDetection do. 'legacy' is the formula before the correction,
+            :math:`(b + \sqrt{b^2 - 4ac}) / 2` in every case; the weights of both CenterNets and of
+            CenterTrack were trained with it.
 
     Returns:
-        Radii in cells, float64 (their integer part decides), not below zero.
+        Radii in cells, float64 (their integer part is used), at least 0.
 
     Raises:
         ValueError: an unknown ``mode``.
@@ -107,6 +106,16 @@ def largest_radius(
     return int(gaussian_radius(size[0], size[1], min_overlap, mode))
 
 
+class _Windows(NamedTuple):
+    """Arguments of :func:`splat_gaussians`."""
+
+    xy: Tensor
+    radius: Tensor
+    sigma: Tensor
+    channel: Tensor
+    mask: Tensor
+
+
 def splat_gaussians(
     xy: Tensor,
     radius: Tensor,
@@ -116,38 +125,37 @@ def splat_gaussians(
     size: tuple[int, int, int],
     max_radius: int,
 ) -> Splats:
-    r"""Draw :math:`\exp(-d^2 / 2\sigma^2)` in a square window around every object, maxima kept.
+    r"""Maximum of the Gaussians :math:`\exp(-d^2 / 2\sigma^2)` in square windows around objects.
 
     Shape:
-        xy: (B, M, 2) integer cells x, y; the map cuts their windows.
-        radius, sigma: (B, M) half width of the window in cells, and standard deviation.
-        channel: (B, M) int64 map of the image, 0 ... C-1.
-        mask: (B, M) bool, which slots hold an object.
+        xy: (B, M, 2) integer cells x, y; windows are cut at the border of the map.
+        radius, sigma: (B, M) half width of the window in cells, standard deviation.
+        channel: (B, M) int64, 0 ... C-1.
+        mask: (B, M) bool, slots with an object.
         size: (C, H, W) of the maps of one image.
-        max_radius: larger radii are cut to it.
+        max_radius: upper limit of the radii.
 
     Convention:
-        The centre is exactly 1 and, with sigma = (2 * radius + 1) / 6, the only cell that is. On
-        the CPU just the cells inside the windows are listed. Elsewhere, and while compiling, a
-        list of that length would need the device's answer first, so every window is padded to
-        ``max_radius`` and nothing synchronises; where that would list more than an eighth of the
-        map (many objects, few channels), the map is drawn, which then takes less room.
+        The centre is exactly 1 and, with sigma = (2 * radius + 1) / 6, no other cell is. On the
+        CPU only the cells inside the windows are listed. On a GPU, and in torch.compile, that
+        length would need a synchronisation, so every window is padded to ``max_radius``. If this
+        would list more than an eighth of the map (many objects, few channels), the map is dense.
     """
     shape = (xy.shape[0], *size)
-    radius = radius.clamp(max=max_radius)
+    windows = _Windows(xy, radius.clamp(max=max_radius), sigma, channel, mask)
     concrete = xy.device.type == 'cpu' and type(xy) is Tensor
     if concrete and not torch.compiler.is_compiling():
-        return Splats(*_list_windows(xy, radius, sigma, channel, mask, size), shape)
+        return Splats(*_list_windows(windows, size), shape)
     if 8 * math.prod(mask.shape) * (2 * max_radius + 1) ** 2 > math.prod(shape):
-        drawn = _draw_windows(xy, radius, sigma, channel, mask, size)
-        return Splats(None, drawn, shape)  # type: ignore[arg-type]
-    return Splats(*_pad_windows(xy, radius, sigma, channel, mask, size, max_radius), shape)
+        dense = _draw_windows(windows, size)
+        return Splats(None, dense, shape)  # type: ignore[arg-type]
+    return Splats(*_pad_windows(windows, size, max_radius), shape)
 
 
 def draw_gaussians(
     xy: Tensor, radius: Tensor, sigma: Tensor, mask: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """The same Gaussians on one dense map an image, for networks that take it as an input.
+    """The same Gaussians as one dense map per image, which some networks take as an input.
 
     Shape:
         xy: (B, M, 2); radius, sigma, mask: (B, M), see :func:`splat_gaussians`.
@@ -162,15 +170,9 @@ def draw_gaussians(
     return canvas
 
 
-def _draw_windows(
-    xy: Tensor,
-    radius: Tensor,
-    sigma: Tensor,
-    channel: Tensor,
-    mask: Tensor,
-    size: tuple[int, int, int],
-) -> Tensor:
-    """The dense maps (B, C, H, W), a few objects at a time."""
+def _draw_windows(windows: _Windows, size: tuple[int, int, int]) -> Tensor:
+    """Dense maps (B, C, H, W), drawn a few objects at a time."""
+    xy, radius, sigma, channel, mask = windows
     rows, columns = _profiles(xy, radius, sigma, mask, size[1:])
     plane = torch.where(mask, channel, 0)[..., None]
     cells = size[1] * size[2]
@@ -182,13 +184,13 @@ def _draw_windows(
     return canvas.unflatten(2, size[1:])
 
 
-_DRAWN_AT_ONCE = 8  # objects of each image; bounds the memory of drawing
+_DRAWN_AT_ONCE = 8  # objects per image, which limits the memory
 
 
 def _profiles(
     xy: Tensor, radius: Tensor, sigma: Tensor, mask: Tensor, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """The Gaussians' rows (B, M, H), zero without an object, and columns (B, M, W)."""
+    """Rows (B, M, H) of the Gaussians, 0 without an object, and columns (B, M, W)."""
     rows, columns = (
         _profile(xy[..., axis, None], radius[..., None], sigma[..., None].float(), side)
         for axis, side in ((1, size[0]), (0, size[1]))
@@ -203,15 +205,10 @@ def _profile(center: Tensor, radius: Tensor, sigma: Tensor, side: int) -> Tensor
 
 
 def _pad_windows(
-    xy: Tensor,
-    radius: Tensor,
-    sigma: Tensor,
-    channel: Tensor,
-    mask: Tensor,
-    size: tuple[int, int, int],
-    max_radius: int,
+    windows: _Windows, size: tuple[int, int, int], max_radius: int
 ) -> tuple[Tensor, Tensor]:
-    """All windows at the largest size; static shapes. Returns index and value, (B*M*K*K,)."""
+    """Windows padded to the largest size. Returns index and value, (B * M * K * K,)."""
+    xy, radius, sigma, channel, mask = windows
     classes, height, width = size
     step = torch.arange(-max_radius, max_radius + 1, device=xy.device)
     x, y = xy[..., 0, None] + step, xy[..., 1, None] + step
@@ -234,25 +231,18 @@ def _pad_windows(
     return index, torch.where(first, value, value.new_zeros(()))
 
 
-def _list_windows(
-    xy: Tensor,
-    radius: Tensor,
-    sigma: Tensor,
-    channel: Tensor,
-    mask: Tensor,
-    size: tuple[int, int, int],
-) -> tuple[Tensor, Tensor]:
-    """Just the cells of the windows, on the CPU. Returns index and value, (N,)."""
+def _list_windows(windows: _Windows, size: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """Cells of the windows only, on the CPU. Returns index and value, (N,)."""
     classes, height, width = size
-    chosen = mask.numpy()
-    image = np.nonzero(chosen)[0]
-    plane = image * classes + channel.numpy()[chosen]
-    x, y = (xy.numpy()[chosen][:, i].astype(np.int64) for i in (0, 1))
-    r = radius.numpy()[chosen].astype(np.int64)
-    scale = (-0.5 / sigma.numpy()[chosen].astype(np.float64) ** 2).astype(np.float32)
+    image = np.nonzero(windows.mask.numpy())[0]
+    xy, radius, sigma, channel = (each.numpy()[windows.mask.numpy()] for each in windows[:4])
+    plane = image * classes + channel
+    x, y = xy.astype(np.int64).T
+    r = radius.astype(np.int64)
+    scale = (-0.5 / sigma.astype(np.float64) ** 2).astype(np.float32)
 
     side = 2 * r + 1
-    owner = np.repeat(np.arange(len(r)), side)  # one entry for each row of each window
+    owner = np.repeat(np.arange(len(r)), side)  # one entry per row of each window
     dy = np.arange(len(owner)) - np.repeat(np.cumsum(side) - side + r, side)
     fits = (y[owner] + dy >= 0) & (y[owner] + dy < height)
     owner, dy = owner[fits], dy[fits]

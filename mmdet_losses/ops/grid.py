@@ -1,4 +1,4 @@
-"""Maps as lists of anchors, and anchors as a grid: their x and y extents apart."""
+"""Maps as lists of anchors, and anchors as grids with separate x and y extents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Extents(NamedTuple):
-    """One axis of the anchors of a map: N cells along it, A anchors a cell; each (A, N)."""
+    """One axis of the anchors of a map: N cells along it, A anchors per cell; each (A, N)."""
 
     low: Tensor
     high: Tensor
@@ -19,18 +19,21 @@ class Extents(NamedTuple):
 
     @classmethod
     def around(cls, center: Tensor, size: Tensor) -> Extents:
-        """Extents from centres and sizes, edges derived."""
+        """Extents from centres and sizes."""
         return cls(center - size / 2, center + size / 2, center, size)
 
     @classmethod
     def between(cls, low: Tensor, high: Tensor) -> Extents:
-        """Extents from edges, centres and sizes derived."""
+        """Extents from edges."""
         return cls(low, high, (low + high) * 0.5, high - low)
 
 
 class GridAnchors(NamedTuple):
-    """Anchors of one map. An anchor is ``x`` of its column times ``y`` of its row, so most of an
-    IoU can be computed for rows and columns instead of for cells."""
+    """Anchors of one map.
+
+    The x extent of an anchor depends only on its column and the y extent only on its row, so most
+    of an IoU can be computed per row and column instead of per cell.
+    """
 
     x: Extents
     y: Extents
@@ -50,10 +53,9 @@ class GridAnchors(NamedTuple):
 
     def _flat(self, *axes: Tensor) -> Tensor:
         shape = self.shape
-        x0, y0, x1, y1 = axes
         columns = [
             each[:, None, :].expand(shape) if i % 2 == 0 else each[:, :, None].expand(shape)
-            for i, each in enumerate((x0, y0, x1, y1))
+            for i, each in enumerate(axes)  # x, y, x, y
         ]
         return torch.stack(columns, -1).flatten(0, 2)
 
@@ -61,7 +63,7 @@ class GridAnchors(NamedTuple):
 def grid_iou(boxes: Tensor, anchors: GridAnchors) -> Tensor:
     """IoU of boxes (..., 4) xyxy with every anchor of a map: (..., A * H * W), no gradient.
 
-    The unions must not be zero: anchors have an area.
+    Anchors have an area, so no union is zero.
     """
     with torch.no_grad():
         x1, y1, x2, y2 = (edge[..., None, None] for edge in boxes.unbind(-1))
@@ -75,7 +77,7 @@ def grid_iou(boxes: Tensor, anchors: GridAnchors) -> Tensor:
 
 
 def flatten_levels(maps: Sequence[Tensor], depth: int) -> Tensor:
-    """Maps (B, A * depth, H, W), anchor-major, to one list (B, P, depth).
+    """Maps (B, A * depth, H, W), anchor-major, as one list (B, P, depth).
 
     The order of P is level, anchor, row, column.
     """
@@ -84,7 +86,7 @@ def flatten_levels(maps: Sequence[Tensor], depth: int) -> Tensor:
 
 
 def unflatten_levels(flat: Tensor, shapes: Sequence[tuple[int, int, int]]) -> tuple[Tensor, ...]:
-    """The inverse of :func:`flatten_levels`, for levels of (A, H, W) anchors."""
+    """Inverse of :func:`flatten_levels`, for levels of (A, H, W) anchors."""
     sizes = [a * h * w for a, h, w in shapes]
     levels = []
     for level, (a, h, w) in zip(flat.split(sizes, 1), shapes, strict=True):
@@ -96,7 +98,7 @@ def unflatten_levels(flat: Tensor, shapes: Sequence[tuple[int, int, int]]) -> tu
 def cell_major_rank(shapes: Sequence[tuple[int, int, int]], device: torch.device) -> Tensor:
     """Position of each anchor of :func:`flatten_levels` in the order level, row, column, anchor.
 
-    That is the order of the official codes; it decides between equal anchors. (P,) int64.
+    This is the order of the official codes, which decides between equal anchors. (P,) int64.
     """
     ranks, start = [], 0
     for a, h, w in shapes:

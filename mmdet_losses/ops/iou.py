@@ -1,4 +1,4 @@
-"""Overlap of boxes with each other, of sizes, and of a map with the truth; no gradient needed."""
+"""IoU of boxes, of sizes, and of the predictions of a map with objects."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from torch import Tensor
 
 
 def exact_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """``numerator / denominator`` where the denominator is positive, else the bare numerator.
+    """``numerator / denominator`` where the denominator is positive, else the numerator.
 
-    In the ratios of this module a zero denominator comes with a zero numerator, so 0 / 0 is 0 and
-    both gradients stay finite.
+    In this module a zero denominator has a zero numerator, so 0 / 0 is 0 with finite gradients.
     """
     return numerator / torch.where(denominator > 0, denominator, 1)
 
@@ -18,7 +17,7 @@ def exact_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
     """IoU of every box with every box: (..., N, 4) and (..., M, 4) xyxy to (..., N, M).
 
-    Exact ratios without an epsilon; 0 / 0 is 0.
+    No epsilon; 0 / 0 is 0.
     """
     first, second = first[..., :, None, :], second[..., None, :, :]
     width = torch.minimum(first[..., 2], second[..., 2]) - torch.maximum(
@@ -43,11 +42,11 @@ def shape_iou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def best_overlap(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
-    """Highest IoU of each prediction of a map with any object of its image; no gradient.
+    """Highest IoU of each prediction of a map with the objects of its image; no gradient.
 
     Shape:
         center, size: (B, A, 2, N). boxes: (B, M, 4) cxcywh in the same unit. mask: (B, M) bool.
-        Returns (B, A, N), 0 where nothing overlaps or the image has no object.
+        Returns (B, A, N), 0 without an overlap or without objects.
     """
     with torch.no_grad():
         low, high = (center - size / 2).transpose(1, 2), (center + size / 2).transpose(1, 2)

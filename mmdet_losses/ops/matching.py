@@ -1,4 +1,4 @@
-"""Which anchor stands for which object, by overlap."""
+"""Matching of anchors to objects by IoU."""
 
 from __future__ import annotations
 
@@ -8,61 +8,65 @@ import torch
 from torch import Tensor
 
 
-class Match(NamedTuple):
-    """One entry an anchor, (B, P) each."""
+class AnchorMatch(NamedTuple):
+    """Result of matching, one entry per anchor; each field is (B, P)."""
 
-    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs
-    """int64, the object (slot) that the anchor stands for, or would stand for."""
+    index: Tensor  # type: ignore[assignment]  # replaces tuple.index
+    """int64, slot of the object with the highest IoU, also of anchors that are not positive."""
     positive: Tensor
     """bool."""
     negative: Tensor
-    """bool; an anchor that is neither is ignored."""
+    """bool; anchors that are neither positive nor negative are ignored."""
 
 
-def match_forced_best(iou: Tensor, mask: Tensor, rank: Tensor, positive_iou: float) -> Match:
-    """ssd.pytorch's jaccard matching.
+def match_forced_best(iou: Tensor, mask: Tensor, rank: Tensor, positive_iou: float) -> AnchorMatch:
+    """Matching of ssd.pytorch.
 
     Shape:
-        iou: (B, M, P), zero in slots without an object. mask: (B, M) bool, the slots that hold
-            one. rank: (P,) int64.
+        iou: (B, M, P), zero in slots without an object. mask: (B, M) bool, slots with an object.
+            rank: (P,) int64.
 
     Convention:
-        An anchor takes its best object and is positive from ``positive_iou`` on (>=). Then every
-        object takes its best anchor whatever the overlap; of several objects with the same best
-        anchor the last one keeps it. Among equal anchors the lowest ``rank`` is best.
+        An anchor is matched to the object with the highest IoU, and is positive if that is at
+        least ``positive_iou``. Then every object is matched to its best anchor, whatever the IoU;
+        if several objects have the same best anchor, the last one keeps it. Among equal anchors
+        the lowest ``rank`` is the best.
     """
-    priors = iou.shape[2]
+    anchors = iou.shape[2]
     best, index = iou.max(1)
-    first = mask.to(torch.uint8).argmax(1, keepdim=True)  # for anchors that touch no object
+    first = mask.to(torch.uint8).argmax(1, keepdim=True)  # for anchors without an overlap
     index = torch.where(mask.gather(1, index), index, first)
     highest = iou.amax(2, keepdim=True)
     rank = rank.to(torch.int32)
-    chosen = torch.where(iou == highest, rank, priors).argmin(2)
-    chosen = torch.where(mask, chosen, priors)
-    forced = _last_writer(chosen, mask.shape[1], priors)
+    chosen = torch.where(iou == highest, rank, anchors).argmin(2)
+    chosen = torch.where(mask, chosen, anchors)
+    forced = _last_writer(chosen, mask.shape[1], anchors)
     taken = forced > 0
     index = torch.where(taken, forced - 1, index)
     positive = taken | (best >= positive_iou)
-    return Match(index, positive, ~positive)
+    return AnchorMatch(index, positive, ~positive)
 
 
-def _last_writer(chosen: Tensor, slots: int, priors: int) -> Tensor:
-    """1 + the last slot that chose each anchor, 0 where none did: (B, P)."""
+def _last_writer(chosen: Tensor, slots: int, anchors: int) -> Tensor:
+    """1 + the last slot that chose each anchor, 0 for anchors that no slot chose: (B, P)."""
     order = torch.arange(1, slots + 1, device=chosen.device).expand_as(chosen)
-    nobody = chosen.new_zeros(chosen.shape[0], priors + 1)
-    return nobody.scatter_reduce(1, chosen, order, 'amax')[:, :priors]
+    none = chosen.new_zeros(chosen.shape[0], anchors + 1)
+    return none.scatter_reduce(1, chosen, order, 'amax')[:, :anchors]
 
 
-def match_max_iou(iou: Tensor, mask: Tensor, positive_iou: float, negative_iou: float) -> Match:
-    """The matching of Faster R-CNN and RetinaNet (MMDetection's ``MaxIoUAssigner``).
+def match_max_iou(
+    iou: Tensor, mask: Tensor, positive_iou: float, negative_iou: float
+) -> AnchorMatch:
+    """Matching of Faster R-CNN and RetinaNet (MMDetection's ``MaxIoUAssigner``).
 
     Shape:
-        iou: (B, M, P). mask: (B, M) bool, the slots that hold an object.
+        iou: (B, M, P). mask: (B, M) bool, slots with an object.
 
     Convention:
-        Positive from ``positive_iou`` on (>=), negative below ``negative_iou`` (<), between them
-        ignored. Every anchor that shares an object's highest overlap is positive for it as well,
-        the last object first; an object that no anchor touches has none.
+        An anchor is positive from ``positive_iou`` on (>=), negative below ``negative_iou`` (<),
+        and ignored in between. Every anchor with the highest IoU of an object is positive for it
+        as well; if there are several such objects, for the last one. An object without any
+        overlap has no such anchor.
     """
     iou = torch.where(mask[..., None], iou, -1)
     best, index = iou.max(1)
@@ -72,4 +76,6 @@ def match_max_iou(iou: Tensor, mask: Tensor, positive_iou: float, negative_iou: 
     last = torch.where(iou == highest, order, order.new_zeros(())).amax(1).long()
     taken = last > 0
     positive = taken | (best >= positive_iou)
-    return Match(torch.where(taken, last - 1, index), positive, ~positive & (best < negative_iou))
+    return AnchorMatch(
+        torch.where(taken, last - 1, index), positive, ~positive & (best < negative_iou)
+    )

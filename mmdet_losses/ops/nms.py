@@ -1,4 +1,4 @@
-"""Greedy suppression with darknet's measures of overlap, which no common operator has."""
+"""Greedy NMS with the overlap measures of darknet, which common operators lack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmdet_losses.ops.iou import pairwise_iou
 
 NmsKind = Literal['iou', 'diou']
 BLOCK = 1024
-"""Boxes that are settled at once."""
+"""Number of boxes that are compared with each other at once."""
 
 
 def greedy_nms(
@@ -23,16 +23,16 @@ def greedy_nms(
     kind: NmsKind = 'iou',
     beta: float = 0.6,
 ) -> Tensor:
-    r"""Keep the best box of each class, drop those that overlap it too much, and so on.
+    r"""Indices of the boxes that greedy NMS keeps, per class.
 
     Shape:
-        boxes: (n, 4) xyxy. scores, labels: (n,). Returns the kept indices (k,), best first.
+        boxes: (n, 4) xyxy. scores, labels: (n,). Returns (k,), by descending score.
 
     Convention:
-        A box is dropped where its overlap exceeds ``iou_threshold`` (strict). 'diou' takes
-        :math:`IoU - (\rho^2 / c^2)^\beta` instead of the IoU; darknet's ``nms_kind=greedynms``
-        is that with 0.6, ``diounms`` with its ``beta_nms``. The best :data:`BLOCK` boxes are
-        settled together, then drop from the rest, so that memory grows with n, not its square.
+        A box is dropped if its overlap with a kept box exceeds ``iou_threshold`` (strictly).
+        'diou' uses :math:`IoU - (\rho^2 / c^2)^\beta` instead of the IoU: darknet's
+        ``nms_kind=greedynms`` with a beta of 0.6, its ``diounms`` with ``beta_nms``. Boxes are
+        processed in blocks of :data:`BLOCK`, so memory grows with n, not with its square.
 
     Raises:
         ValueError: an unknown kind.
@@ -57,17 +57,17 @@ def greedy_nms(
 
 
 def _survivors(drops: Tensor) -> Tensor:
-    """(n,) bool: which boxes no surviving better one drops; (i, j) says that i would drop j.
+    """(n,) bool: boxes that no kept better box drops, where ``drops[i, j]`` means i drops j.
 
-    The first i boxes are settled after i rounds at most; most often a few rounds settle all.
+    After i rounds the first i boxes are final; usually a few rounds are enough for all.
     """
     drops = drops.triu(1)
-    alive = torch.ones(len(drops), dtype=torch.bool, device=drops.device)
+    kept = torch.ones(len(drops), dtype=torch.bool, device=drops.device)
     while True:
-        settled = ~(drops & alive[:, None]).any(0)
-        if torch.equal(settled, alive):
-            return alive
-        alive = settled
+        now = ~(drops & kept[:, None]).any(0)
+        if torch.equal(now, kept):
+            return kept
+        kept = now
 
 
 def _relative_distance(boxes: Tensor, others: Tensor) -> Tensor:

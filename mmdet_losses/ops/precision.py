@@ -9,5 +9,5 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 def promote(tensor: Tensor) -> Tensor:
-    """float16 and bfloat16 become float32; float32 and float64 (for gradcheck) stay."""
+    """float16 and bfloat16 as float32; float32 and float64 (for gradcheck) unchanged."""
     return tensor.float() if tensor.dtype in _HALF else tensor

@@ -238,7 +238,7 @@ def test_a_compiled_draw_gives_the_same_map(classes):
     draw = torch.compile(gaussians.draw, backend='eager', fullgraph=True)
     have = draw(xy, size, labels, mask, (classes, 24, 40))
     want = gaussians.draw(xy, size, labels, mask, (classes, 24, 40))
-    assert have.drawn == (classes == 3) and not want.drawn
+    assert have.is_dense == (classes == 3) and not want.is_dense
     torch.testing.assert_close(have.dense(), want.dense(), rtol=0, atol=1e-6)
 
 

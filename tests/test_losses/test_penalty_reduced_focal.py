@@ -254,17 +254,17 @@ def test_compiles_once_more_for_any_number_of_splats(monkeypatch):
     assert len(graphs) == 2
 
 
-def test_drawn_and_listed_splats_give_the_same_loss():
+def test_dense_and_listed_splats_give_the_same_loss():
     target, pred = splats(), torch.randn(SHAPE, requires_grad=True)
-    drawn = Splats(None, target.dense(), SHAPE)
-    assert drawn.drawn and not target.drawn and torch.equal(drawn.dense(), target.dense())
+    dense = Splats(None, target.dense(), SHAPE)
+    assert dense.is_dense and not target.is_dense and torch.equal(dense.dense(), target.dense())
     for normalizer in ('positives', 'positives_per_image'):
         losses = [
             penalty_reduced_focal_loss(pred, each, normalizer=normalizer)
-            for each in (target, drawn)
+            for each in (target, dense)
         ]
         torch.testing.assert_close(*losses)
-    want, have = (heatmap_mse_loss(pred, each) for each in (target, drawn))
+    want, have = (heatmap_mse_loss(pred, each) for each in (target, dense))
     torch.testing.assert_close(have, want)
 
 

@@ -134,7 +134,7 @@ def _visibility(gt_instances: Sequence[InstanceData], objects: Objects) -> Tenso
 
 def _outside_windows(windows: Splats) -> Tensor:
     """(B, C, H, W) bool, false in the windows."""
-    if windows.drawn:
+    if windows.is_dense:
         return windows.value == 0
     cells = math.prod(windows.shape)
     index = torch.where(windows.value > 0, windows.index, cells)
