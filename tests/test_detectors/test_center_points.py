@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData
 from mmdet_losses.detectors.center.centers import GaussianRule
 from mmdet_losses.detectors.center.contracts import CenterNetPointsOutputs
 from mmdet_losses.ops import Splats, gaussian_radius, largest_radius
-from mmdet_losses.ops.gaussian import _draw_windows, _list_windows, _pad_windows
+from mmdet_losses.ops.gaussian import _draw_windows, _list_windows, _pad_windows, _Windows
 from mmdet_losses.registry import MODELS, TASK_UTILS
 from tests.cases import IMG_SIZE
 
@@ -204,7 +204,8 @@ def test_padded_and_listed_windows_give_the_same_map():
     targets = build(max_objects=30).encode([image, image[:3]], [(24, 40)], IMG_SIZE)
     xy = torch.stack((targets.index % 40, targets.index // 40), -1)
     radius = gaussian_radius(*targets.size.ceil().unbind(-1)[::-1]).floor()
-    arguments = xy, radius, (2 * radius + 1) / 6, targets.labels, targets.mask, (3, 24, 40)
+    windows = _Windows(xy, radius, (2 * radius + 1) / 6, targets.labels, targets.mask)
+    arguments = windows, (3, 24, 40)
     drawn = _draw_windows(*arguments)
     assert drawn.count_nonzero() > 500
     for index, value in (
