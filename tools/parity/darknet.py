@@ -33,7 +33,10 @@ def cfg_forward(path: Path) -> list[Row]:
             input_seed=int(golden['input_seed']),
             inputs={'image': {'shape': (1, 3, height, width)}},
         )
-        fill(network, list(make_weights(json.loads(str(golden['keys'])), meta).values()))
+        weights = make_weights(json.loads(str(golden['keys'])), meta)
+        if str(golden['cfg']).startswith('pjreddie'):
+            weights = {key: _redmon_variance(key, value) for key, value in weights.items()}
+        fill(network, list(weights.values()))
         image = make_inputs(meta)['image']
         rows = [_row(path.stem, 'input_first', image.flatten()[:8], golden['input_first'])]
         traced: dict[int, Tensor] = {}
@@ -50,6 +53,13 @@ def cfg_forward(path: Path) -> list[Row]:
                            sorted(traced.items())])  # fmt: skip
         rows.append(_row(path.stem, 'trace', got, golden['trace'][order]))
     return rows
+
+
+def _redmon_variance(key: str, value: Tensor) -> Tensor:
+    """The variance v for which sqrt(v + 1e-5) equals Redmon's CPU code, sqrt(value) + 1e-6."""
+    if not key.endswith('running_var'):
+        return value
+    return ((value.double().sqrt() + 1e-6).square() - 1e-5).float()
 
 
 def fill(network: DarknetFromCfg, values: list[Tensor]) -> None:
