@@ -61,8 +61,8 @@ class Tree(nn.Module):
         self.tree1: nn.Module
         self.tree2: nn.Module
         if self.leaf:
-            self.tree1: nn.Module = _Block(in_channels, out_channels, stride)
-            self.tree2: nn.Module = _Block(out_channels, out_channels, 1)
+            self.tree1 = _Block(in_channels, out_channels, stride)
+            self.tree2 = _Block(out_channels, out_channels, 1)
             root_channels = 2 * out_channels + passed_channels
             self.root = ConvModule(root_channels, out_channels, 1, norm_cfg=_NORM)
             self.project = (
