@@ -41,6 +41,8 @@ model = dict(
         encoder=dict(
             type='YOLOV4TargetEncoder',
             num_classes=num_classes,
+            code='alexeyab',
+            max_objects=200,
             anchors=[  # fine to coarse
                 [(12, 16), (19, 36), (40, 28)],
                 [(36, 75), (76, 55), (72, 146)],
@@ -51,6 +53,7 @@ model = dict(
         ),
         criterion=dict(
             type='YOLOV4Loss',
+            code='alexeyab',
             box='ciou',
             gradient='darknet',
             iou_normalizer=0.07,

@@ -5,6 +5,7 @@ from mmdet_losses.core.criterion import (
     build_term,
     heatmap_term,
     mean_over_stacks,
+    sum_terms,
 )
 from mmdet_losses.core.encoder import IDEAL_LOGIT, TargetEncoder, ideal_logits
 from mmdet_losses.core.head import EncodedDenseHead
@@ -43,5 +44,6 @@ __all__ = [
     'postprocess',
     'split_images',
     'stacks',
+    'sum_terms',
     'usable_boxes',
 ]

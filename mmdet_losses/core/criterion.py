@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic
 
 import torch
@@ -58,3 +58,8 @@ def mean_over_stacks(
     """Mean of every term over the stacks of a network (intermediate supervision)."""
     per_stack = [terms_of(stack) for stack in stacks(outputs)]
     return {name: torch.stack([terms[name] for terms in per_stack]).mean() for name in per_stack[0]}
+
+
+def sum_terms(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Add the terms of several maps by name."""
+    return {name: torch.stack([terms[name] for terms in parts]).sum() for name in parts[0]}

@@ -33,7 +33,7 @@ from mmdet_losses.ops.grid import (
     grid_iou,
     unflatten_levels,
 )
-from mmdet_losses.ops.iou import best_overlap, exact_ratio, pairwise_iou, shape_iou
+from mmdet_losses.ops.iou import best_match, best_overlap, exact_ratio, pairwise_iou, shape_iou
 from mmdet_losses.ops.matching import AnchorMatch, match_forced_best, match_max_iou
 from mmdet_losses.ops.nms import NmsKind, greedy_nms
 from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode, box_similarity
@@ -65,6 +65,7 @@ __all__ = [
     'Splats',
     'apply_affine',
     'at_least_one',
+    'best_match',
     'best_overlap',
     'box_center',
     'box_similarity',

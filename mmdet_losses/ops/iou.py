@@ -41,13 +41,27 @@ def shape_iou(first: Tensor, second: Tensor) -> Tensor:
     return exact_ratio(inter, union)
 
 
-def best_overlap(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
-    """Highest IoU of each prediction of a map with the objects of its image; no gradient.
+def best_match(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Highest IoU of each prediction of a map with any object of its image; no gradient.
 
     Shape:
         center, size: (B, A, 2, N). boxes: (B, M, 4) cxcywh in the same unit. mask: (B, M) bool.
-        Returns (B, A, N), 0 without an overlap or without objects.
+        Returns the IoU (B, A, N), 0 where nothing overlaps or the image has no object, and the
+        index of the object (B, A, N) int64.
     """
+    best, index = _map_iou(center, size, boxes, mask).max(1)
+    shape = (size.shape[1], size.shape[3])
+    return best.unflatten(1, shape), index.unflatten(1, shape)
+
+
+def best_overlap(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
+    """The IoU of :func:`best_match` alone, which is faster: (B, A, N)."""
+    best = _map_iou(center, size, boxes, mask).amax(1)
+    return best.unflatten(1, (size.shape[1], size.shape[3]))
+
+
+def _map_iou(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
+    """IoU of every object with every prediction: (B, M, A * N)."""
     with torch.no_grad():
         low, high = (center - size / 2).transpose(1, 2), (center + size / 2).transpose(1, 2)
         low, high = low.flatten(2).unsqueeze(2), high.flatten(2).unsqueeze(2)  # (B, 2, 1, A * N)
@@ -60,5 +74,4 @@ def best_overlap(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> T
         inter = inter.clamp_(min=0).mul_(side.clamp_(min=0))
         area = size.prod(2).flatten(1).unsqueeze(1)
         union = area + extent.prod(1) - inter
-        iou = torch.where(inter > 0, inter / union, 0).amax(1)
-        return iou.unflatten(1, (size.shape[1], size.shape[3]))
+        return torch.where(inter > 0, inter / union, 0)

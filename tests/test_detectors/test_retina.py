@@ -1,4 +1,4 @@
-"""RetinaNet: equal to MMDetection's RetinaHead in the same setting."""
+"""RetinaNet equals MMDetection's RetinaHead with the same options."""
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ def _head():
     )
 
 
-def ground_truth(generator, counts):
+def random_objects(generator, counts):
     found = []
     for count in counts:
         low = torch.rand(count, 2, generator=generator) * torch.tensor([180.0, 100.0])
@@ -79,11 +79,11 @@ def outputs_of(generator, batch, scale=1.0):
 @pytest.mark.parametrize('counts', [(3, 7), (0, 4), (0, 0)])
 def test_loss_and_gradient_equal_retina_head(head, counts):
     generator = torch.Generator().manual_seed(sum(counts))
-    truth = ground_truth(generator, counts)
+    ground_truth = random_objects(generator, counts)
     cls, box = outputs_of(generator, len(counts))
     metas = [dict(meta(SIZE), pad_shape=SIZE) for _ in counts]
-    theirs = head.loss_by_feat(list(cls), list(box), truth, metas)
-    targets = RetinaNetTargetEncoder(4, STRIDES).encode(truth, FEATS, SIZE)
+    theirs = head.loss_by_feat(list(cls), list(box), ground_truth, metas)
+    targets = RetinaNetTargetEncoder(4, STRIDES).encode(ground_truth, FEATS, SIZE)
     ours = RetinaNetLoss()(RetinaNetOutputs(cls, box), targets)
     for name, key in (('loss_cls', 'loss_cls'), ('loss_box', 'loss_bbox')):
         want = sum(theirs[key])
@@ -115,19 +115,19 @@ def test_thresholds_must_be_in_order():
         RetinaNetTargetEncoder(4, positive_iou=0.4, negative_iou=0.5)
 
 
-def test_head_and_encoder_must_agree():
+def test_a_wrong_number_of_maps_raises():
     with pytest.raises(ValueError, match='5 entries; make them equal'):
         RetinaNetTargetEncoder(4, STRIDES).anchors(FEATS[:3])
 
 
-def test_impossible_anchors_are_said():
+def test_invalid_anchors_raise():
     with pytest.raises(ValueError, match='ratios has the entry -1'):
         RetinaNetTargetEncoder(3, ratios=(0.5, -1.0))
     with pytest.raises(ValueError, match='octave_base_scale has the entry 0'):
         RetinaNetTargetEncoder(3, octave_base_scale=0)
 
 
-def test_maps_for_other_anchors_are_said_before_training():
+def test_maps_for_other_anchors_raise_before_training():
     outputs = RetinaNetOutputs((torch.zeros(1, 9, 4, 4),), (torch.zeros(1, 12, 4, 4),))
     encoder = RetinaNetTargetEncoder(3, strides=(8,), scales_per_octave=1)
     assert encoder.feat_sizes(outputs) == [(4, 4)]

@@ -1,4 +1,4 @@
-"""SSD: obvious loops, MMDetection's head, and what its options change."""
+"""SSD against slow loops and MMDetection's head, and the effect of its options."""
 
 import pytest
 import torch
@@ -23,14 +23,14 @@ def encoder(**changes):
     return SSDTargetEncoder(3, **{**options, **changes})
 
 
-def truth(*boxes, labels=None):
+def objects(*boxes, labels=None):
     labels = range(len(boxes)) if labels is None else labels
     return InstanceData(
         bboxes=torch.tensor(boxes).view(-1, 4), labels=torch.tensor(list(labels), dtype=torch.long)
     )
 
 
-def test_matching_is_the_obvious_loop():
+def test_matching_equals_a_slow_loop():
     generator = torch.Generator().manual_seed(2)
     low = torch.rand(9, 2, generator=generator) * torch.tensor([100.0, 50.0])
     size = 8 + 60 * torch.rand(9, 2, generator=generator)
@@ -50,9 +50,9 @@ def test_matching_is_the_obvious_loop():
     assert 9 < targets.num_pos < 200
 
 
-def test_of_two_objects_with_one_best_prior_the_later_has_it():
+def test_of_two_objects_with_one_best_prior_the_later_gets_it():
     box = [20.0, 20.0, 40.0, 41.0]
-    targets = encoder(positive_iou=0.99).encode([truth(box, box, labels=(1, 2))], FEATS, SIZE)
+    targets = encoder(positive_iou=0.99).encode([objects(box, box, labels=(1, 2))], FEATS, SIZE)
     assert targets.labels[targets.mask].tolist() == [2]
 
 
@@ -99,14 +99,14 @@ def mmdet_head():
 
 
 def test_loss_equals_mmdetections_head_on_its_outputs():
-    """The same anchors (unclipped) and normaliser: MMDetection's outputs go straight in."""
+    """With the same anchors (not clipped) and normalizer, MMDetection's outputs fit."""
     head = mmdet_head()
     generator = torch.Generator().manual_seed(4)
     feats = [torch.randn(2, 8, 12, 12, generator=generator), torch.randn(2, 8, 6, 6)]
     size, metas = (96, 96), [dict(meta((96, 96)), pad_shape=(96, 96)) for _ in range(2)]
     found = [
-        truth([10.0, 9.0, 48.5, 50.25], [50.0, 20.0, 90.0, 86.5]),
-        truth([20.5, 60.0, 44.0, 88.0]),
+        objects([10.0, 9.0, 48.5, 50.25], [50.0, 20.0, 90.0, 86.5]),
+        objects([20.5, 60.0, 44.0, 88.0]),
     ]
     outputs = SSDOutputs(*(tuple(maps) for maps in head(feats)))
     theirs = head.loss_by_feat(*outputs, found, metas)
@@ -128,7 +128,7 @@ def test_multibox_loss_is_an_alias():
     assert type(MODELS.build(dict(type='MultiBoxLoss'))) is SSDLoss
 
 
-def test_background_picture_teaches_with_min_neg():
+def test_an_image_without_objects_has_a_loss_with_min_neg():
     generator = torch.Generator().manual_seed(6)
     depths = (4, 6)
     maps = [
@@ -139,7 +139,7 @@ def test_background_picture_teaches_with_min_neg():
         for k in (4, 4)
     ]
     outputs = SSDOutputs(*(tuple(each) for each in maps))
-    targets = encoder().encode([truth()], FEATS, SIZE)
+    targets = encoder().encode([objects()], FEATS, SIZE)
     assert SSDLoss()(outputs, targets)['loss_cls'] == 0
     criterion = SSDLoss(loss_cls=dict(type='HardNegativeCrossEntropyLoss', min_neg=7))
     logits = torch.cat([m.unflatten(1, (-1, 4)).movedim(2, -1).flatten(1, 3) for m in maps[0]], 1)
@@ -154,7 +154,7 @@ def test_tables_must_have_one_length():
         encoder().priors(FEATS[:1], SIZE)
 
 
-def test_impossible_priors_are_said():
+def test_invalid_priors_raise():
     for bad in (-2, 0, float('nan'), float('inf')):
         with pytest.raises(ValueError, match='aspect_ratios has the entry'):
             SSDTargetEncoder(2, aspect_ratios=((2,), (2, bad), (2, 3), (2, 3), (2,), (2,)))
@@ -162,7 +162,7 @@ def test_impossible_priors_are_said():
             SSDTargetEncoder(2, min_sizes=(30, 60, bad, 162, 213, 264))
 
 
-def test_maps_for_other_priors_are_said_before_training():
+def test_maps_for_other_priors_raise_before_training():
     encoder = SSDTargetEncoder(2)
     cls = tuple(torch.zeros(1, 3 * count, 2, 2) for count in (4, 6, 6, 6, 4, 4))
     box = tuple(torch.zeros(1, 4 * count, 2, 2) for count in (4, 6, 6, 6, 4, 4))
@@ -175,7 +175,7 @@ def test_maps_for_other_priors_are_said_before_training():
         )
 
 
-def test_endless_sizes_stay_numbers():
+def test_sizes_of_large_logits_are_finite():
     encoder = SSDTargetEncoder(2)
     counts = (4, 6, 6, 6, 4, 4)
     cls = tuple(torch.randn(1, 3 * count, 2, 2) for count in counts)
@@ -185,7 +185,7 @@ def test_endless_sizes_stay_numbers():
 
 
 def test_positive_boxes_are_the_positive_priors():
-    found = truth([20.0, 20.0, 60.0, 61.0], [70.0, 10.0, 150.0, 90.0])
+    found = objects([20.0, 20.0, 60.0, 61.0], [70.0, 10.0, 150.0, 90.0])
     targets = encoder().encode([found], FEATS, SIZE)
     boxes = encoder().positive_boxes(targets, FEATS, SIZE)
     priors = torch.cat([level.xyxy() for level in encoder().priors(FEATS, SIZE)])

@@ -1,4 +1,4 @@
-"""YOLO and SSD encodings come back, for any boxes in distinct cells."""
+"""Round trips of the YOLO encoders, for any boxes in distinct cells."""
 
 import pytest
 import torch
@@ -66,7 +66,7 @@ def claimed(encoder, box):
     return bool((torch.maximum(ratio, 1 / ratio).amax(1) < 4).any())
 
 
-def test_shared_weights_of_yolov1_say_the_same_in_every_cell():
+def test_shared_weights_of_yolov1_move_with_the_input():
     predictor = YOLOV1Predictor(3, 8, (6, 6), 6, 2, hidden='shared', hidden_channels=16).eval()
     feats = torch.randn(2, 8, 6, 6)
     outputs = predictor((feats,))
@@ -78,10 +78,10 @@ def test_shared_weights_of_yolov1_say_the_same_in_every_cell():
         YOLOV1Predictor(3, 8, (6, 5), 6, 2, hidden='shared')
 
 
-def test_softmax_scores_are_those_that_the_loss_trains():
+def test_decoded_scores_are_the_softmax_that_the_loss_trains():
     encoder = TASK_UTILS.build(dict(type='YOLOV1TargetEncoder', num_classes=3, softmax=True))
-    truth = InstanceData(bboxes=torch.tensor([[10.0, 8, 60, 70]]), labels=torch.tensor([1]))
-    targets = encoder.encode([truth], [GRID[0]], SIZE)
+    ground_truth = InstanceData(bboxes=torch.tensor([[10.0, 8, 60, 70]]), labels=torch.tensor([1]))
+    targets = encoder.encode([ground_truth], [GRID[0]], SIZE)
     ideal = encoder.ideal_outputs(targets)
     loss = YOLOV1Loss(softmax=True)(ideal, targets)
     assert loss['loss_cls'] < 1e-6

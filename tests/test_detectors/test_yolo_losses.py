@@ -167,42 +167,99 @@ def test_summary_formulas_equal_a_slow_loop(
     torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-5)
 
 
-def slow_v3(x, gt_instances):
+def slow_v3(x, gt_instances, code, truth_threshold):
     """darknet's [yolo] layer with squares, one prediction at a time; returns its delta."""
     delta = torch.zeros_like(x)
+    redmon = code == 'redmon'
     for raw, rows, out in zip(x, objects(gt_instances), delta, strict=True):
-        for a in range(2):
-            for i in range(H):
-                for j in range(W):
-                    t, d = raw[8 * a : 8 * a + 8, i, j], out[8 * a : 8 * a + 8, i, j]
-                    box = decoded(raw, a, i, j).tolist()
-                    best = max((overlap(box, each) for each, _ in rows), default=0)
-                    gate = t[5:].sigmoid().max() > 0.25
-                    d[4] = 0 if best > 0.7 and gate else -t[4].sigmoid()
         seen = set()
-        for n, a, i, j in claims(rows, 1.0):
+
+        def train(n, a, i, j, raw=raw, rows=rows, out=out, seen=seen):
             (cx, cy, w, h), label = rows[n]
             t, d = raw[8 * a : 8 * a + 8, i, j], out[8 * a : 8 * a + 8, i, j]
-            weight = 0.75 * (2 - w * h)
-            d[0] += weight * (cx * W - j - t[0].sigmoid())
-            d[1] += weight * (cy * H - i - t[1].sigmoid())
-            d[2] += weight * (math.log(w * 160 / ANCHORS[0][a][0]) - t[2])
-            d[3] += weight * (math.log(h * 96 / ANCHORS[0][a][1]) - t[3])
+            weight = (2 - w * h) * (1 if redmon else 0.75)
+            box = [
+                weight * (cx * W - j - t[0].sigmoid()),
+                weight * (cy * H - i - t[1].sigmoid()),
+                weight * (math.log(w * 160 / ANCHORS[0][a][0]) - t[2]),
+                weight * (math.log(h * 96 / ANCHORS[0][a][1]) - t[3]),
+            ]
+            for k, value in enumerate(box):
+                d[k] = value if redmon else d[k] + value
             d[4] = 1 - t[4].sigmoid()
             if (a, i, j) not in seen:
                 d[5:] = -t[5:].sigmoid()
             d[5 + label] = 1 - t[5 + label].sigmoid()
             seen.add((a, i, j))
+
+        for a in range(2):
+            for i in range(H):
+                for j in range(W):
+                    t, d = raw[8 * a : 8 * a + 8, i, j], out[8 * a : 8 * a + 8, i, j]
+                    box = decoded(raw, a, i, j).tolist()
+                    overlaps = [overlap(box, each) for each, _ in rows]
+                    best = max(overlaps, default=0)
+                    gate = redmon or t[5:].sigmoid().max() > 0.25
+                    d[4] = 0 if best > 0.7 and gate else -t[4].sigmoid()
+                    if best > truth_threshold:
+                        train(overlaps.index(best), a, i, j)
+        for n, a, i, j in claims(rows, 1.0):
+            train(n, a, i, j)
     return delta
 
 
-def test_yolov3_delta_equals_a_slow_loop(gt_instances):
+@pytest.mark.parametrize('truth_threshold', [1.0, 0.3])
+@pytest.mark.parametrize('code', ['redmon', 'alexeyab'])
+def test_yolov3_delta_equals_a_slow_loop(gt_instances, code, truth_threshold):
     x = raw_map(1)
     targets = YOLOV3TargetEncoder(3, ANCHORS).encode(gt_instances, [(H, W)], SIZE)
-    sum(YOLOV3Loss()(YOLOV3Outputs((x,)), targets).values()).backward()
-    torch.testing.assert_close(-x.grad, slow_v3(x.detach(), gt_instances), rtol=1e-5, atol=1e-6)
+    criterion = YOLOV3Loss(code=code, truth_threshold=truth_threshold)
+    sum(criterion(YOLOV3Outputs((x,)), targets).values()).backward()
+    want = slow_v3(x.detach(), gt_instances, code, truth_threshold)
+    torch.testing.assert_close(-x.grad, want, rtol=1e-5, atol=1e-6)
     shared = targets.levels[0].positive[0, :, 0] & targets.levels[0].positive[0, :, 3]
     assert shared.any()  # two objects share an anchor of one cell: the case is not trivial
+
+
+def test_a_prediction_above_the_truth_threshold_is_a_positive(gt_instances):
+    x = raw_map(1)
+    targets = YOLOV3TargetEncoder(3, ANCHORS).encode(gt_instances, [(H, W)], SIZE)
+    moved = [
+        torch.autograd.grad(
+            YOLOV3Loss(truth_threshold=level)(YOLOV3Outputs((x,)), targets)['loss_wh'], x
+        )[0]
+        for level in (1.0, 0.3)
+    ]
+    few, more = ((each != 0).sum() for each in moved)
+    assert few < more  # the slow loop above meets predictions of that kind
+
+
+def test_class_counters_weigh_the_rare_classes():
+    # raised to 1, the largest over each, at most the bound of the map
+    criterion = YOLOV4Loss(class_counters=[0, 3, 30], max_delta=(5.0, 50.0))
+    for index, want in enumerate([[5, 5, 1], [30, 10, 1]]):
+        assert criterion._multipliers(criterion._options(index, 2)).tolist() == want
+    criterion = YOLOV4Loss(class_counters=[0, 3], max_delta=5.0)
+    assert criterion._multipliers(criterion._options(0, 3)).tolist() == [3, 1]
+    criterion = YOLOV4Loss(class_counters=[0, 3], max_delta=None)
+    assert criterion._multipliers(criterion._options(0, 3)).tolist() == [3, 1]
+
+
+def test_a_class_map_renames_the_labels_of_the_data():
+    labels = torch.tensor([4, 1, 0])
+    found = InstanceData(bboxes=BOXES[:3], labels=labels)
+    for code, kept in (('redmon', [2, 0, 1]), ('alexeyab', [0, 1])):
+        encoder = YOLOV3TargetEncoder(3, ANCHORS, class_map=[1, 0, 2, 2, 2], code=code)
+        targets = encoder.encode([found], [(H, W)], SIZE)
+        assert targets.labels[targets.mask].tolist() == kept
+        assert targets.num_dropped == 3 - len(kept)
+
+
+def test_the_smallest_box_depends_on_the_code():
+    found = InstanceData(bboxes=torch.tensor([[10.0, 9.0, 10.5, 50.0]]), labels=torch.tensor([1]))
+    for code, kept in (('redmon', 1), ('alexeyab', 0)):
+        targets = YOLOV3TargetEncoder(3, ANCHORS, code=code).encode([found], [(H, W)], SIZE)
+        assert targets.mask.sum() == kept
 
 
 def test_autograd_mode_is_the_true_gradient_and_darknets_is_not(gt_instances):
@@ -281,6 +338,27 @@ def test_yolov2_continues_the_count_of_a_checkpoint_and_loads_files_without_one(
         head.load_state_dict({'criterion.other': torch.zeros(())})
 
 
+@pytest.mark.parametrize('options', [{'softmax': False}, {'background': True}])
+def test_yolov2_decodes_what_its_options_train(options, gt_instances):
+    encoder = YOLOV2TargetEncoder(3, ANCHORS, **options)
+    targets = encoder.encode(gt_instances, [(H, W)], SIZE)
+    ideal = encoder.ideal_outputs(targets)
+    losses = YOLOV2Loss(**options, rescore=False).eval()(ideal, targets)
+    for name in ('loss_obj', 'loss_noobj'):
+        assert losses[name] < 0.01
+    found = encoder.decode(ideal, SIZE)[2]
+    found = found[found.scores > 0.9]
+    order = found.labels.argsort()
+    torch.testing.assert_close(found.bboxes[order], BOXES[1:3], rtol=1e-4, atol=1e-3)
+    assert found.labels[order].tolist() == [0, 1]
+
+
+def test_yolov2_background_and_sigmoid_classes_need_the_code_that_has_them():
+    for options in ({'softmax': False}, {'background': True}):
+        with pytest.raises(ValueError, match="do not exist in code='alexeyab'"):
+            YOLOV2Loss(code='alexeyab', **options)
+
+
 def slow_v1(outputs, gt_instances, summary):
     cls, conf, box = outputs
     total = 0
@@ -331,6 +409,35 @@ def test_yolov1_equals_a_slow_loop(gt_instances, convention):
         torch.testing.assert_close(have, expected, rtol=1e-4, atol=1e-5)
 
 
+def v1_outputs(seed):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((3, 3, H, W), (3, 2, H, W), (3, 2, 4, H, W))
+    return YOLOV1Outputs(*(torch.rand(shape, generator=generator) for shape in shapes))
+
+
+def test_yolov1_forced_chooses_the_box_by_the_size_of_the_object(gt_instances):
+    targets = YOLOV1TargetEncoder(3).encode(gt_instances, [(H, W)], SIZE)
+    chosen, _ = YOLOV1Loss(forced=True)._responsible(v1_outputs(7).box, targets)
+    small = targets.box[:, 2] * targets.box[:, 3] < 0.1
+    assert torch.equal(chosen[:, 1], targets.mask & small)
+    assert torch.equal(chosen[:, 0], targets.mask & ~small)
+    assert chosen[:, 0].any() and chosen[:, 1].any()
+
+
+def test_yolov1_random_draws_the_box_for_the_first_images(gt_instances):
+    targets = YOLOV1TargetEncoder(3).encode(gt_instances * 20, [(H, W)], SIZE)
+    outputs = YOLOV1Outputs(*(each.repeat(20, *[1] * (each.dim() - 1)) for each in v1_outputs(8)))
+    criterion = YOLOV1Loss(random=True)
+    plain, _ = YOLOV1Loss()._responsible(outputs.box, targets)
+    drawn, _ = criterion._responsible(outputs.box, targets)
+    assert 0.3 < drawn[:, 0].sum() / targets.mask.sum() < 0.7
+    assert torch.equal(drawn.sum(1), targets.mask.long())
+    criterion(outputs, targets)
+    assert criterion.seen == 60
+    criterion.seen += 64_000
+    assert torch.equal(criterion._responsible(outputs.box, targets)[0], plain)
+
+
 def test_invalid_arguments_raise():
     with pytest.raises(ValueError, match="box='l1' is unknown"):
         YOLOV3Loss(box='l1')
@@ -342,6 +449,8 @@ def test_invalid_arguments_raise():
             YOLOV3TargetEncoder(3, wrong)
     with pytest.raises(ValueError, match="box='giou' is not part of convention='summary'"):
         YOLOV4Loss(box='giou', convention='summary')
+    with pytest.raises(ValueError, match='does not support objectness_smooth'):
+        YOLOV4Loss(truth_threshold=0.9, objectness_smooth=(False, True, True))
     with pytest.raises(ValueError, match='set box_gain=0 to leave the box term out'):
         ScaledYOLOV4Loss(loss_box={'type': 'BoxIoULoss', 'mode': 'ciou', 'loss_weight': 0.0})
     with pytest.raises(ValueError, match='scale_xy has 2 entries but anchors 1 levels'):

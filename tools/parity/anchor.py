@@ -29,7 +29,7 @@ from mmdet_losses.ops import (
     pairwise_iou,
     unflatten_levels,
 )
-from tools.parity import anchor_darknet, anchor_decode, anchor_grid, anchor_scaled
+from tools.parity import anchor_darknet, anchor_decode, anchor_grid, anchor_scaled, redmon
 from tools.parity.golden import Case, GoldenCases, complete
 from tools.parity.rows import Row, compare
 
@@ -323,4 +323,5 @@ CHECKS: dict[str, Callable[[Path], list[Row]]] = {
     **anchor_darknet.CHECKS,
     **anchor_decode.CHECKS,
     **anchor_scaled.CHECKS,
+    **redmon.CHECKS,
 }

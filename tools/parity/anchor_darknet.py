@@ -48,7 +48,6 @@ def yolov1_layer(golden: GoldenCases) -> list[Row]:
             gt_grid(case.instances(), case, 'truth', classes),
             atol=1e-6,
         )
-        add(rows, golden.name, case, 'opt_forced', 0.0)  # the responsible box is never forced
         softmax = bool(case['opt_softmax'])
         criterion = YOLOV1Loss(
             coord_scale=case.number('opt_coord_scale'),
@@ -58,6 +57,7 @@ def yolov1_layer(golden: GoldenCases) -> list[Row]:
             rescore=bool(case['opt_rescore']),
             square_root=root,
             softmax=softmax,
+            forced=bool(case['opt_forced']),
         )
         losses = criterion(outputs, targets)
         sum(losses.values()).backward()
@@ -66,7 +66,9 @@ def yolov1_layer(golden: GoldenCases) -> list[Row]:
             add(rows, golden.name, case, key, delta, **DELTA)
         cost = sum(delta.double().square().sum() for delta in deltas)
         add(rows, golden.name, case, 'cost', cost, **SUM)
-        for key in ('xy', 'wh', 'obj', 'noobj', 'cls'):
+        if softmax:  # half squares of the softmax, whose gradient is not delta
+            case.skip('pot_cls')
+        for key in ('xy', 'wh', 'obj', 'noobj') if softmax else ('xy', 'wh', 'obj', 'noobj', 'cls'):
             add(rows, golden.name, case, f'pot_{key}', losses[f'loss_{key}'], **SUM)
         add(rows, golden.name, case, 'out_cls', cls.softmax(-1) if softmax else cls, atol=1e-6)
         rows += _responsible(golden.name, case, criterion, outputs, targets)
@@ -106,13 +108,16 @@ def yolov2_layer(golden: GoldenCases) -> list[Row]:
         classes = x.shape[1] // count - 5
         img_size = case.img_size()
         stride = np.array([img_size[1] / width, img_size[0] / height])
-        encoder = YOLOV2TargetEncoder(classes, [(case['anchors'] * stride).tolist()], topk=None)
+        encoder = YOLOV2TargetEncoder(
+            classes, [(case['anchors'] * stride).tolist()], topk=None, code='alexeyab'
+        )
         targets = encoder.encode(case.instances(), [(height, width)], img_size)
         criterion = YOLOV2Loss(
             object_scale=case.number('opt_object_scale'),
             no_object_scale=case.number('opt_noobject_scale'),
             class_scale=case.number('opt_class_scale'),
             coord_scale=case.number('opt_coord_scale'),
+            code='alexeyab',
             rescore=bool(case['opt_rescore']),
             ignore_threshold=case.number('opt_thresh'),
             match_shape=bool(case['opt_bias_match']),

@@ -6,6 +6,8 @@ from the gradients of our criteria. Float32 sums over thousands of terms differ 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -26,7 +28,9 @@ DELTA = dict(atol=3e-6, rtol=3e-6)
 SUM = dict(atol=1e-5, rtol=1e-5)
 
 
-def encoder_of(case: Case, classes: int) -> tuple[YOLOV3TargetEncoder, list[list[int]]]:
+def encoder_of(
+    case: Case, classes: int, **options: Any
+) -> tuple[YOLOV3TargetEncoder, list[list[int]]]:
     """The encoder of the whole model; its first map is that of the file."""
     anchors = case['anchors'].tolist()
     own = case['mask'].tolist() if 'mask' in case else list(range(len(anchors)))
@@ -41,6 +45,7 @@ def encoder_of(case: Case, classes: int) -> tuple[YOLOV3TargetEncoder, list[list
         iou_threshold=case.number('opt_iou_thresh') if 'opt_iou_thresh' in case else 1.0,
         squared=bool(case['opt_new_coords']) if 'opt_new_coords' in case else scale >= 2,
         topk=None,
+        **{'code': 'alexeyab', **options},
     )
     return encoder, groups
 
@@ -55,6 +60,7 @@ def _criterion(case: Case) -> YOLOV3Loss:
     counters = case['opt_counters_per_class'].tolist() if 'opt_counters_per_class' in case else None
     return YOLOV3Loss(
         box=BOX_TERMS[int(case['opt_iou_loss'])],
+        code='alexeyab',
         iou_normalizer=case.number('opt_iou_normalizer'),
         obj_normalizer=case.number('opt_obj_normalizer'),
         cls_normalizer=case.number('opt_cls_normalizer'),

@@ -48,9 +48,12 @@ model = dict(
             type='YOLOV2TargetEncoder',
             num_classes=num_classes,
             anchors=anchors,
+            code='redmon',
+            max_objects=30,
         ),
         criterion=dict(
             type='YOLOV2Loss',
+            code='redmon',
             object_scale=5.0,
             no_object_scale=1.0,
             class_scale=1.0,

@@ -51,11 +51,10 @@ model = dict(
                 [(30, 61), (62, 45), (59, 119)],
                 [(10, 13), (16, 30), (33, 23)],
             ],
+            code='redmon',
+            max_objects=90,
         ),
-        # the cfg leaves iou_normalizer at darknet's default, 0.75, which weighs squares too
-        criterion=dict(
-            type='YOLOV3Loss', iou_normalizer=0.75, ignore_threshold=0.7, normalizer='images'
-        ),
+        criterion=dict(type='YOLOV3Loss', code='redmon', ignore_threshold=0.7, normalizer='images'),
     ),
     test_cfg=dict(
         nms=dict(type='nms', iou_threshold=0.45), score_thr=0.005, max_per_img=100, clip=True

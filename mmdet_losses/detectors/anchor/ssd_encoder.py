@@ -123,8 +123,8 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
             if self.strides is not None:
                 given = self.strides[level]
                 stride = given[axis] if isinstance(given, tuple | list) else given
-            kind = dict(dtype=torch.float64, device=device)
-            center = (torch.arange(cells, **kind) + 0.5) * stride / length
+            cell = torch.arange(cells, dtype=torch.float64, device=device)
+            center = (cell + 0.5) * stride / length
             size = constant([shape[axis] / length for shape in shapes], center)
             center = center.float().expand(len(shapes), -1)
             size = size.float()[:, None].expand(-1, cells)

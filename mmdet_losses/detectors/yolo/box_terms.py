@@ -6,18 +6,23 @@ minus darknet's delta.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdet_losses.detectors.yolo.grids import Slots, cell_offset, slot_boxes, slot_targets
+from mmdet_losses.detectors.yolo.grids import (
+    Slots,
+    cell_offset,
+    slot_boxes,
+    slot_similarity,
+    slot_targets,
+)
 from mmdet_losses.ops import (
     IoUMode,
     at_least_one,
-    box_similarity,
-    boxes_around,
     darknet_iou,
     darknet_iou_direction,
     masked_sum,
@@ -30,9 +35,9 @@ class BoxWeights(NamedTuple):
     normalizer: float
     """``iou_normalizer`` of the cfg."""
     multiplier: Tensor
-    """(B, A, K) class multiplier of the object."""
+    """(B, A, K) class multiplier of the object, or one number."""
     share: Tensor
-    """(B, A, K) divisor of the delta."""
+    """(B, A, K) divisor of the delta, or one number."""
     max_delta: float | None
     """Bound of IoU deltas before the division; None does not clip."""
 
@@ -70,10 +75,9 @@ def similarity_term(
     xy: Tensor, wh: Tensor, slots: Slots, weights: BoxWeights, mode: IoUMode
 ) -> dict[str, Tensor]:
     """1 - IoU (or its kind) of the decoded boxes, with its true gradient."""
-    pred = slot_boxes(xy, wh, slots)
-    pairs = (boxes_around(each[..., :2], each[..., 2:]) for each in (pred, slots.boxes))
+    cost = 1 - slot_similarity(xy, wh, slots, mode)
     weight = weights.normalizer * weights.multiplier / weights.share
-    return {'loss_box': masked_sum(weight * (1 - box_similarity(*pairs, mode)), slots.mask)}
+    return {'loss_box': masked_sum(weight * cost, slots.mask)}
 
 
 def directed_term(
@@ -105,7 +109,12 @@ def directed_term(
     return {'loss_box': Steer.apply(score if grid.squared else values, delta, reported)}
 
 
-BOX_TERMS = {'mse': squared_term, 'autograd': similarity_term, 'darknet': directed_term}
+BoxTerm = Callable[[Tensor, Tensor, Slots, BoxWeights, Any], dict[str, Tensor]]
+BOX_TERMS: dict[str, BoxTerm] = {
+    'mse': squared_term,
+    'autograd': similarity_term,
+    'darknet': directed_term,
+}
 
 
 class Steer(torch.autograd.Function):

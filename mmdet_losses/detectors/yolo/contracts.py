@@ -6,7 +6,7 @@ sigmoid, exponential or softmax.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -48,6 +48,10 @@ class ScaledYOLOV4Outputs(NamedTuple):
 
     levels: tuple[Tensor, ...]
     """(B, A * (5 + C), H, W) each."""
+
+
+GridOutputs = YOLOV2Outputs | YOLOV3Outputs | YOLOV4Outputs | ScaledYOLOV4Outputs
+GridOutputsT = TypeVar('GridOutputsT', bound=GridOutputs)
 
 
 class Grid(NamedTuple):

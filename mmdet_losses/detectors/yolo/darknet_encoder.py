@@ -10,24 +10,28 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core import PaddedInstances, Size, check_levels, pad_instances
-from mmdet_losses.core.types import OutputsT
-from mmdet_losses.detectors.yolo.contracts import Grid, GridLevel, GridTargets
+from mmdet_losses.detectors.yolo.contracts import Grid, GridLevel, GridOutputsT, GridTargets
 from mmdet_losses.detectors.yolo.grid_encoder import GridTargetEncoder
 from mmdet_losses.detectors.yolo.grids import Slots, object_slots
-from mmdet_losses.ops import constant, shape_iou
+from mmdet_losses.ops import check_choice, constant, shape_iou
 
 Convention = Literal['darknet', 'summary']
 """Formulas of darknet, or of the loss summary, see :mod:`~mmdet_losses.detectors.yolo.summary`."""
+Code = Literal['redmon', 'alexeyab']
+"""The two programs called darknet: github.com/pjreddie/darknet and github.com/AlexeyAB/darknet."""
+CODES: tuple[Code, ...] = ('redmon', 'alexeyab')
+SMALLEST = 0.001
+"""Fraction of the image; Redmon's loader drops narrower and lower boxes."""
 
 
 def darknet_boxes(
-    padded: PaddedInstances, img_size: Size, num_classes: int, smallest: Size | None = None
+    padded: PaddedInstances, img_size: Size, num_classes: int, code: Code
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Ground truth as darknet's loader keeps it.
 
     Boxes are clipped to the image and their centres computed again. Dropped: boxes that are then
-    narrower or lower than ``smallest`` pixels (h, w; default one pixel), boxes outside the image,
-    and labels outside 0 ... C-1.
+    narrower or lower than 0.001 of the image ('redmon', and YOLOv1 in both programs) or one pixel
+    ('alexeyab'), boxes outside the image, and labels outside 0 ... C-1.
 
     Returns:
         boxes (B, M, 4) cxcywh fractions, zero where dropped; labels (B, M); mask (B, M).
@@ -40,15 +44,13 @@ def darknet_boxes(
     low = (center - size / 2).clamp(0, 1)
     high = (center + size / 2).clamp(0, 1)
     boxes = torch.cat(((low + high) / 2, high - low), -1)
-    least = constant([1 / width, 1 / height], boxes)
-    if smallest is not None:
-        least = least * constant([smallest[1], smallest[0]], boxes)
+    least = constant([1 / width, 1 / height] if code == 'alexeyab' else [SMALLEST] * 2, boxes)
     mask = padded.real & finite & (boxes[..., 2:] >= least).all(-1)
     mask = mask & (padded.labels >= 0) & (padded.labels < num_classes)
     return torch.where(mask[..., None], boxes, 0), padded.labels * mask, mask
 
 
-class DarknetTargetEncoder(GridTargetEncoder[OutputsT, GridTargets]):
+class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
     r"""Assigns an object to the anchor of the most similar shape, in the cell of its centre.
 
     With the cell :math:`c`, the anchor :math:`p` and raw outputs :math:`t`,
@@ -62,7 +64,7 @@ class DarknetTargetEncoder(GridTargetEncoder[OutputsT, GridTargets]):
     Convention:
         An object gets the best anchor of all maps by the IoU of shapes, however small it is; with
         ``iou_threshold`` below 1 also every anchor above it (strict). Boxes are clipped to the
-        image first, and those below one pixel are dropped.
+        image first, and very small ones are dropped (:func:`darknet_boxes`).
 
     Args:
         num_classes: C.
@@ -70,6 +72,9 @@ class DarknetTargetEncoder(GridTargetEncoder[OutputsT, GridTargets]):
         scale_xy: s of each map, or one number.
         iou_threshold: see above.
         squared: sizes as Scaled-YOLOv4 encodes them.
+        code: 'redmon' or 'alexeyab', the program whose loader is followed.
+        class_map: class of each label of the data set; None uses the labels themselves. As in
+            its program, 'alexeyab' drops labels that are no class before the map.
         max_objects: number of annotations used per image, in their order; None uses all.
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: best (box, class) pairs per image that :meth:`decode` keeps. None keeps all, as
@@ -89,6 +94,8 @@ class DarknetTargetEncoder(GridTargetEncoder[OutputsT, GridTargets]):
         scale_xy: float | Sequence[float] = 1.0,
         iou_threshold: float = 1.0,
         squared: bool = False,
+        code: Code = 'redmon',
+        class_map: Sequence[int] | None = None,
         max_objects: int | None = None,
         score_thr: float = 0.005,
         topk: int | None = 30_000,
@@ -101,7 +108,9 @@ class DarknetTargetEncoder(GridTargetEncoder[OutputsT, GridTargets]):
                 'per level.'
             )
         self.scale_xy, self.iou_threshold, self.squared = scales, iou_threshold, squared
-        self.max_objects = max_objects
+        check_choice('code', code, CODES)
+        self.code: Code = code
+        self.class_map, self.max_objects = class_map, max_objects
 
     def grid(self, level: int, size: Size, img_size: Size, like: Tensor) -> Grid:
         """Cells and anchors of one map."""
@@ -112,9 +121,27 @@ class DarknetTargetEncoder(GridTargetEncoder[OutputsT, GridTargets]):
         self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
     ) -> GridTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
-        check_levels(len(feat_sizes), len(self.anchors), 'anchors')
         padded = pad_instances(gt_instances, self.max_objects)
-        boxes, labels, mask = darknet_boxes(padded, img_size, self.num_classes)
+        known = self.num_classes
+        if self.class_map is not None and self.code == 'redmon':
+            known = len(self.class_map)
+        boxes, labels, mask = darknet_boxes(padded, img_size, known, self.code)
+        if self.class_map is not None:
+            labels = constant(self.class_map, labels)[labels]
+        targets = self.assign(boxes, labels, mask, feat_sizes, img_size)
+        dropped = padded.real.sum() + padded.left_out - mask.sum()
+        return targets._replace(num_dropped=dropped.float())
+
+    def assign(
+        self,
+        boxes: Tensor,
+        labels: Tensor,
+        mask: Tensor,
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+    ) -> GridTargets:
+        """Targets of ground truth that is already in darknet's form, see :func:`darknet_boxes`."""
+        check_levels(len(feat_sizes), len(self.anchors), 'anchors')
         grids = [self.grid(i, size, img_size, boxes) for i, size in enumerate(feat_sizes)]
         claims = self._claims(boxes, mask, torch.cat([grid.anchors for grid in grids]))
         levels = []
@@ -132,7 +159,7 @@ class DarknetTargetEncoder(GridTargetEncoder[OutputsT, GridTargets]):
             levels=tuple(levels),
             several=self.iou_threshold < 1,
             num_pos=claims.sum().float(),
-            num_dropped=(padded.real.sum() + padded.left_out - mask.sum()).float(),
+            num_dropped=claims.new_zeros((), dtype=torch.float32),
         )
 
     def _claims(self, boxes: Tensor, mask: Tensor, anchors: Tensor) -> Tensor:

@@ -2,56 +2,59 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdet_losses.core import DetectorLoss, check_levels
-from mmdet_losses.core.types import OutputsT
+from mmdet_losses.core import DetectorLoss, check_levels, sum_terms
 from mmdet_losses.detectors.yolo.box_terms import BOX_TERMS, BoxWeights
 from mmdet_losses.detectors.yolo.class_term import ClassOptions, class_targets
-from mmdet_losses.detectors.yolo.contracts import GridTargets
+from mmdet_losses.detectors.yolo.contracts import GridOutputsT, GridTargets
+from mmdet_losses.detectors.yolo.darknet_encoder import CODES, Code
 from mmdet_losses.detectors.yolo.grids import Slots, grid_boxes, object_slots, take_boxes
-from mmdet_losses.detectors.yolo.maps import RawLevel, put_cells, split_level, take_cells
+from mmdet_losses.detectors.yolo.maps import (
+    RawLevel,
+    first_in_cell,
+    put_cells,
+    split_level,
+    take_cells,
+)
 from mmdet_losses.detectors.yolo.summary import summary_loss
-from mmdet_losses.ops import best_overlap, check_choice, masked_sum
+from mmdet_losses.ops import best_match, best_overlap, check_choice, masked_sum
 
 BoxMode = Literal['mse', 'iou', 'giou', 'diou', 'ciou']
+IOU_NORMALIZER = {'redmon': 1.0, 'alexeyab': 0.75}
 CONFIDENT = 0.25
 
 
 class LayerOptions(NamedTuple):
-    """Options that a cfg sets per [yolo] layer: one value, or one per map."""
+    """Options that a cfg sets per [yolo] layer."""
 
-    iou_normalizer: float | Sequence[float]
-    obj_normalizer: float | Sequence[float]
-    max_delta: float | Sequence[float] | None
-    objectness_smooth: bool | Sequence[bool]
-
-    def of_map(self, index: int, count: int) -> LayerOptions:
-        """The values of one of ``count`` maps."""
-        for name, value in self._asdict().items():
-            if isinstance(value, list | tuple):
-                check_levels(count, len(value), name)
-        return LayerOptions(
-            *(each[index] if isinstance(each, list | tuple) else each for each in self)
-        )
+    iou_normalizer: float
+    obj_normalizer: float
+    max_delta: float | None
+    objectness_smooth: bool
 
 
-class DarknetLoss(DetectorLoss[OutputsT, GridTargets]):
+class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
     r"""darknet's [yolo] layer: its delta is minus the gradient of these terms.
 
     Convention:
-        Objectness and classes are binary entropies. A prediction is ignored (neither positive nor
-        negative) if its IoU with any object is above ``ignore_threshold`` and the score of any
-        class is above 0.25. Objects that share one anchor of a cell add their box deltas and make
-        it multi-label. Sums, not means: darknet divides by the batch size in its learning rate,
-        ``normalizer='images'`` divides here. Box terms
-        (:mod:`~mmdet_losses.detectors.yolo.box_terms`):
+        Objectness and classes are binary entropies. A prediction whose IoU with any object is
+        above ``ignore_threshold`` is ignored: neither positive nor negative. Sums, not means:
+        darknet divides by the batch size in its learning rate, ``normalizer='images'`` divides
+        here. Two programs are called darknet, and their layers differ (``code``):
+
+        * 'redmon' (github.com/pjreddie/darknet): of several objects with one anchor of a cell,
+          the last sets the box; the anchor is multi-label. ``iou_normalizer`` is 1.
+        * 'alexeyab' (github.com/AlexeyAB/darknet): only a prediction with a class score above
+          0.25, of any class, is ignored. Several objects with one anchor of a cell add their box
+          deltas. ``iou_normalizer`` is 0.75 unless the cfg sets it.
+
+        Box terms (:mod:`~mmdet_losses.detectors.yolo.box_terms`):
 
         * ``box='mse'``: binary entropy of the centre and half squares of the raw sizes, weighted
           by ``iou_normalizer`` and 2 - w h.
@@ -60,39 +63,45 @@ class DarknetLoss(DetectorLoss[OutputsT, GridTargets]):
         * an IoU mode with ``gradient='autograd'``: ``iou_normalizer`` times the sum of 1 - IoU
           (or its kind) and the true gradient.
 
-        If objects may have several anchors (an encoder with ``iou_threshold`` below 1), darknet
-        divides the box delta of an anchor by the number of its classes with a positive delta.
+        If objects may have several anchors (an encoder with ``iou_threshold`` below 1), the box
+        delta of an anchor is divided by the number of its classes with a positive delta.
 
     Args:
         box: 'mse' or an IoU mode.
         gradient: see above; not used by 'mse'.
+        code: 'redmon' or 'alexeyab', see above.
         iou_normalizer, obj_normalizer: factors of box and objectness deltas, one number or one
-            per map.
+            per map; ``iou_normalizer=None`` is the default of ``code``.
         cls_normalizer: only used with ``class_counters``: factor of the first object's class.
         ignore_threshold: see above.
+        truth_threshold: a prediction whose IoU with an object is above this is a positive of that
+            object; 1 in all official cfgs, which no IoU exceeds.
         max_delta: bound of IoU deltas, one number or one per map; None does not clip.
         label_smoothing: eps; positive targets are 1 - eps / 2, negative ones eps / 2.
         objectness_smooth: the target of an ignored prediction is its IoU, and a positive keeps
             the delta of a negative unless that is 0, as in darknet; one bool or one per map.
         focal: modulate class deltas by the first object's class, alpha 0.5, gamma 2.
         class_counters: number of images of each class; the weight of a class is the largest
-            counter over its own, at most ``max_delta``.
+            counter over its own (at least 1), at most ``max_delta``.
         convention: 'darknet', or 'summary' for
             :func:`~mmdet_losses.detectors.yolo.summary.summary_loss`.
         normalizer: 'nothing' or 'images'.
 
     Raises:
-        ValueError: an unknown choice, or maps that do not fit the targets.
+        ValueError: an unknown choice, an unsupported combination, or maps that do not fit the
+            targets.
     """
 
     def __init__(
         self,
         box: BoxMode = 'mse',
         gradient: Literal['darknet', 'autograd'] = 'darknet',
-        iou_normalizer: float | Sequence[float] = 0.75,
+        code: Code = 'redmon',
+        iou_normalizer: float | Sequence[float] | None = None,
         obj_normalizer: float | Sequence[float] = 1.0,
         cls_normalizer: float = 1.0,
         ignore_threshold: float = 0.7,
+        truth_threshold: float = 1.0,
         max_delta: float | Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         objectness_smooth: bool | Sequence[bool] = False,
@@ -111,29 +120,42 @@ class DarknetLoss(DetectorLoss[OutputsT, GridTargets]):
             raise ValueError(
                 f"box={box!r} is not part of convention='summary'; choose 'mse' or 'ciou'."
             )
+        check_choice('code', code, CODES)
+        if truth_threshold < 1 and objectness_smooth is not False:
+            raise ValueError(
+                f'truth_threshold={truth_threshold} does not support objectness_smooth; set one of '
+                'them to its default.'
+            )
         self.box, self.convention, self.normalizer = box, convention, normalizer
         self.box_term = BOX_TERMS['mse' if box == 'mse' else gradient]
-        self.options = LayerOptions(iou_normalizer, obj_normalizer, max_delta, objectness_smooth)
-        self.ignore_threshold = ignore_threshold
+        self.code: Code = code
+        if iou_normalizer is None:
+            iou_normalizer = IOU_NORMALIZER[code]
+        self.per_map: dict[str, Any] = dict(
+            iou_normalizer=iou_normalizer,
+            obj_normalizer=obj_normalizer,
+            max_delta=max_delta,
+            objectness_smooth=objectness_smooth,
+        )
+        self.ignore_threshold, self.truth_threshold = ignore_threshold, truth_threshold
         self.label_smoothing, self.focal = label_smoothing, focal
         self.cls_normalizer = cls_normalizer
         weights = None
         if class_counters is not None:
-            counters = torch.tensor(class_counters, dtype=torch.float32, device='cpu')
-            bounds = max_delta if isinstance(max_delta, list | tuple) else (max_delta or math.inf,)
-            weights = (counters.max() / counters).clamp(max=min(bounds))
+            counters = torch.tensor(class_counters, dtype=torch.float32, device='cpu').clamp(min=1)
+            weights = counters.max() / counters
         self.register_buffer('class_multipliers', weights, persistent=False)
 
-    def forward(self, outputs: OutputsT, targets: GridTargets) -> dict[str, Tensor]:
+    def forward(self, outputs: GridOutputsT, targets: GridTargets) -> dict[str, Tensor]:
         """Returns ``loss_xy, loss_wh`` or ``loss_box``, then ``loss_obj, loss_noobj, loss_cls``."""
         count = len(outputs.levels)
         check_levels(count, len(targets.levels), 'the list of target maps')
         if self.convention == 'summary':
-            terms = [summary_loss(outputs.levels, targets, self.box)]
+            terms = [summary_loss(outputs.levels, targets, 'mse' if self.box == 'mse' else 'ciou')]
         else:
             terms = [
                 self._level(
-                    self.options.of_map(i, count),
+                    self._options(i, count),
                     split_level(level, len(target.grid.anchors)),
                     object_slots(target, targets),
                     targets,
@@ -143,36 +165,37 @@ class DarknetLoss(DetectorLoss[OutputsT, GridTargets]):
                 )
             ]
         divisor = len(outputs.levels[0]) if self.normalizer == 'images' else 1
-        return {name: sum(each[name] for each in terms) / divisor for name in terms[0]}
+        return {name: term / divisor for name, term in sum_terms(terms).items()}
+
+    def _options(self, index: int, count: int) -> LayerOptions:
+        """The options of one of ``count`` maps."""
+        values: dict[str, Any] = {}
+        for name, value in self.per_map.items():
+            several = isinstance(value, list | tuple)
+            if several:
+                check_levels(count, len(value), name)
+            values[name] = value[index] if several else value
+        return LayerOptions(**values)
 
     def _level(
         self, options: LayerOptions, raw: RawLevel, slots: Slots, targets: GridTargets
     ) -> dict[str, Tensor]:
         """All terms of one map."""
-        logits, squared = take_cells(raw.cls, slots.index), slots.grid.squared
+        free = None
+        if self.truth_threshold < 1:
+            slots, free = forced_slots(raw, slots, targets, self.truth_threshold)
         with torch.no_grad():
-            multipliers = self.class_multipliers
-            class_options = ClassOptions(
-                self.label_smoothing, self.focal, multipliers, self.cls_normalizer
-            )
-            classes = class_targets(logits, slots, class_options)
-            multiplier = logits.new_ones(slots.mask.shape)
-            if multipliers is not None:
-                multiplier = multipliers[slots.labels].to(logits)
-            wanted, weight = self._objectness(options, raw, slots, multiplier, targets)
-            share = torch.ones_like(multiplier)
-            if targets.several:
-                moved = take_cells((wanted != raw.obj.sigmoid()) & (weight > 0), slots.index)
-                share = torch.where(moved, classes.rising(logits).clamp(min=1), share)
-            claimed = slots.claimed()
-        weights = BoxWeights(options.iou_normalizer, multiplier, share, options.max_delta)
-        obj = options.obj_normalizer * weight * entropy(raw.obj, wanted, squared)
-        cls = classes.weight * entropy(logits, classes.target, squared)
+            positive = slots.claimed() if free is None else slots.claimed() | free.mask
+            wanted, weight = self._objectness(options, raw, slots, positive, targets)
+            moved = (wanted != raw.obj.sigmoid()) & (weight > 0) if targets.several else None
+        cost = options.obj_normalizer * weight * entropy(raw.obj, wanted, slots.grid.squared)
+        terms = self._pairs(options, raw, slots, moved)
+        if free is not None:
+            terms = sum_terms([terms, self._pairs(options, raw, free, moved, shared=False)])
         return {
-            **self.box_term(*take_boxes(raw, slots), slots, weights, self.box),
-            'loss_obj': masked_sum(obj, claimed),
-            'loss_noobj': masked_sum(obj, ~claimed),
-            'loss_cls': masked_sum(cls, classes.first[..., None]),
+            **terms,
+            'loss_obj': masked_sum(cost, positive),
+            'loss_noobj': masked_sum(cost, ~positive),
         }
 
     def _objectness(
@@ -180,18 +203,91 @@ class DarknetLoss(DetectorLoss[OutputsT, GridTargets]):
         options: LayerOptions,
         raw: RawLevel,
         slots: Slots,
-        multiplier: Tensor,
+        positive: Tensor,
         targets: GridTargets,
     ) -> tuple[Tensor, Tensor]:
         """Target and weight of every objectness, (B, A, N) each."""
         best = best_overlap(*grid_boxes(raw, slots.grid), targets.boxes, targets.mask)
-        ignored = (best > self.ignore_threshold) & (raw.cls.amax(2).sigmoid() > CONFIDENT)
-        claimed, score = slots.claimed(), raw.obj.sigmoid()
+        ignored = best > self.ignore_threshold
+        if self.code == 'alexeyab':
+            ignored = ignored & (raw.cls.amax(2).sigmoid() > CONFIDENT)
+        score = raw.obj.sigmoid()
         if options.objectness_smooth:
             wanted = torch.where(ignored, best, 0)
-            return torch.where(claimed & (wanted == score), 1, wanted), torch.ones_like(score)
-        own = put_cells(multiplier, slots.index, slots.last().mask, slots.grid.cells)
-        return claimed.to(score), torch.where(claimed, own, (~ignored).to(score))
+            return torch.where(positive & (wanted == score), 1, wanted), torch.ones_like(score)
+        weight = (positive | ~ignored).to(score)
+        if self.class_multipliers is not None:
+            own = self._multipliers(options)[slots.labels].to(score)
+            last = slots.last()
+            weight = weight * put_cells(own, last.index, last.mask, slots.grid.cells, 1)
+        return positive.to(score), weight
+
+    def _multipliers(self, options: LayerOptions) -> Tensor:
+        """(C,) weights of the classes."""
+        return self.class_multipliers.clamp(min=0, max=options.max_delta)
+
+    def _pairs(
+        self,
+        options: LayerOptions,
+        raw: RawLevel,
+        slots: Slots,
+        moved: Tensor | None,
+        shared: bool = True,
+    ) -> dict[str, Tensor]:
+        """Box and class terms of the slots of one map.
+
+        Args:
+            moved: (B, A, N) bool, where the delta of the objectness is not zero; None where box
+                deltas are not divided.
+            shared: slots can share the anchor of a cell.
+        """
+        logits = take_cells(raw.cls, slots.index)
+        with torch.no_grad():
+            multipliers = None if self.class_multipliers is None else self._multipliers(options)
+            class_options = ClassOptions(
+                self.code, self.label_smoothing, self.focal, multipliers, self.cls_normalizer
+            )
+            classes = class_targets(logits, slots, class_options, shared)
+            factor = share = logits.new_ones(())
+            if multipliers is not None:
+                factor = multipliers[slots.labels].to(logits)
+            if moved is not None:
+                rising = classes.rising(logits).clamp(min=1)
+                share = torch.where(take_cells(moved, slots.index), rising, 1)
+        weights = BoxWeights(options.iou_normalizer, factor, share, options.max_delta)
+        boxed = slots.last() if self.code == 'redmon' and shared else slots
+        cost = classes.weight * entropy(logits, classes.target, slots.grid.squared)
+        return {
+            **self.box_term(*take_boxes(raw, slots), boxed, weights, self.box),
+            'loss_cls': masked_sum(cost, classes.first[..., None]),
+        }
+
+
+def forced_slots(
+    raw: RawLevel, slots: Slots, targets: GridTargets, threshold: float
+) -> tuple[Slots, Slots]:
+    """Slots with the predictions whose IoU with an object is above ``threshold``.
+
+    Returns:
+        ``slots``, preceded by those objects at the anchors that it claims, (B, A, 2 K); and one
+        slot per other anchor, (B, A, N).
+    """
+    iou, best = best_match(*grid_boxes(raw, slots.grid), targets.boxes, targets.mask)
+    forced, cells = iou > threshold, slots.grid.cells
+
+    def of_objects(index: Tensor, mask: Tensor, objects: Tensor) -> Slots:
+        rows = objects.flatten(1)
+        boxes = targets.boxes.gather(1, rows[..., None].expand(-1, -1, 4))
+        labels = targets.labels.gather(1, rows).view_as(objects)
+        return Slots(slots.grid, index, mask, boxes.unflatten(1, objects.shape[1:]), labels)
+
+    first = first_in_cell(slots.index, slots.mask, cells)
+    mask = first & take_cells(forced, slots.index)
+    earlier = of_objects(slots.index, mask, take_cells(best, slots.index))
+    everywhere = torch.arange(cells, device=best.device).expand_as(best)
+    parts = zip(earlier[1:], slots[1:], strict=True)
+    both = Slots(slots.grid, *(torch.cat(pair, 2) for pair in parts))
+    return both, of_objects(everywhere, forced & ~slots.claimed(), best)
 
 
 def entropy(logits: Tensor, target: Tensor, squared: bool) -> Tensor:

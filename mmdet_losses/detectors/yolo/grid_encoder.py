@@ -10,16 +10,16 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core import Size, TargetEncoder, check_channels, check_levels
-from mmdet_losses.core.types import OutputsT, TargetsT
-from mmdet_losses.detectors.yolo.contracts import Grid
+from mmdet_losses.core.types import TargetsT
+from mmdet_losses.detectors.yolo.contracts import Grid, GridOutputsT
 from mmdet_losses.detectors.yolo.grids import Slots, decode_map, ideal_map, positive_anchors
-from mmdet_losses.detectors.yolo.maps import best_pairs, check_anchors, split_level
+from mmdet_losses.detectors.yolo.maps import RawLevel, best_pairs, check_anchors, split_level
 
 
-class GridTargetEncoder(TargetEncoder[OutputsT, TargetsT]):
+class GridTargetEncoder(TargetEncoder[GridOutputsT, TargetsT]):
     """Encoder of a detector with anchors on one or more maps.
 
-    Subclasses write the targets; this class decodes, and draws ideal outputs and positive anchors
+    Subclasses write the targets. This class decodes, and writes ideal outputs and positive boxes
     from the slots of the targets.
 
     Args:
@@ -51,11 +51,11 @@ class GridTargetEncoder(TargetEncoder[OutputsT, TargetsT]):
     def slots(self, targets: TargetsT) -> list[Slots]:
         """The (object, anchor) pairs of each map."""
 
-    def class_scores(self, logits: Tensor) -> Tensor:
-        """Scores of the classes from logits (B, A, C, N)."""
-        return logits.sigmoid()
+    def scores(self, raw: RawLevel) -> tuple[Tensor, Tensor]:
+        """Objectness (B, A, N) and class scores (B, A, C, N)."""
+        return raw.obj.sigmoid(), raw.cls.sigmoid()
 
-    def feat_sizes(self, outputs: OutputsT) -> list[Size]:
+    def feat_sizes(self, outputs: GridOutputsT) -> list[Size]:
         """(H, W) of the maps.
 
         Raises:
@@ -65,7 +65,7 @@ class GridTargetEncoder(TargetEncoder[OutputsT, TargetsT]):
         check_channels(outputs.levels, counts, 5 + self.num_classes)
         return super().feat_sizes(outputs)
 
-    def decode_all(self, outputs: OutputsT, img_size: Size) -> tuple[Tensor, Tensor, Tensor]:
+    def decode_all(self, outputs: GridOutputsT, img_size: Size) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (B, P, 4) xyxy pixels, objectness (B, P), class scores (B, P, C).
 
         The order of P is level, anchor, row, column.
@@ -76,16 +76,17 @@ class GridTargetEncoder(TargetEncoder[OutputsT, TargetsT]):
         for i, level in enumerate(outputs.levels):
             raw = split_level(level, len(self.anchors[i]))
             boxes.append(decode_map(raw, self.grid(i, sizes[i], img_size, raw.xy), img_size))
-            objects.append(raw.obj.sigmoid().flatten(1))
-            classes.append(self.class_scores(raw.cls).transpose(2, 3).flatten(1, 2))
+            obj, cls = self.scores(raw)
+            objects.append(obj.flatten(1))
+            classes.append(cls.transpose(2, 3).flatten(1, 2))
         return torch.cat(boxes, 1), torch.cat(objects, 1), torch.cat(classes, 1)
 
-    def decode(self, outputs: OutputsT, img_size: Size) -> list[InstanceData]:
+    def decode(self, outputs: GridOutputsT, img_size: Size) -> list[InstanceData]:
         """The best pairs by objectness times class score; boxes are not clipped."""
         boxes, objects, classes = self.decode_all(outputs, img_size)
         return best_pairs(boxes, objects[..., None] * classes, self.score_thr, self.topk)
 
-    def ideal_outputs(self, targets: TargetsT) -> OutputsT:
+    def ideal_outputs(self, targets: TargetsT) -> GridOutputsT:
         """Certain logits for the last object of every claimed anchor, and values of its box."""
         maps = (ideal_map(slots, self.num_classes) for slots in self.slots(targets))
         return self.outputs_type(tuple(maps))

@@ -16,7 +16,7 @@ from mmdet_losses.detectors.yolo.maps import (
     put_cells,
     take_cells,
 )
-from mmdet_losses.ops import boxes_around, cell_xy, constant
+from mmdet_losses.ops import IoUMode, box_similarity, boxes_around, cell_xy, constant
 
 MAX_LOG_SIZE = 20.0
 """Sizes decode to at most exp(20) anchors, so that boxes are finite."""
@@ -82,6 +82,15 @@ def slot_boxes(xy: Tensor, wh: Tensor, slots: Slots) -> Tensor:
     width_height = constant([grid.size[1], grid.size[0]], xy)
     center = (cell_offset(xy, grid.scale_xy) + corner) / width_height
     return torch.cat((center, grid_sizes(wh, grid)), -1)
+
+
+def slot_similarity(xy: Tensor, wh: Tensor, slots: Slots, mode: IoUMode) -> Tensor:
+    """IoU, or its kind, of the decoded boxes with the objects of the slots: (B, A, K)."""
+    pred, goal = (
+        boxes_around(each[..., :2], each[..., 2:])
+        for each in (slot_boxes(xy, wh, slots), slots.boxes)
+    )
+    return box_similarity(pred, goal, mode)
 
 
 def take_boxes(raw: RawLevel, slots: Slots) -> tuple[Tensor, Tensor]:

@@ -90,13 +90,14 @@ class YOLOV1Predictor(BaseModule):
                 )
             layer = conv_module(in_channels, hidden_channels, 3, norm_cfg=BATCH_NORM, act_cfg=None)
             self.hidden = nn.Sequential(layer)
-        self.act = nn.LeakyReLU(LEAKY['negative_slope'])
+        self.act = nn.LeakyReLU(0.1)
         self.dropout = nn.Dropout(dropout)
         values = num_classes + 5 * num_boxes
-        if hidden == 'shared':
-            self.output = nn.Conv2d(hidden_channels, values, 1)
-        else:
-            self.output = nn.Linear(width, side * side * values)
+        self.output: nn.Module = (
+            nn.Conv2d(hidden_channels, values, 1)
+            if hidden == 'shared'
+            else nn.Linear(width, side * side * values)
+        )
 
     def forward(self, feats: tuple[Tensor, ...]) -> YOLOV1Outputs:
         """The last map to class scores, confidences and boxes of the grid."""
@@ -166,7 +167,7 @@ def _last_conv(channels: int, anchors: int, classes: int, stride: int | None) ->
     if stride is not None:
         bias[:, 4] = math.log(8 / (640 / stride) ** 2)
         bias[:, 5:] = math.log(0.6 / (classes - 0.99))
-    conv.bias.data = bias.flatten()
+    conv.bias = nn.Parameter(bias.flatten())
     return conv
 
 
@@ -200,7 +201,7 @@ class _GridPredictor(BaseModule):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        starts = list(strides or [None] * len(in_channels))
+        starts: list[int | None] = list(strides or [None] * len(in_channels))
         if len(starts) != len(in_channels):
             raise ValueError(
                 f'strides has {len(starts)} entries for {len(in_channels)} maps; give one per map.'

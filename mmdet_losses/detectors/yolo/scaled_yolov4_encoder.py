@@ -107,7 +107,7 @@ class ScaledYOLOV4TargetEncoder(GridTargetEncoder[ScaledYOLOV4Outputs, ScaledYOL
         )
         return ScaledYOLOV4Targets(
             levels=levels,
-            num_pos=sum(level.mask.sum() for level in levels).float(),
+            num_pos=torch.stack([level.mask.sum() for level in levels]).sum().float(),
             num_dropped=(padded.real.sum() - mask.sum()).float(),
         )
 

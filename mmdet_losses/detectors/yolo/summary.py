@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdet_losses.core import sum_terms
 from mmdet_losses.detectors.yolo.contracts import GridTargets
 from mmdet_losses.detectors.yolo.grids import (
     Slots,
@@ -23,12 +24,12 @@ from mmdet_losses.detectors.yolo.grids import (
     grid_boxes,
     grid_sizes,
     object_slots,
-    slot_boxes,
+    slot_similarity,
     slot_targets,
     take_boxes,
 )
 from mmdet_losses.detectors.yolo.maps import RawLevel, one_hot, split_level, take_cells
-from mmdet_losses.ops import best_overlap, box_similarity, boxes_around, masked_sum
+from mmdet_losses.ops import best_overlap, masked_sum
 
 Formula = Literal['v2', 'mse', 'ciou']
 COORD = 5.0
@@ -62,7 +63,7 @@ def summary_loss(
         )
         for level, grid in zip(levels, targets.levels, strict=True)
     ]
-    return {name: sum(each[name] for each in terms) for name in terms[0]}
+    return sum_terms(terms)
 
 
 def _level(raw: RawLevel, slots: Slots, targets: GridTargets, formula: str) -> dict[str, Tensor]:
@@ -89,9 +90,8 @@ def _level(raw: RawLevel, slots: Slots, targets: GridTargets, formula: str) -> d
 def _boxes(raw: RawLevel, slots: Slots, formula: str) -> dict[str, Tensor]:
     xy, wh = take_boxes(raw, slots)
     if formula == 'ciou':
-        pred = slot_boxes(xy, wh, slots)
-        pairs = (boxes_around(each[..., :2], each[..., 2:]) for each in (pred, slots.boxes))
-        return {'loss_box': COORD * masked_sum(1 - box_similarity(*pairs, 'ciou'), slots.mask)}
+        similarity = slot_similarity(xy, wh, slots, 'ciou')
+        return {'loss_box': COORD * masked_sum(1 - similarity, slots.mask)}
     goal_xy, goal_wh = slot_targets(slots)
     off_xy = (cell_offset(xy, slots.grid.scale_xy) - goal_xy).square()
     off_wh = (wh - goal_wh).square()

@@ -16,8 +16,6 @@ from mmdet_losses.detectors.yolo.maps import best_pairs, first_in_cell, put_cell
 from mmdet_losses.ops import boxes_around, constant, promote, scale_boxes
 from mmdet_losses.registry import TASK_UTILS
 
-SMALLEST = 0.001
-"""Fraction of the image; darknet's loader drops narrower and lower boxes."""
 CERTAIN = 30.0
 """Logit whose softmax is 1 in float32."""
 
@@ -68,8 +66,7 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         height, width = feat_sizes[0]
         padded = pad_instances(gt_instances)
-        smallest = (SMALLEST * img_size[0], SMALLEST * img_size[1])
-        boxes, labels, mask = darknet_boxes(padded, img_size, self.num_classes, smallest)
+        boxes, labels, mask = darknet_boxes(padded, img_size, self.num_classes, 'redmon')
         scaled = boxes[..., :2] * constant([width, height], boxes)
         cell = torch.minimum(scaled.floor(), constant([width - 1, height - 1], boxes))
         index = (cell[..., 1] * width + cell[..., 0]).long()[:, None]

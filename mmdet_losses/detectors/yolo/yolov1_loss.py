@@ -7,14 +7,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mmdet_losses.core import DetectorLoss
 from mmdet_losses.detectors.yolo.contracts import YOLOV1Outputs, YOLOV1Targets
+from mmdet_losses.detectors.yolo.image_count import ImageCountLoss
 from mmdet_losses.ops import check_choice, constant, darknet_iou, masked_sum, promote
 from mmdet_losses.registry import MODELS
 
+FORCED_AREA = 0.1
+RANDOM_IMAGES = 64_000
+
 
 @MODELS.register_module()
-class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
+class YOLOV1Loss(ImageCountLoss[YOLOV1Outputs, YOLOV1Targets]):
     r"""Squared errors of boxes, confidences and class scores, weighted by 5, 1, 0.5 and 1.
 
     Convention:
@@ -25,12 +28,16 @@ class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
         IoU (``rescore``), of every other box 0. 'summary': whole squared errors, confidence
         target 1; see :mod:`~mmdet_losses.detectors.yolo.summary`. Sums over the batch; darknet
         divides by the batch size in its learning rate, ``normalizer='images'`` divides here.
+        Both programs called darknet compute the same.
 
     Args:
         coord_scale, object_scale, no_object_scale, class_scale: weights.
         rescore: see above; with False the target is 1.
         square_root: the size outputs are square roots, and are compared as such.
         softmax: class scores pass a softmax first; darknet's delta is then that of cross-entropy.
+        forced: the responsible box is the second one for objects below 0.1 of the image and the
+            first one for all others, whatever the IoU.
+        random: the responsible box is drawn during the first 64,000 images.
         convention: see above.
         normalizer: 'nothing' or 'images'.
 
@@ -50,6 +57,8 @@ class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
         rescore: bool = True,
         square_root: bool = True,
         softmax: bool = False,
+        forced: bool = False,
+        random: bool = False,
         convention: Literal['darknet', 'summary'] = 'darknet',
         normalizer: Literal['nothing', 'images'] = 'nothing',
         init_cfg: dict | None = None,
@@ -61,11 +70,13 @@ class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
         self.object_scale, self.no_object_scale = object_scale, no_object_scale
         self.rescore = rescore and convention == 'darknet'
         self.square_root, self.softmax = square_root, softmax
+        self.forced, self.random = forced, random
         self.half = 0.5 if convention == 'darknet' else 1.0
         self.normalizer = normalizer
 
     def forward(self, outputs: YOLOV1Outputs, targets: YOLOV1Targets) -> dict[str, Tensor]:
         """Returns ``loss_xy, loss_wh, loss_obj, loss_noobj, loss_cls``."""
+        self.count_images(len(outputs.cls))
         cls, conf, box = (promote(each) for each in outputs)
         with torch.no_grad():
             responsible, iou = self._responsible(box, targets)
@@ -102,5 +113,10 @@ class YOLOV1Loss(DetectorLoss[YOLOV1Outputs, YOLOV1Targets]):
         distance = (pred - goal).square().sum(-1).sqrt()
         best, nearest = iou.argmax(1, keepdim=True), distance.argmin(1, keepdim=True)
         chosen = torch.where(iou.amax(1, keepdim=True) > 0, best, nearest)
+        if self.forced:
+            chosen = (targets.box[:, 2:].prod(1, keepdim=True) < FORCED_AREA).long()
+        if self.random:
+            drawn = torch.randint_like(chosen, box.shape[1])
+            chosen = torch.where(self.seen < RANDOM_IMAGES, drawn, chosen)
         boxes = torch.arange(box.shape[1], device=box.device)[:, None, None]
         return (boxes == chosen) & targets.mask[:, None], iou

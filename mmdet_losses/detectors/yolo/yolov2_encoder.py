@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from mmdet_losses.detectors.yolo.contracts import YOLOV2Outputs
+from mmdet_losses.detectors.yolo.contracts import GridTargets, YOLOV2Outputs
 from mmdet_losses.detectors.yolo.darknet_encoder import Convention, DarknetTargetEncoder
+from mmdet_losses.detectors.yolo.maps import RawLevel, join_level, split_level
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import TASK_UTILS
 
@@ -24,6 +26,11 @@ class YOLOV2TargetEncoder(DarknetTargetEncoder[YOLOV2Outputs]):
 
     With ``convention='summary'`` an object gets every anchor whose shape IoU is above 0.3.
 
+    Args:
+        softmax: class scores are a softmax; with False they are sigmoids.
+        background: the softmax includes the objectness as a background class, and the score of a
+            pair is its class score alone.
+
     Reference:
         Redmon and Farhadi, *YOLO9000*, 2017, section 2.
     """
@@ -36,13 +43,29 @@ class YOLOV2TargetEncoder(DarknetTargetEncoder[YOLOV2Outputs]):
         anchors: Sequence[Sequence[tuple[float, float]]] = VOC_ANCHORS,
         iou_threshold: float | None = None,
         convention: Convention = 'darknet',
+        softmax: bool = True,
+        background: bool = False,
         **kwargs: Any,
     ) -> None:
         check_choice('convention', convention, IOU_THRESHOLD)
         if iou_threshold is None:
             iou_threshold = IOU_THRESHOLD[convention]
         super().__init__(num_classes, anchors, iou_threshold=iou_threshold, **kwargs)
+        self.softmax, self.background = softmax, background
 
-    def class_scores(self, logits: Tensor) -> Tensor:
-        """Softmax over the classes."""
-        return logits.softmax(2)
+    def scores(self, raw: RawLevel) -> tuple[Tensor, Tensor]:
+        """Objectness (B, A, N) and class scores (B, A, C, N)."""
+        if self.background:
+            scores = torch.cat((raw.obj.unsqueeze(2), raw.cls), 2).softmax(2)
+            return torch.ones_like(raw.obj), scores[:, :, 1:]
+        return raw.obj.sigmoid(), raw.cls.softmax(2) if self.softmax else raw.cls.sigmoid()
+
+    def ideal_outputs(self, targets: GridTargets) -> YOLOV2Outputs:
+        """Certain logits for the last object of every claimed anchor, and values of its box."""
+        outputs = super().ideal_outputs(targets)
+        if not self.background:
+            return outputs
+        raw = [split_level(m, len(a)) for m, a in zip(outputs.levels, self.anchors, strict=True)]
+        flipped = (each._replace(obj=-each.obj) for each in raw)
+        sizes = [level.grid.size for level in targets.levels]
+        return YOLOV2Outputs(tuple(map(join_level, flipped, sizes)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmdet_losses.detectors.yolo.contracts import YOLOV4Outputs
-from mmdet_losses.detectors.yolo.darknet_encoder import Convention, DarknetTargetEncoder
+from mmdet_losses.detectors.yolo.darknet_encoder import Code, Convention, DarknetTargetEncoder
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import TASK_UTILS
 
@@ -16,7 +16,7 @@ COCO_ANCHORS = (
     ((142, 110), (192, 243), (459, 401)),
 )
 IOU_THRESHOLD = {'darknet': 0.213, 'summary': 0.7}
-SCALE_XY = {'darknet': (1.2, 1.1, 1.05), 'summary': 1.1}
+SCALE_XY: dict[str, float | Sequence[float]] = {'darknet': (1.2, 1.1, 1.05), 'summary': 1.1}
 
 
 @TASK_UTILS.register_module()
@@ -40,11 +40,11 @@ class YOLOV4TargetEncoder(DarknetTargetEncoder[YOLOV4Outputs]):
         scale_xy: float | Sequence[float] | None = None,
         iou_threshold: float | None = None,
         convention: Convention = 'darknet',
+        code: Code = 'alexeyab',
         **kwargs: Any,
     ) -> None:
         check_choice('convention', convention, IOU_THRESHOLD)
-        if scale_xy is None:
-            scale_xy = SCALE_XY[convention]
+        scale_xy = SCALE_XY[convention] if scale_xy is None else scale_xy
         if iou_threshold is None:
             iou_threshold = IOU_THRESHOLD[convention]
-        super().__init__(num_classes, anchors, scale_xy, iou_threshold, **kwargs)
+        super().__init__(num_classes, anchors, scale_xy, iou_threshold, code=code, **kwargs)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmdet_losses.detectors.yolo.contracts import YOLOV4Outputs
+from mmdet_losses.detectors.yolo.darknet_encoder import Code
 from mmdet_losses.detectors.yolo.darknet_loss import BoxMode, DarknetLoss
 from mmdet_losses.registry import MODELS
 
@@ -24,8 +25,11 @@ class YOLOV4Loss(DarknetLoss[YOLOV4Outputs]):
     def __init__(
         self,
         box: BoxMode = 'ciou',
+        code: Code = 'alexeyab',
         iou_normalizer: float | Sequence[float] = 0.07,
         max_delta: float | Sequence[float] | None = 5.0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(box, iou_normalizer=iou_normalizer, max_delta=max_delta, **kwargs)
+        super().__init__(
+            box, code=code, iou_normalizer=iou_normalizer, max_delta=max_delta, **kwargs
+        )
