@@ -118,8 +118,8 @@ def batch_of(cfg: Config, path: Path) -> str:
     """Images per update and per batch norm."""
     per_gpu = cfg.train_dataloader.batch_size
     gpus = next((int(part[0]) for part in path.stem.split('_') if part[1:3] == 'xb'), 1)
-    joint = ', synchronised' if cfg.get('sync_bn') else ''
-    return f'{gpus * per_gpu} = {gpus} x {per_gpu}{joint}'
+    together = ', synchronised' if cfg.get('sync_bn') else ''
+    return f'{gpus * per_gpu} = {gpus} x {per_gpu}{together}'
 
 
 def start_of(cfg: Config) -> str:

@@ -115,14 +115,14 @@ class TrajectoryCase:
         Under Adam, tensors whose gradient is mathematically zero are left out: the division makes
         a full step of any rounding.
         """
-        tag = 'ema_' if ema else ''
+        prefix = 'ema_' if ema else ''
         skip = set(self.meta['zero_gradient']) if self.is_adam else set()
         names = [name for name in state if name in self.row and name not in skip]
-        errors = np.array([self._errors(step, n, state[n], start[n], tag) for n in names])
-        limits = np.array([self._limits(step, name, tag, precision) for name in names])
+        errors = np.array([self._errors(step, n, state[n], start[n], prefix) for n in names])
+        limits = np.array([self._limits(step, name, prefix, precision) for name in names])
         ratio = (errors / limits).max(1)
         median = np.median(errors, 0)
-        allowed, factor, least = self._allowed(step, tag, precision)
+        allowed, factor, least = self._allowed(step, prefix, precision)
         lengths = errors[:, 0] <= np.maximum(factor * limits[:, 0], least)
         within = float((ratio <= 1).mean())
         worst = names[int(ratio.argmax())]
@@ -133,16 +133,16 @@ class TrajectoryCase:
         return Verdict(float(median[0]), float(median[1]), within, text, ok)
 
     def _errors(
-        self, step: int, name: str, got: np.ndarray, start: np.ndarray, tag: str
+        self, step: int, name: str, got: np.ndarray, start: np.ndarray, prefix: str
     ) -> tuple[float, float]:
         """Error of the length of the change, and the largest at the stored places."""
         i = self.row[name]
         got, start = (np.asarray(each, np.float64).reshape(-1) for each in (got, start))
         change = got - start
-        norm = float(self.io[f'after{step}.{tag}norm'][i])
-        size = max(norm, FLOOR * float(self.io[f'after{step}.{tag}value_norm'][i]), 1e-30)
+        norm = float(self.io[f'after{step}.{prefix}norm'][i])
+        size = max(norm, FLOOR * float(self.io[f'after{step}.{prefix}value_norm'][i]), 1e-30)
         places = np.round(np.linspace(0, change.size - 1, 16)).astype(np.int64)
-        gap = np.abs(change[places] - self.io[f'after{step}.{tag}change'][i]).max()
+        gap = np.abs(change[places] - self.io[f'after{step}.{prefix}change'][i]).max()
         length = abs(float(np.linalg.norm(change)) - norm) / size
         return length, float(gap / (size / change.size**0.5))
 
@@ -152,22 +152,22 @@ class TrajectoryCase:
             return (5e-5, 2e-4), (2e-4, 5e-4)
         return ((5e-3, 0.3), (2e-2, 0.6)) if self.is_adam else ((1e-3, 2e-2), (5e-3, 5e-2))
 
-    def _limits(self, step: int, name: str, tag: str, precision: str) -> tuple[float, float]:
+    def _limits(self, step: int, name: str, prefix: str, precision: str) -> tuple[float, float]:
         if precision == 'float64':
             return 2e-3, 3e-2
         limits = []
         for which, floor in zip(('norm', 'places'), self._floors(step)[1], strict=True):
-            noise = self.io[f'noise{step}.{tag}{which}']
+            noise = self.io[f'noise{step}.{prefix}{which}']
             limits.append(max(8 * max(noise[self.row[name]], np.median(noise)), floor))
         return limits[0], limits[1]
 
     def _allowed(
-        self, step: int, tag: str, precision: str
+        self, step: int, prefix: str, precision: str
     ) -> tuple[tuple[float, float], float, float]:
         """Limits of the medians; factor and least limit of each length."""
         if precision == 'float64':
             return (2e-4, 5e-3), 1.0, 0.02
-        noise = [np.median(self.io[f'noise{step}.{tag}{w}']) for w in ('norm', 'places')]
+        noise = [np.median(self.io[f'noise{step}.{prefix}{w}']) for w in ('norm', 'places')]
         floors = self._floors(step)[0]
         medians = [max(8 * float(n), floor) for n, floor in zip(noise, floors, strict=True)]
         return (medians[0], medians[1]), 6.0, 0.08
