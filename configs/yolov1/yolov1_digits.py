@@ -1,5 +1,5 @@
-# YOLOv1 on digits: minutes on two CPU cores. Cells are those of stride 16, so the pictures must be
-# 160 x 160 for a grid of 10 x 10.
+# YOLOv1 on digits: minutes on two CPU cores. Cells have stride 16, so images must be 160 x 160
+# for a grid of 10 x 10.
 _base_ = [
     '../_base_/models/csp_fpn_digits.py',
     '../_base_/datasets/digits.py',
@@ -19,7 +19,7 @@ model = dict(
             feat_size=(10, 10),
             side=10,
             num_boxes=2,
-            hidden='shared',  # weights of its own for every cell want far more pictures
+            hidden='shared',  # separate weights per cell need far more images
             hidden_channels=128,
             dropout=0.0,
         ),

@@ -1,6 +1,6 @@
 # YOLOv1, 448 x 448, PASCAL VOC 2007 + 2012.
 # Target: 63.4 mAP on VOC 2007 test (the paper's YOLO, quoted in weiliu89/caffe).
-# The official cfg: three boxes a cell and a locally connected layer. The paper: two boxes
+# The official cfg: three boxes per cell and a locally connected layer. The paper: two boxes
 # (`num_boxes=2`) and `hidden='connected', hidden_channels=4096`.
 _base_ = ['../_base_/datasets/voc_mix.py', '../_base_/iteration_runtime.py']
 

@@ -6,7 +6,7 @@ _base_ = [
 ]
 
 num_classes = 10
-# One anchor a cell: each has a classifier of its own, so several would learn more slowly.
+# One anchor per cell: each has a classifier of its own, so several would learn more slowly.
 anchors = [[(22, 34)], [(36, 55)]]  # tools/anchors.py --levels 2 --per-level 1
 
 model = dict(

@@ -1,5 +1,5 @@
 # YOLOv4 on digits: the network, anchors, data and schedule of configs/yolov3/yolov3_digits.py with
-# YOLOv4's box loss, grid sensitivity and several anchors an object. The ablation of the box loss:
+# YOLOv4's box loss, grid sensitivity and several anchors per object. The ablation of the box loss:
 # --cfg-options model.bbox_head.criterion.box=iou (giou, diou, ciou).
 _base_ = '../yolov3/yolov3_digits.py'
 

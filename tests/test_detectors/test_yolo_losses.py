@@ -255,6 +255,14 @@ def test_a_class_map_renames_the_labels_of_the_data():
         assert targets.num_dropped == 3 - len(kept)
 
 
+def test_a_box_centred_on_the_origin_is_dropped_as_in_darknet():
+    boxes = torch.tensor([[-20.0, -30.0, 20.0, 30.0], [-20.0, -29.0, 20.0, 30.0]])
+    found = InstanceData(bboxes=boxes, labels=torch.tensor([1, 1]))
+    for encoder in (YOLOV1TargetEncoder(3), YOLOV3TargetEncoder(3, ANCHORS)):
+        targets = encoder.encode([found], [(H, W)], SIZE)
+        assert (targets.num_pos, targets.num_dropped) == (1, 1)
+
+
 def test_the_smallest_box_depends_on_the_code():
     found = InstanceData(bboxes=torch.tensor([[10.0, 9.0, 10.5, 50.0]]), labels=torch.tensor([1]))
     for code, kept in (('redmon', 1), ('alexeyab', 0)):

@@ -106,6 +106,9 @@ def best_pairs(
     classes = scores.shape[2]
     flat = scores.flatten(1)
     best, pair = flat.topk(flat.shape[1] if topk is None else min(topk, flat.shape[1]))
+    pair, order = pair.sort(1)  # pairs of equal score stay in this order, as officially
+    best, order = best.gather(1, order).sort(dim=1, descending=True, stable=True)
+    pair = pair.gather(1, order)
     results = []
     for box, score, index in zip(boxes, best, pair, strict=True):
         kept = score > score_thr
