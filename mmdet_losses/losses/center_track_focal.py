@@ -67,8 +67,9 @@ def center_track_focal_loss(
     image = torch.arange(len(pred), device=pred.device)[:, None]
     channel = image * pred.shape[1] + labels
     cells = (channel * math.prod(pred.shape[2:]) + index).flatten()
-    options = {'alpha': alpha, 'beta': beta, 'clamp': clamp}
-    total = given_positives_focal(pred, target, cells, weight, mask.flatten(), **options)
+    total = given_positives_focal(
+        *(pred, target, cells, weight, mask.flatten()), alpha=alpha, beta=beta, clamp=clamp
+    )
     return reduce_total(total, reduction, avg_factor, at_least_one(mask.sum()))
 
 

@@ -101,9 +101,10 @@ def hard_negative_cross_entropy_loss(
         >>> hard_negative_cross_entropy_loss(torch.zeros(1, 2, 2), torch.tensor([[0, 1]]))
         tensor(1.3863)
     """
-    is_list = isinstance(pred, Tensor)
-    maps = [pred.transpose(1, 2)] if is_list else pred
-    depth = pred.shape[-1] if is_list else _depth(pred, labels)
+    if isinstance(pred, Tensor):
+        maps, depth = [pred.transpose(1, 2)], pred.shape[-1]
+    else:
+        maps, depth = list(pred), _depth(pred, labels)
     cost = _entropies([promote(each) for each in maps], labels, depth)
     positive = labels != depth - 1
     with torch.no_grad():
@@ -152,8 +153,9 @@ class HardNegativeCrossEntropyLoss(LossTerm):
         reduction: Reduction = 'mean',
         loss_weight: float = 1.0,
     ) -> None:
-        options = {'ratio': ratio, 'min_neg': min_neg, 'convention': convention}
-        super().__init__(reduction, loss_weight, **options)
+        super().__init__(
+            reduction, loss_weight, ratio=ratio, min_neg=min_neg, convention=convention
+        )
         check_choice('convention', convention, CONVENTIONS)
 
     def forward(  # type: ignore[override]  # the mining replaces the weight

@@ -14,7 +14,7 @@ Reference:
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -116,14 +116,14 @@ def _float32(value: float) -> float:
 
 def count_positives(target: Tensor | Splats, weight: Tensor | None = None) -> Tensor:
     """Number of cells per image whose target is 1 and whose weight is not 0: (B,) int64."""
-    sparse = isinstance(target, Splats)
-    positive = (target.value if sparse else target) == 1
-    if weight is not None:
-        positive = positive & ((weight.reshape(-1)[target.index] if sparse else weight) != 0)
-    if not sparse:
-        return positive.flatten(1).sum(1)
-    counts = target.index.new_zeros(target.shape[0])
-    return counts.index_add(0, target.index // math.prod(target.shape[1:]), positive.long())
+    if isinstance(target, Splats):
+        positive = target.value == 1
+        if weight is not None:
+            positive = positive & (weight.reshape(-1)[target.index] != 0)
+        counts = target.index.new_zeros(target.shape[0])
+        return counts.index_add(0, target.index // math.prod(target.shape[1:]), positive.long())
+    positive = target == 1
+    return (positive if weight is None else positive & (weight != 0)).flatten(1).sum(1)
 
 
 def given_positives_focal(
@@ -153,7 +153,7 @@ def given_positives_focal(
         target = target._replace(value=target.value.clamp(max=BELOW_ONE))
     else:
         target = target.clamp(max=BELOW_ONE)
-    options = {'alpha': alpha, 'beta': beta, 'activated': activated, 'clamp': clamp}
+    options: dict[str, Any] = {'alpha': alpha, 'beta': beta, 'activated': activated, 'clamp': clamp}
     negative = penalty_reduced_focal_loss(pred, target, weight, reduction='sum', **options)
     x, bounds = logits_and_bounds(pred.reshape(-1).gather(0, cells), activated, clamp)
     x = promote(x if bounds is None else x.clamp(*bounds))
@@ -207,6 +207,10 @@ class PenaltyReducedFocalLoss(LossTerm):
 
     function = staticmethod(penalty_reduced_focal_loss)
     accepts_splats = True
+    alpha: float
+    beta: float
+    activated: bool
+    clamp: float | None
 
     def __init__(
         self,
@@ -247,7 +251,7 @@ class PenaltyReducedFocalLoss(LossTerm):
         pos_labels: Tensor | None = None,
     ) -> Tensor:
         """See the class; ``pos_inds`` (n,) are rows of ``pred`` (N, C), with their classes."""
-        if pos_inds is not None:
+        if pos_inds is not None and pos_labels is not None:
             cells = pos_inds * pred.shape[-1] + pos_labels
             total = given_positives_focal(
                 *(pred, target, cells, weight),

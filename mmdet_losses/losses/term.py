@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
-from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice
+from mmdet_losses.ops import REDUCTIONS, Reduction, Splats, check_choice
 
 
 class LossTerm(nn.Module):
@@ -19,7 +19,7 @@ class LossTerm(nn.Module):
         options: further arguments of :attr:`function`; each becomes an attribute.
     """
 
-    function: ClassVar[Callable[..., Tensor]]
+    function: Callable[..., Tensor]
 
     def __init__(
         self, reduction: Reduction = 'mean', loss_weight: float = 1.0, **options: Any
@@ -34,7 +34,7 @@ class LossTerm(nn.Module):
     def forward(
         self,
         pred: Tensor,
-        target: Tensor,
+        target: Tensor | Splats,
         weight: Tensor | None = None,
         avg_factor: Tensor | float | None = None,
         reduction_override: Reduction | None = None,

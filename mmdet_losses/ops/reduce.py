@@ -46,8 +46,9 @@ def reduce_loss(
     divisor = count if avg_factor is None else avg_factor
     if divisor is None:
         divisor = loss.numel()
-    is_tensor = isinstance(divisor, Tensor)
-    return loss.sum() / (divisor.clamp(min=EPS) if is_tensor else max(divisor, EPS))
+    if isinstance(divisor, Tensor):
+        return loss.sum() / divisor.clamp(min=EPS)
+    return loss.sum() / max(divisor, EPS)
 
 
 def at_least_one(count: Tensor) -> Tensor:

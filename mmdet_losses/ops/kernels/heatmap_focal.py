@@ -46,14 +46,17 @@ def heatmap_focal_sums(
     Args:
         bounds: clamp logits to this range; the gradient outside is exactly 0.
     """
-    if logits.dim() == 2:
+    if logits.dim() == 2 and isinstance(target, Tensor):
         logits, target = logits[None], target[None]
         weight = None if weight is None else weight[None]
     if torch.compiler.is_compiling():
         return _eager_sums(promote(logits), target, weight, alpha, beta, bounds)
-    sparse = isinstance(target, Splats)
-    index, value = (target.index, target.value) if sparse else (None, target)
-    return _HeatmapFocalSums.apply(logits, index, value, weight, alpha, beta, bounds)
+    args: tuple[Any, ...]
+    if isinstance(target, Splats):
+        args = (target.index, target.value, weight, alpha, beta, bounds)
+    else:
+        args = (None, target, weight, alpha, beta, bounds)
+    return _HeatmapFocalSums.apply(logits, *args)
 
 
 def _eager_sums(
@@ -140,12 +143,15 @@ def _sum_cells(
 ) -> Tensor:
     """Sums per image, (B,); writes the gradient to ``slopes``. Background only without a target."""
     sums, chunk = slopes.new_zeros(len(x)), _chunk_size(x)
-    rows = [each if each is None else each.flatten(1) for each in (x, slopes, dense, weight)]
+    flat_x, flat_slopes = x.flatten(1), slopes.flatten(1)
+    flat_t = None if dense is None else dense.flatten(1)
+    flat_weight = None if weight is None else weight.flatten(1)
     for image in range(len(x)):
-        for start in range(0, rows[0].shape[1], chunk):
+        for start in range(0, flat_x.shape[1], chunk):
             part = (image, slice(start, start + chunk))
-            logit, slope, t, factor = (each if each is None else each[part] for each in rows)
-            logit = promote(logit)
+            logit, slope = promote(flat_x[part]), flat_slopes[part]
+            t = None if flat_t is None else flat_t[part]
+            factor = None if flat_weight is None else flat_weight[part]
             cost, _ = focal_cost_and_slope(logit, alpha, bounds, out=slope)
             if t is not None:
                 positive, opposite = focal_cost_and_slope(-logit, alpha, _negated(bounds))
