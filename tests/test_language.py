@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.processes import ROOT, run_command
+
 READ = ('*.py', '*.md', '*.ipynb', '*.toml', '*.yml', '*.yaml', '*.sh', '*Makefile', '.ci/run')
 NOT_READ = ('tests/golden/*', 'tests/test_language.py')
 """Arrays of the official codes, whose keys are theirs; the banned words themselves."""
@@ -154,9 +153,8 @@ ALLOWED = [
 
 def text_files() -> list[str]:
     """The tracked text files, as paths from the root."""
-    listed = subprocess.run(
-        ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    listed = run_command(['git', 'ls-files', '-z'], cwd=ROOT)
+    assert listed.returncode == 0, listed.stderr
     return [
         name
         for name in listed.stdout.split('\0')

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,8 +10,7 @@ import pytest
 
 from mmdet_losses import registry
 from tests import cases
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.processes import ROOT, run_command
 
 
 def configs() -> list[tuple[str, dict]]:
@@ -36,16 +33,11 @@ def names() -> list[tuple[str, str]]:
 
 
 def run(code: str, folder: Path) -> str:
-    env = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    done = subprocess.run(
+    done = run_command(
         [sys.executable, '-c', code],
-        input=json.dumps([configs(), names()]),
         cwd=folder,
-        env=env,
-        text=True,
-        capture_output=True,
-        check=False,
-        timeout=300,
+        env={'PYTHONPATH': ROOT},
+        text=json.dumps([configs(), names()]),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.strip().splitlines()[-1]

@@ -1,11 +1,8 @@
-"""Scaled-YOLOv4's loss grows with the whole batch, on however many processes that is."""
-
-from datetime import timedelta
+"""Scaled-YOLOv4's loss is a sum over the whole batch, for any number of processes."""
 
 import torch
-import torch.distributed as dist
 from mmengine.structures import InstanceData
-from torch import multiprocessing, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmdet_losses.detectors.yolo import (
@@ -13,13 +10,14 @@ from mmdet_losses.detectors.yolo import (
     ScaledYOLOV4Outputs,
     ScaledYOLOV4TargetEncoder,
 )
+from tests.processes import run_ranks
 
 ANCHORS = [[(12, 16), (30, 24)], [(40, 50), (60, 44)], [(80, 90), (120, 60)]]
 SIDES, SIZE, IMAGES = (16, 8, 4), (128, 128), 2
 
 
 class Network(nn.Module):
-    """A map of each size from three channels."""
+    """One convolution per level, on images of three channels."""
 
     def __init__(self):
         super().__init__()
@@ -31,35 +29,30 @@ class Network(nn.Module):
 
 
 def loss_of(network, rank):
-    """The loss of the two images of a process, the second without objects in process 1."""
+    """Loss of the two images of a process; in process 1 the second has no objects."""
     generator = torch.Generator().manual_seed(rank)
     images = torch.randn(IMAGES, 3, 32, 32, generator=generator)
-    truth = []
+    gt_instances = []
     for count in (3, 2 - 2 * rank):
         low = 60 * torch.rand(count, 2, generator=generator)
         high = low + 12 + 50 * torch.rand(count, 2, generator=generator)
         labels = torch.randint(3, (count,), generator=generator)
-        truth.append(InstanceData(bboxes=torch.cat((low, high), 1), labels=labels))
+        gt_instances.append(InstanceData(bboxes=torch.cat((low, high), 1), labels=labels))
     targets = ScaledYOLOV4TargetEncoder(3, ANCHORS).encode(
-        truth, [(side, side) for side in SIDES], SIZE
+        gt_instances, [(side, side) for side in SIDES], SIZE
     )
     return sum(ScaledYOLOV4Loss()(ScaledYOLOV4Outputs(network(images)), targets).values())
 
 
 def train_step(rank, folder):
-    torch.set_num_threads(1)
-    group = dict(rank=rank, world_size=2, timeout=timedelta(seconds=120))
-    dist.init_process_group('gloo', f'file://{folder}/join', **group)
     network = DistributedDataParallel(Network())
     loss_of(network, rank).backward()
     torch.save(network.module.conv.weight.grad, folder / f'{rank}.pt')
-    dist.destroy_process_group()
 
 
-def test_two_processes_follow_the_sum_over_all_images(tmp_path):
+def test_two_processes_get_the_gradient_of_all_images_together(tmp_path):
     """Official: mean terms x images x processes, averaged by DDP, is the sum over processes."""
-    # Spawned, not forked: a fork of a process whose thread pools are in use may wait for ever.
-    multiprocessing.spawn(train_step, (tmp_path,), nprocs=2)
+    run_ranks(train_step, tmp_path)
     network = Network()
     (loss_of(network, 0) + loss_of(network, 1)).backward()
     for rank in (0, 1):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import LIMIT, ROOT, Command, end_command, kill_command, start_command
 
 CONFIG = """
 custom_imports = dict(imports=['mmdet_losses'], allow_failed_imports=False)
@@ -123,10 +122,10 @@ def _draw_data(root: Path, pictures: int = 8) -> None:
         (root / f'{name}.json').write_text(json.dumps(content))
 
 
-def environment(folder: Path, **extra: Any) -> dict[str, str]:
+def environment(folder: Path, **extra: Any) -> dict[str, Any]:
+    """Variables of a tool: this checkout and the modules of ``folder`` can be imported."""
     path = os.pathsep.join([str(ROOT), str(folder), os.environ.get('PYTHONPATH', '')])
-    fixed = dict(PYTHONPATH=path, PYTHON=sys.executable, OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
-    return {**os.environ, **fixed, **{key: str(value) for key, value in extra.items()}}
+    return {'PYTHONPATH': path, 'PYTHON': sys.executable, **extra}
 
 
 class Tools:
@@ -152,35 +151,24 @@ class Tools:
         )
         return config
 
-    def start(self, tool: str, *arguments: Any, **env: Any) -> subprocess.Popen:
+    def start(self, tool: str, *arguments: Any, **env: Any) -> Command:
         """Start a tool in a session of its own, so that all it starts can be ended."""
         command = [ROOT / 'tools' / tool] if tool.endswith('.sh') else [sys.executable, tool]
-        return subprocess.Popen(
-            [str(part) for part in [*command, *arguments]],
+        return start_command(
+            [*command, *arguments],
             cwd=self.folder if tool.endswith('.sh') or tool == '-c' else ROOT / 'tools',
             env=environment(self.folder, **env),
-            text=True,
-            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
 
-    def end(self, process: subprocess.Popen, timeout: float = 300) -> SimpleNamespace:
-        """Wait for a tool; kill it and everything it started when it takes too long."""
-        try:
-            text, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
-            self.kill(process)
-            text, _ = process.communicate()
-            pytest.fail(f'not done after {timeout} s:\n{text[-3000:]}')
-        return SimpleNamespace(status=process.returncode, text=text)
-
-    def run(self, *command: Any, timeout: float = 300, **env: Any) -> SimpleNamespace:
-        return self.end(self.start(*command, **env), timeout)
-
     @staticmethod
-    def kill(process: subprocess.Popen) -> None:
-        os.killpg(process.pid, signal.SIGKILL)
+    def end(process: Command, limit: float = LIMIT) -> SimpleNamespace:
+        """Wait for a tool, at most ``limit`` seconds."""
+        done = end_command(process, limit)
+        return SimpleNamespace(status=done.returncode, text=done.stdout)
+
+    def run(self, *command: Any, limit: float = LIMIT, **env: Any) -> SimpleNamespace:
+        return self.end(self.start(*command, **env), limit)
 
     @staticmethod
     def free_port() -> int:
@@ -193,11 +181,14 @@ class Tools:
         return torch.load(path, map_location='cpu', weights_only=True)['state_dict']
 
     @staticmethod
-    def wait_for(path: Path, process: subprocess.Popen, timeout: float = 300) -> None:
-        limit = time.monotonic() + timeout
+    def wait_for(path: Path, process: Command, limit: float = LIMIT) -> None:
+        """Wait until a running tool has made a file."""
+        end = time.monotonic() + limit
         while not path.exists():
-            assert process.poll() is None, process.communicate()[0][-3000:]
-            assert time.monotonic() < limit, f'waited {timeout} s for {path} in vain'
+            if process.poll() is not None or time.monotonic() > end:
+                kill_command(process)
+                output, _ = process.communicate()
+                pytest.fail(f'no {path} within {limit:g} s:\n{output[-3000:]}')
             time.sleep(0.05)
 
 

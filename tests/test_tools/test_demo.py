@@ -1,14 +1,12 @@
 """The demo, on a handful of pictures."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT, run_command
 
 
 def run(folder: Path, *arguments: str) -> str:
@@ -18,15 +16,8 @@ def run(folder: Path, *arguments: str) -> str:
         'train_cfg.val_interval=1',
         'default_hooks.logger.interval=1',
     ]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / 'tools' / 'demo.py'), *small, '--cfg-options', *options],
-        cwd=folder,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    command = [sys.executable, ROOT / 'tools' / 'demo.py', *small, '--cfg-options', *options]
+    done = run_command(command, cwd=folder, env={'PYTHONPATH': ROOT})
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     return done.stdout
 

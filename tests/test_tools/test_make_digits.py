@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
+from tests.processes import run_command
 from tools import drawn_data
 from tools import make_digits as module
 from tools.make_digits import Options, load_glyphs, load_textures, make_digits
@@ -183,9 +183,7 @@ def test_bad_options_name_the_option_and_the_cure(wrong, tmp_path):
 def test_command_line(tmp_path):
     def run(*extra):
         command = [sys.executable, str(SCRIPT), '--out', 'set', '--train', '2', '--val', '2']
-        return subprocess.run(
-            [*command, *extra], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        return run_command([*command, *extra], cwd=tmp_path)
 
     first = run('--size', '64', '96', '--scale', '12', '24')
     assert first.returncode == 0 and 'val: 2 of 2 pictures' in first.stdout

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from mmdet_losses.data import CocoKeypointDataset
+from tests.processes import run_command
 from tools import figures
 from tools import make_figures as module
 from tools.drawn_data import load_textures
@@ -155,8 +155,6 @@ def test_bad_options_name_the_option_and_the_cure(wrong, tmp_path):
 def test_command_line(tmp_path):
     command = [sys.executable, str(Path(module.__file__)), '--out', 'set', '--train', '2']
     more = ['--val', '2', '--size', '64', '96', '--scale', '40', '60']
-    done = subprocess.run(
-        [*command, *more], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = run_command([*command, *more], cwd=tmp_path)
     assert done.returncode == 0 and 'val: 2 of 2 pictures' in done.stdout, done.stderr
     assert cv2.imread(str(tmp_path / 'set/train/000000.jpg')).shape == (64, 96, 3)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from tests.processes import kill_command
+
 
 def test_resume_after_kill(tools, trained, workers, tmp_path):
     options = ['--work-dir', tmp_path, '--cfg-options', *workers]
     process = tools.start('train.py', tools.stall, *options)
     tools.wait_for(tmp_path / 'stalled', process)  # epoch 2 of 3, before its third iteration
-    tools.kill(process)
-    process.wait()
+    kill_command(process)
     assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_1.pth']
 
     result = tools.run('train.py', tools.config, *options, '--resume')

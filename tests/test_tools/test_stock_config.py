@@ -1,15 +1,12 @@
 """A stock MMDetection config that names one of our losses, under MMDetection's own tool."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import mmdet
 
+from tests.processes import ROOT, run_command
 from tools.make_digits import make_digits
-
-ROOT = Path(__file__).resolve().parents[2]
 
 CONFIG = """
 _base_ = 'mmdet::centernet/centernet_r18_8xb16-crop512-140e_coco.py'
@@ -56,22 +53,11 @@ def test_trains_without_an_import_line(tmp_path):
     digits = make_digits(tmp_path / 'digits', train=4, val=2, objects=(1, 2))
     (tmp_path / 'config.py').write_text(CONFIG + DATA.format(root=f'{digits}/'))
     tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'train.py'
-    run = subprocess.run(
-        [
-            sys.executable,
-            str(tool),
-            'config.py',
-            '--work-dir',
-            'work',
-            '--cfg-options',
-            *(f'{key}={value}' for key, value in OPTIONS.items()),
-        ],
-        check=False,
+    options = [f'{key}={value}' for key, value in OPTIONS.items()]
+    run = run_command(
+        [sys.executable, tool, 'config.py', '--work-dir', 'work', '--cfg-options', *options],
         cwd=tmp_path,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=600,
+        env={'PYTHONPATH': ROOT},
     )
     log = run.stdout + run.stderr
     assert run.returncode == 0, log[-3000:]

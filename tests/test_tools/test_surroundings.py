@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT, run_command
+
 STACK = {'mmcv', 'mmdet', 'mmengine'}
 HELP = """
 import runpy, sys
@@ -20,14 +21,8 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 
 def show_help(tool: str, hide: str, *paths: Path) -> subprocess.CompletedProcess:
     paths = os.pathsep.join(map(str, [*paths, ROOT]))
-    return subprocess.run(
-        [sys.executable, '-c', HELP.format(hide=hide), str(ROOT / 'tools' / f'{tool}.py')],
-        env={**os.environ, 'PYTHONPATH': paths, 'OMP_NUM_THREADS': '1'},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    command = [sys.executable, '-c', HELP.format(hide=hide), ROOT / 'tools' / f'{tool}.py']
+    return run_command(command, env={'PYTHONPATH': paths})
 
 
 def imported(path: Path) -> list[str]:
