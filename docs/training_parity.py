@@ -18,9 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'docs')]
 
 from mmengine.config import Config
-from training_official import COLUMNS, INTRODUCTION, OFFICIAL, Training
-
 from tools.makers import small_configs
+from training_official import COLUMNS, INTRODUCTION, OFFICIAL, Training
 
 PAGE = ROOT / 'docs' / 'training_parity.md'
 SKIPPED = ('_base_', 'baselines', 'bccd', 'own')

@@ -1,13 +1,11 @@
-"""One entry for every registered component; the contract tests run over all of them.
+"""One entry per registered component; the contract tests run over all entries.
 
-A component without an entry fails ``test_contracts/test_inventory.py``. Three kinds of entries:
+A component without an entry fails ``test_contracts/test_inventory.py``. The entries are in:
 
-* ``LOSSES``: a term, with inputs in float64 that make sense for it.
-* ``DETECTORS``: a stem, whose encoder, criterion and predictor are tested together.
-* ``NETWORKS``: a backbone or neck, with the shapes it is given.
-
-Everything else (transforms, metrics, hooks, ...) is named in ``ELSEWHERE`` with the test module
-that holds its facts.
+* ``LOSSES``: a term, with inputs from ``case_inputs.py``.
+* ``DETECTORS`` of ``detector_cases.py``: a stem, with its encoder, criterion and predictor.
+* ``NETWORKS``: a backbone or neck, with the shapes of its inputs.
+* ``ELSEWHERE``: any other component (transform, metric, hook, ...), with its test module.
 """
 
 from __future__ import annotations
@@ -16,140 +14,43 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from mmengine.structures import InstanceData
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from mmdet_losses.ops import Splats
+from tests.case_inputs import (
+    anchor_inputs,
+    box_inputs,
+    gathered_inputs,
+    heatmap_inputs,
+    prior_inputs,
+    slot_inputs,
+    weighted_inputs,
+    without_objects,
+)
+from tests.detector_cases import DETECTORS
 
-IMG_SIZE = (96, 160)
-"""(h, w) of the network input in the detector cases."""
+__all__ = ['DETECTORS', 'ELSEWHERE', 'LOSSES', 'NETWORKS', 'LossCase', 'NetworkCase']
 
 
 @dataclass(frozen=True)
 class LossCase:
-    """How to call a term.
+    """A term and its inputs.
 
-    ``inputs(generator)`` returns keyword arguments of its forward; float tensors in float64.
-    Those named in ``wrt`` get gradients.
+    ``inputs(generator)`` returns keyword arguments of its forward, with float tensors in float64.
+    The arguments in ``wrt`` require gradients.
     """
 
     config: dict
     inputs: Callable[[torch.Generator], dict]
     wrt: tuple[str, ...] = ('pred',)
     empty: Callable[[torch.Generator], dict] = field(kw_only=True)
-    """Inputs without any object."""
-
-
-@dataclass(frozen=True)
-class DetectorCase:
-    """A complete head: everything between feature maps and boxes."""
-
-    encoder: dict
-    criterion: dict
-    predictor: dict
-    feats: tuple[tuple[int, int, int], ...]
-    """(channels, H, W) of the feature maps that the predictor takes; strides differ in x and y."""
-    enrich: Callable[[InstanceData, torch.Generator], None] = lambda instances, generator: None
-    """Adds what the encoder needs beside boxes and labels (keypoints, track ids, ...)."""
-    round_trip: float = 0.999
-    """IoU that every box must reach after encode, ideal_outputs and decode."""
-    test_cfg: dict = field(default_factory=lambda: {'score_thr': 0.5, 'max_per_img': 100})
-    num_classes: int = 3
+    """Inputs without objects."""
 
 
 @dataclass(frozen=True)
 class NetworkCase:
-    """A backbone (one shape) or a neck (one shape a level): (C, H, W)."""
+    """A backbone (one shape) or a neck (one shape per level), shapes as (C, H, W)."""
 
     config: dict
     shapes: tuple[tuple[int, int, int], ...]
-
-
-def heatmap_target(positives: bool = True) -> Tensor:
-    """A (2, 3, 8, 10) map with two Gaussians-like bumps a class, or without any."""
-    target = torch.zeros(2, 3, 8, 10, dtype=torch.float64)
-    if positives:
-        target[0, 1, 2:5, 3:6], target[1, 2, 6, 7] = 0.4, 1.0
-        target[0, 1, 3, 4] = 1.0
-    return target
-
-
-def heatmap_inputs(generator: torch.Generator, positives: bool = True) -> dict:
-    """Random logits against :func:`heatmap_target`."""
-    pred = torch.randn(2, 3, 8, 10, dtype=torch.float64, generator=generator)
-    return {'pred': pred, 'target': heatmap_target(positives)}
-
-
-def slot_inputs(generator: torch.Generator, depth: int = 2, positives: bool = True) -> dict:
-    """Random (2, 5, depth) predictions and targets; three of ten slots hold objects."""
-    pred, target = torch.randn(2, 2, 5, depth, dtype=torch.float64, generator=generator)
-    mask = torch.zeros(2, 5, dtype=torch.bool)
-    mask[0, :2] = mask[1, 4] = positives
-    return {'pred': pred, 'target': target, 'weight': mask}
-
-
-def weighted_inputs(generator: torch.Generator, positives: bool = True) -> dict:
-    """:func:`slot_inputs` with a weight for every value instead of a mask."""
-    inputs = slot_inputs(generator, positives=positives)
-    mask = inputs['weight'][..., None]
-    weight = torch.rand(inputs['pred'].shape, dtype=torch.float64, generator=generator)
-    return {**inputs, 'weight': weight * mask}
-
-
-def gathered_inputs(generator: torch.Generator, positives: bool = True) -> dict:
-    """:func:`heatmap_inputs` with the objects that made the target, two of them in one cell."""
-    return {
-        **heatmap_inputs(generator, positives),
-        'index': torch.tensor([[34, 34, 0], [67, 0, 0]]),
-        'labels': torch.tensor([[1, 1, 0], [2, 0, 0]]),
-        'mask': torch.tensor([[True, True, False], [True, False, False]]) & positives,
-    }
-
-
-def without_objects(inputs: Callable[..., dict]) -> Callable[[torch.Generator], dict]:
-    """The same inputs with nothing to find."""
-    return lambda generator: inputs(generator, positives=False)
-
-
-def with_keypoints(instances: InstanceData, generator: torch.Generator) -> None:
-    """Five keypoints inside every box; the second is not labelled."""
-    inside = torch.tensor([[0.5, 0.1], [0.5, 0.5], [0.125, 0.3], [0.875, 0.3], [0.5, 0.95]])
-    low, high = instances.bboxes[:, None, :2], instances.bboxes[:, None, 2:]
-    instances.keypoints = low + inside * (high - low)
-    instances.keypoints_visible = torch.tensor([2, 0, 1, 2, 2]).repeat(len(instances), 1)
-
-
-def with_previous(instances: InstanceData, generator: torch.Generator) -> None:
-    """A centre in the previous picture for every object but the first."""
-    boxes = instances.bboxes
-    instances.previous_centers = (boxes[:, :2] + boxes[:, 2:]) / 2 + torch.tensor([3.0, -2.5])
-    instances.previous_mask = torch.arange(len(instances)) > 0
-
-
-def box_inputs(generator: torch.Generator, positives: bool = True) -> dict:
-    """Random (12, 4) boxes xyxy in pixels, or none; a third of the pairs do not overlap."""
-    shape = (2, 12 if positives else 0, 2)
-    low = 40 * torch.rand(shape, dtype=torch.float64, generator=generator)
-    size = 5 + 30 * torch.rand(shape, dtype=torch.float64, generator=generator)
-    pred, target = torch.cat((low, low + size), -1)
-    return {'pred': pred, 'target': target}
-
-
-def prior_inputs(generator: torch.Generator, positives: bool = True) -> dict:
-    """Random (2, 20, 4) logits of three classes and the background, five priors positive."""
-    labels = torch.full((2, 20), 3)
-    if positives:
-        labels[0, 2:5], labels[1, 7:9] = torch.tensor([0, 2, 1]), torch.tensor([1, 1])
-    pred = torch.randn(2, 20, 4, dtype=torch.float64, generator=generator)
-    return {'pred': pred, 'labels': labels}
-
-
-def anchor_inputs(generator: torch.Generator, positives: bool = True) -> dict:
-    """:func:`prior_inputs` without a background logit, every fourth anchor ignored."""
-    inputs = prior_inputs(generator, positives)
-    counted = torch.arange(20).expand(2, 20) % 4 != 0
-    return {'pred': inputs['pred'][..., :3], 'target': inputs['labels'], 'weight': counted}
 
 
 LOSSES: dict[str, LossCase] = {
@@ -199,145 +100,6 @@ LOSSES: dict[str, LossCase] = {
     ),
     'MaskedL1Loss': LossCase(
         {'type': 'MaskedL1Loss'}, slot_inputs, empty=without_objects(slot_inputs)
-    ),
-}
-
-DETECTORS: dict[str, DetectorCase] = {
-    'CenterNetPoints': DetectorCase(
-        encoder={'type': 'CenterNetPointsTargetEncoder', 'num_classes': 3},
-        criterion={'type': 'CenterNetPointsLoss'},
-        predictor={
-            'type': 'CenterNetPointsPredictor',
-            'in_channels': 8,
-            'num_classes': 3,
-            'channels': 8,
-        },
-        feats=((8, 24, 20),),
-    ),
-    'CenterNetPose': DetectorCase(
-        encoder={'type': 'CenterNetPoseTargetEncoder', 'num_keypoints': 5, 'num_classes': 3},
-        criterion={'type': 'CenterNetPoseLoss'},
-        predictor={
-            'type': 'CenterNetPosePredictor',
-            'in_channels': 8,
-            'num_classes': 3,
-            'num_keypoints': 5,
-            'channels': 8,
-        },
-        feats=((8, 24, 20),),
-        enrich=with_keypoints,
-    ),
-    'CenterTrack': DetectorCase(
-        encoder={'type': 'CenterTrackTargetEncoder', 'num_classes': 3},
-        criterion={'type': 'CenterTrackLoss'},
-        predictor={
-            'type': 'CenterTrackPredictor',
-            'in_channels': 8,
-            'num_classes': 3,
-            'channels': 8,
-            'with_ltrb_amodal': True,
-            'with_ltrb': True,
-        },
-        feats=((8, 24, 20),),
-        enrich=with_previous,
-    ),
-}
-
-CORNERS = {'in_channels': 8, 'num_classes': 3, 'channels': 8, 'pool_channels': 8}
-DETECTORS |= {
-    'CornerNet': DetectorCase(
-        encoder={'type': 'CornerNetTargetEncoder', 'num_classes': 3},
-        criterion={'type': 'CornerNetLoss'},
-        predictor={'type': 'CornerNetPredictor', **CORNERS},
-        feats=((8, 24, 20),),
-    ),
-    'CornerNetSaccade': DetectorCase(
-        encoder={'type': 'CornerNetSaccadeTargetEncoder', 'num_classes': 3, 'topk': 100},
-        criterion={'type': 'CornerNetSaccadeLoss'},
-        predictor={
-            'type': 'CornerNetSaccadePredictor',
-            'attention_channels': (6, 6, 4),
-            **CORNERS,
-        },
-        feats=((8, 24, 20), (6, 6, 10), (6, 12, 20), (4, 24, 40)),
-    ),
-    'CenterNetTriplet': DetectorCase(
-        encoder={'type': 'CenterNetTripletTargetEncoder', 'num_classes': 3},
-        criterion={'type': 'CenterNetTripletLoss'},
-        predictor={'type': 'CenterNetTripletPredictor', **CORNERS},
-        feats=((8, 24, 20),),
-    ),
-}
-
-GRIDS = {
-    'YOLOV3': ((8, 3, 4), (8, 6, 8), (8, 12, 16)),
-    'YOLOV4': ((8, 12, 16), (8, 6, 8), (8, 3, 4)),
-    'ScaledYOLOV4': ((8, 12, 16), (8, 6, 8), (8, 3, 4)),
-}
-DETECTORS |= {
-    stem: DetectorCase(
-        encoder={'type': f'{stem}TargetEncoder', 'num_classes': 3},
-        criterion={'type': f'{stem}Loss'},
-        predictor={'type': f'{stem}Predictor', 'num_classes': 3, 'in_channels': (8, 8, 8)},
-        feats=feats,
-    )
-    for stem, feats in GRIDS.items()
-}
-DETECTORS |= {
-    'SSD': DetectorCase(
-        encoder={
-            'type': 'SSDTargetEncoder',
-            'num_classes': 3,
-            'min_sizes': (24, 60),
-            'max_sizes': (60, 110),
-            'strides': None,
-            'aspect_ratios': ((2,), (2, 3)),
-        },
-        criterion={'type': 'SSDLoss'},
-        predictor={
-            'type': 'SSDPredictor',
-            'num_classes': 3,
-            'in_channels': (8, 6),
-            'num_anchors': (4, 6),
-        },
-        feats=((8, 12, 10), (6, 6, 5)),
-    ),
-    'RetinaNet': DetectorCase(
-        encoder={
-            'type': 'RetinaNetTargetEncoder',
-            'num_classes': 3,
-            'score_thr': 0.001,  # a fresh predictor gives 0.01
-            'strides': ((16, 8), (32, 16)),
-        },
-        criterion={'type': 'RetinaNetLoss'},
-        predictor={
-            'type': 'RetinaNetPredictor',
-            'num_classes': 3,
-            'in_channels': 8,
-            'feat_channels': 8,
-            'stacked_convs': 1,
-        },
-        feats=((8, 12, 10), (8, 6, 5)),
-    ),
-    'YOLOV1': DetectorCase(
-        encoder={'type': 'YOLOV1TargetEncoder', 'num_classes': 3},
-        criterion={'type': 'YOLOV1Loss'},
-        predictor={
-            'type': 'YOLOV1Predictor',
-            'num_classes': 3,
-            'in_channels': 8,
-            'feat_size': (6, 5),
-            'num_boxes': 2,
-            'hidden': 'connected',
-            'hidden_channels': 16,
-        },
-        feats=((8, 6, 5),),
-    ),
-    'YOLOV2': DetectorCase(
-        encoder={'type': 'YOLOV2TargetEncoder', 'num_classes': 3},
-        criterion={'type': 'YOLOV2Loss'},
-        predictor={'type': 'YOLOV2Predictor', 'num_classes': 3, 'in_channels': 8},
-        feats=((8, 6, 5),),
     ),
 }
 
@@ -494,45 +256,3 @@ ELSEWHERE: dict[str, str] = {
     'PicturesHook': 'test_visualization/test_pictures.py',
     'PostprocessTTAModel': 'test_tools/test_tta.py',
 }
-
-
-def instances(
-    case: DetectorCase, count: int, generator: torch.Generator, device: str = 'cpu'
-) -> InstanceData:
-    """``count`` (at most 3) boxes, one a class, that no convention clips and no cell shares."""
-    boxes = torch.tensor(
-        [[10.0, 9.0, 58.5, 50.25], [70.0, 20.0, 139.0, 86.5], [20.5, 60.0, 44.0, 88.0]]
-    )[:count]
-    found = InstanceData(bboxes=boxes, labels=torch.tensor([2, 0, 1])[:count])
-    case.enrich(found, generator)
-    return found.to(device)
-
-
-def meta(img_size: tuple[int, int] = IMG_SIZE) -> dict:
-    """Image meta data of an input that was neither scaled nor padded."""
-    return {
-        'batch_input_shape': img_size,
-        'img_shape': img_size,
-        'ori_shape': img_size,
-        'scale_factor': (1.0, 1.0),
-    }
-
-
-def splats_of(dense: Tensor) -> Splats:
-    """The sparse form of a dense heatmap."""
-    index = dense.flatten().nonzero()[:, 0]
-    return Splats(index, dense.flatten()[index].float(), tuple(dense.shape))
-
-
-class NothingIsSent(TorchFunctionMode):
-    """Fails where a tensor with values of the host arrives on another device."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and result.device.type != 'cpu':
-            made = func in (torch.tensor, torch.as_tensor, Tensor.new_tensor)
-            moved = (
-                func in (Tensor.to, Tensor.cuda, Tensor.type_as) and args[0].device.type == 'cpu'
-            )
-            assert not (made or moved), f'{func.__name__} sends values to the device and waits'
-        return result

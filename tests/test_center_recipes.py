@@ -1,4 +1,4 @@
-"""The full recipes of the centre detectors: official weights fit, one step trains, tests run."""
+"""Full recipes of the centre detectors: official checkpoints load, one step trains, tests run."""
 
 import json
 from pathlib import Path
@@ -39,8 +39,8 @@ def build(config, **changes):
 
 
 @pytest.mark.parametrize(('config', 'layout', 'folder'), RECIPES, ids=[each[0] for each in RECIPES])
-def test_the_official_checkpoint_fits_the_recipe(config, layout, folder):
-    """Names and shapes, without numbers: the converted file loads strictly."""
+def test_the_official_checkpoint_loads_into_the_recipe(config, layout, folder):
+    """The converted names and shapes load strictly."""
     with torch.device('meta'):
         keys = json.loads((GOLDEN / folder / 'keys.json').read_text())
         source = {key: torch.empty(shape) for key, shape in keys.items()}
@@ -53,8 +53,8 @@ def test_the_official_checkpoint_fits_the_recipe(config, layout, folder):
     model.load_state_dict(result, strict=True, assign=True)
 
 
-def test_imagenet_weights_of_dla_fit_the_recipe(tmp_path):
-    """Those of a detector's trunk, under the names of the classifier that was trained first."""
+def test_imagenet_weights_of_dla_load_into_the_recipe(tmp_path):
+    """The ImageNet file has the names of a classifier and the shapes of the backbone."""
     folder = GOLDEN / 'ctdet_dla34'
     keys = {name.removeprefix('module.'): shape for name, shape in
             json.loads((folder / 'keys.json').read_text()).items()}  # fmt: skip
@@ -110,15 +110,15 @@ def test_one_step_at_a_reduced_size(config):
     total, _ = model.parse_losses(losses)
     total.backward()
     assert torch.isfinite(total)
-    silent = [name for name, each in model.named_parameters() if each.grad is None]
-    assert silent == []
+    untrained = [name for name, each in model.named_parameters() if each.grad is None]
+    assert untrained == []
 
 
 @pytest.mark.parametrize(
     'config', [STEPS[0], f'{POINTS}_hg104_8xb3-50e_coco', f'{POSE}_dla34_8xb16-140e_coco']
 )
-def test_training_distorts_the_cropped_image_as_the_official_code(config):
-    """Jitter and lighting come behind the affine map, on what the network sees."""
+def test_colour_distortion_follows_the_affine_map_as_in_the_official_code(config):
+    """Jitter and lighting act on the network input, after the affine map."""
     dataset = read(config).train_dataloader.dataset
     for pipeline in [each.pipeline for each in dataset.get('datasets', [dataset])]:
         steps = [step.type for step in pipeline]
@@ -135,7 +135,7 @@ def test_training_distorts_the_cropped_image_as_the_official_code(config):
     assert packed['inputs'].shape == (3, *size[::-1])
 
 
-def test_the_voc_recipe_of_512_pixels_has_them_everywhere():
+def test_all_pipelines_of_the_512_pixel_voc_recipe_have_512_pixels():
     cfg = read(f'{POINTS}_dla34_4xb8-70e-512_voc0712')
     loaders = [each.pipeline for each in cfg.train_dataloader.dataset.datasets]
     loaders += [cfg.val_dataloader.dataset.pipeline, cfg.test_dataloader.dataset.pipeline]
@@ -155,7 +155,7 @@ def test_the_voc_recipe_of_512_pixels_has_them_everywhere():
     ],
 )
 def test_published_tests_run(config, count):
-    """The pipeline of --tta on random pixels, through the wrapped detector."""
+    """The wrapped detector with the pipeline of --tta on random pixels."""
     cfg = read(config)
     image = np.random.default_rng(0).integers(0, 255, (70, 95, 3), dtype=np.uint8)
     loaded = dict(

@@ -1,4 +1,4 @@
-"""Full recipes of the centre family: published length, rate, drops and batch; checkpoints."""
+"""Full recipes of the centre family have the published schedules and batch sizes."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from mmengine.config import Config
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 POINTS, POSE, TRACK = 'centernet_points', 'centernet_pose', 'centertrack'
-# folder, recipe -> epochs, drops of the learning rate, learning rate, images per step
+# folder, recipe -> epochs, epochs of a lower learning rate, learning rate, images per step
 PUBLISHED = {
     (POINTS, 'resdcn18_8xb14-140e_coco'): (140, [90, 120], 5e-4, 112),  # of 114, over 4 GPUs
     (POINTS, 'dla34_8xb16-140e_coco'): (140, [90, 120], 5e-4, 128),
-    (POINTS, 'dla34-plain_8xb16-140e_coco'): (140, [90, 120], 5e-4, 128),  # as its model of DCN
+    (POINTS, 'dla34-plain_8xb16-140e_coco'): (140, [90, 120], 5e-4, 128),  # as with DCN
     (POINTS, 'dla34_8xb16-230e_coco'): (230, [180, 210], 5e-4, 128),
     (POINTS, 'dla34_8xb16-230e_coco_multiscale'): (230, [180, 210], 5e-4, 128),
     (POINTS, 'hg104_8xb3-50e_coco'): (50, [40], 2.5e-4, 24),
@@ -42,12 +42,12 @@ def test_every_full_recipe_is_listed():
 
 
 @pytest.mark.parametrize(('folder', 'recipe'), PUBLISHED)
-def test_the_schedule_is_the_published_one(folder, recipe):
-    epochs, drops, rate, images = PUBLISHED[folder, recipe]
+def test_the_schedule_equals_the_published_one(folder, recipe):
+    epochs, milestones, rate, images = PUBLISHED[folder, recipe]
     cfg = Config.fromfile(CONFIGS / folder / f'{folder}_{recipe}.py')
     [steps] = cfg.param_scheduler  # no warm-up
     assert cfg.train_cfg.max_epochs == steps.end == epochs
-    assert steps.milestones == drops
+    assert steps.milestones == milestones
     assert (steps.type, steps.by_epoch, steps.gamma) == ('MultiStepLR', True, 0.1)
     assert cfg.optim_wrapper.optimizer == dict(type='Adam', lr=rate)
     processes = int(recipe.split('_')[1].split('xb')[0])

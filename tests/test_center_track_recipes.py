@@ -1,4 +1,4 @@
-"""The full recipes of CenterTrack: official weights fit, their pipelines run, one step trains."""
+"""Full recipes of CenterTrack: official checkpoints load, pipelines run, one step trains."""
 
 import json
 import random
@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from mmdet_losses.core.checkpoint import convert, network_of, strip_module
 from mmdet_losses.detectors.center.checkpoints import DLA
 from mmdet_losses.registry import DATASETS, MODELS
-from tools.make_videos import make_videos
+from tools.datasets.videos import make_videos
 
 ROOT = Path(__file__).resolve().parents[1]
 KEYS = ROOT / 'tests' / 'golden' / 'models' / 'centertrack_dla34_mot17' / 'keys.json'
@@ -43,7 +43,7 @@ def _videos(tmp_path_factory):
 
 
 def on(cfg, videos):
-    """A data set of a recipe, on drawn videos."""
+    """Data set of a recipe, with drawn videos."""
     cfg.update(
         data_root=f'{videos}/', ann_file='annotations/train.json',
         data_prefix=dict(img='train/'), metainfo=dict(classes=('digit',)), ignored=None,
@@ -52,8 +52,8 @@ def on(cfg, videos):
 
 
 @pytest.mark.parametrize('config', [f'{STEM}_2xb16-70e_mot17', f'{STEM}_4xb16-140e_crowdhuman'])
-def test_the_official_checkpoint_fits_the_recipe(config):
-    """Names and shapes, without numbers: the converted file loads strictly."""
+def test_the_official_checkpoint_loads_into_the_recipe(config):
+    """The converted names and shapes load strictly."""
     with torch.device('meta'):
         keys = json.loads(KEYS.read_text())
         source = {key: torch.empty(shape) for key, shape in keys.items()}
@@ -67,7 +67,7 @@ def test_the_official_checkpoint_fits_the_recipe(config):
 
 
 @pytest.mark.parametrize(('config', 'size'), SIZES.items(), ids=list(SIZES))
-def test_pairs_come_in_the_size_of_the_recipe(config, size, videos):
+def test_pairs_have_the_size_of_the_recipe(config, size, videos):
     cfg = read(config)
     dataset = on(cfg.train_dataloader.dataset, videos)
     gaps = set()
@@ -78,13 +78,13 @@ def test_pairs_come_in_the_size_of_the_recipe(config, size, videos):
         sample = item['data_samples']
         path = sample.previous.img_path
         gaps.add(int(Path(sample.img_path).stem) - int(Path(path).stem))
-        together = set(sample.gt_instances.instances_ids.tolist())
-        assert together & set(sample.previous.gt_instances.instances_ids.tolist())
+        identities = set(sample.gt_instances.instances_ids.tolist())
+        assert identities & set(sample.previous.gt_instances.instances_ids.tolist())
     assert gaps == {0} if 'crowdhuman' in config else len(gaps) > 1
 
 
 @pytest.mark.parametrize('config', [f'{STEM}_2xb16-70e_mot17-half', f'{STEM}_2xb8-70e_kitti-half'])
-def test_ground_truth_of_a_test_is_in_image_pixels(config, videos):
+def test_test_boxes_are_in_pixels_of_the_original_image(config, videos):
     cfg = read(config).val_dataloader
     dataset = on(cfg.dataset, videos)
     assert dataset.test_mode
@@ -92,9 +92,9 @@ def test_ground_truth_of_a_test_is_in_image_pixels(config, videos):
     assert item['inputs'].shape[1:] == SIZES[config]
     sample = item['data_samples']
     assert {'video_id', 'frame_id', 'border', 'scale_factor'} <= set(sample.metainfo_keys())
-    gt = [each['bbox'] for each in dataset.get_data_info(0)['images'][1]['instances']]
+    expected = [each['bbox'] for each in dataset.get_data_info(0)['images'][1]['instances']]
     boxes = sample.gt_instances.bboxes
-    assert getattr(boxes, 'tensor', torch.as_tensor(boxes)).tolist() == gt
+    assert getattr(boxes, 'tensor', torch.as_tensor(boxes)).tolist() == expected
 
 
 @pytest.mark.parametrize('config', [f'{STEM}_2xb16-70e_mot17-half', f'{STEM}_2xb8-70e_kitti-half'])
@@ -117,7 +117,7 @@ def test_one_step_at_a_reduced_size(config, videos):
     assert not [name for name, each in model.named_parameters() if each.grad is None]
 
 
-def test_the_server_gets_files():
+def test_the_test_split_writes_files_for_the_server():
     cfg = read(f'{STEM}_2xb16-70e_mot17')
     assert cfg.test_evaluator.format_only
     assert cfg.test_dataloader.dataset.data_prefix.img == 'test/'

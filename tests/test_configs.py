@@ -1,4 +1,4 @@
-"""Every config builds; every tiny config learns two pictures by heart."""
+"""Every config builds, and every small config overfits two images."""
 
 import itertools
 import random
@@ -21,7 +21,7 @@ from mmdet_losses.metrics.oracle import Perfect
 from mmdet_losses.registry import DATASETS, MODELS, TRANSFORMS
 from mmdet_losses.visualization import PicturesHook, draw_targets
 from tools import anchors, browse_targets, oracle_map, test, train
-from tools.makers import make_data, small_configs, wanted
+from tools.datasets.small_configs import data_maker, make_data, small_configs
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 DETECTORS = sorted(path for path in CONFIGS.glob('*/*.py') if path.parent.name != '_base_')
@@ -29,7 +29,7 @@ PAIRS = [path for path in DETECTORS if path.parent.name in ('baselines', 'bccd')
 SMALL = list(small_configs().values())
 
 
-# What makes two pictures of every kind of data.
+# Options that make two images of every kind of data.
 FEW = {
     'make_digits': dict(train=2, val=2, objects=(2, 3)),
     'make_figures': dict(train=2, val=2, objects=(1, 2), empty_fraction=0.0),
@@ -47,16 +47,16 @@ def _scope():
         yield
 
 
-@pytest.fixture(name='two_pictures', scope='session')
-def _two_pictures(tmp_path_factory):
-    """Makes two pictures of the kind that a config asks for."""
+@pytest.fixture(name='two_images', scope='session')
+def _two_images(tmp_path_factory):
+    """Function that makes two images for a config."""
     root = tmp_path_factory.mktemp('data')
 
     def make(cfg):
-        tool, options = wanted(cfg)
+        tool, options = data_maker(cfg)
         name = '_'.join(f'{key}{value}' for key, value in sorted(options.items()))
         few = FEW[tool]
-        if cfg.model.type == 'CornerNetSaccade':  # crops of large pictures take longer to learn
+        if cfg.model.type == 'CornerNetSaccade':  # crops of larger images take longer
             few = {**few, 'size': (256, 256), 'scale': (40, 64)}
         return make_data(cfg, root / f'{tool}{name}', **few)
 
@@ -81,7 +81,7 @@ def test_config_builds(path):
 
 
 def use_data(cfg, folder):
-    """Point a tiny config at other pictures of its kind, loaded by this process."""
+    """Give a small config other data, loaded by this process."""
     for name, split in (('train', 'train'), ('val', 'val'), ('test', 'val')):
         loader = cfg[f'{name}_dataloader']
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
@@ -96,9 +96,9 @@ def use_data(cfg, folder):
 
 
 @named(SMALL)
-def test_every_tool_runs_on_every_tiny_config(path, two_pictures, tmp_path, capsys):
+def test_every_tool_runs_on_every_small_config(path, two_images, tmp_path, capsys):
     cfg = Config.fromfile(path)
-    use_data(cfg, two_pictures(cfg))
+    use_data(cfg, two_images(cfg))
     cfg.train_cfg.update(max_epochs=1, val_interval=5, dynamic_intervals=None)
     config, work_dir = str(tmp_path / f'{path.stem}.py'), str(tmp_path / 'work')
     cfg.dump(config)
@@ -114,8 +114,8 @@ def test_every_tool_runs_on_every_tiny_config(path, two_pictures, tmp_path, caps
     if cfg.model.type in WITHOUT_AUGMENTATION:
         with pytest.raises(SystemExit):
             run(test.test, test.parse_args, checkpoint, '--tta')
-        said = capsys.readouterr().err
-        assert f'error: {cfg.model.type} has no test-time augmentation, because' in said
+        error = capsys.readouterr().err
+        assert f'error: {cfg.model.type} has no test-time augmentation, because' in error
     else:
         run(test.test, test.parse_args, checkpoint, '--tta')
     run(browse_targets.work, browse_targets.parse_args, '--index', '0')
@@ -127,9 +127,9 @@ def test_every_tool_runs_on_every_tiny_config(path, two_pictures, tmp_path, caps
 
 
 @named(PAIRS)
-def test_detectors_of_a_comparison_train_validate_and_are_measured(path, two_pictures, tmp_path):
+def test_configs_of_a_comparison_train_and_validate(path, two_images, tmp_path):
     cfg = Config.fromfile(path)
-    folder = f'{two_pictures(Config.fromfile(CONFIGS / "ssd" / "ssd_digits.py"))}/'
+    folder = f'{two_images(Config.fromfile(CONFIGS / "ssd" / "ssd_digits.py"))}/'
     for name, split in (('train', 'train'), ('val', 'val')):
         loader = cfg[f'{name}_dataloader']
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
@@ -156,39 +156,39 @@ def test_detectors_of_a_comparison_train_validate_and_are_measured(path, two_pic
     assert all('pred_instances' in sample for sample in shown)
 
 
-def pictures(dataset, folder):
-    """The training pictures of a folder, with their truth, as this data set loads them."""
+def training_images(dataset, folder):
+    """The training images of a folder with their ground truth, loaded by this data set."""
     dataset.data_root, dataset.test_mode = f'{folder}/', False
     dataset.ann_file, dataset.data_prefix = 'annotations/train.json', {'img': 'train/'}
     return DATASETS.build(dataset)
 
 
 @named(SMALL)
-def test_tiny_config_learns_two_pictures_by_heart(path, two_pictures):
+def test_a_small_config_overfits_two_images(path, two_images):
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002 (what transforms draw from)
+    np.random.seed(0)  # noqa: NPY002 (transforms use it)
     random.seed(0)
     cfg = Config.fromfile(path)
-    folder = two_pictures(cfg)
-    dataset = pictures(cfg.val_dataloader.dataset, folder)
+    folder = two_images(cfg)
+    dataset = training_images(cfg.val_dataloader.dataset, folder)
     batch = pseudo_collate([dataset[0], dataset[1]])
-    lessons = itertools.repeat(batch)
-    if cfg.model.type == 'CornerNetSaccade':  # it learns from crops, each time other ones
-        taught = pictures(cfg.train_dataloader.dataset.dataset, folder)
-        lessons = (pseudo_collate([taught[i % 2] for i in range(6)]) for _ in itertools.count())
-    if cfg.model.type == 'CenterTrack':  # each time another previous picture, or the same
-        lessons = (pseudo_collate([dataset[0], dataset[1]]) for _ in itertools.count())
+    batches = itertools.repeat(batch)
+    if cfg.model.type == 'CornerNetSaccade':  # random crops
+        crops = training_images(cfg.train_dataloader.dataset.dataset, folder)
+        batches = (pseudo_collate([crops[i % 2] for i in range(6)]) for _ in itertools.count())
+    if cfg.model.type == 'CenterTrack':  # random previous frames
+        batches = (pseudo_collate([dataset[0], dataset[1]]) for _ in itertools.count())
     model = MODELS.build(cfg.model).to(memory_format=torch.channels_last)
     model.init_weights()
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.momentum = 0.1  # the running statistics must follow so short a training
+            module.momentum = 0.1  # a short training needs fast statistics
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=150)
-    for lesson in itertools.islice(lessons, 150):
-        data = model.data_preprocessor(lesson, training=True)
-        # the corner family's pools are slow in float32 on a CPU
+    for each in itertools.islice(batches, 150):
+        data = model.data_preprocessor(each, training=True)
+        # the corner pools are slow in float32 on a CPU
         half = 'Corner' in cfg.model.bbox_head.encoder.type and cpu_has_bfloat16()
         with torch.autocast('cpu', torch.bfloat16, enabled=half):
             total, _ = model.parse_losses(model(**data, mode='loss'))
@@ -200,41 +200,41 @@ def test_tiny_config_learns_two_pictures_by_heart(path, two_pictures):
     with torch.no_grad():
         results = model.val_step(batch)
     for sample in results:
-        truth, found = sample.gt_instances, sample.pred_instances
+        gt, found = sample.gt_instances, sample.pred_instances
         scale = torch.tensor(sample.scale_factor).repeat(2)
-        for row, (box, label) in enumerate(zip(truth.bboxes / scale, truth.labels, strict=True)):
+        for row, (box, label) in enumerate(zip(gt.bboxes / scale, gt.labels, strict=True)):
             same = found[(found.labels == label) & (found.scores > 0.3)]
             overlaps = bbox_overlaps(box[None], same.bboxes)[0]
             assert len(same) and overlaps.max() > 0.6
-            if 'keypoints' in truth:
+            if 'keypoints' in gt:
                 best = same.keypoints[overlaps.argmax()] * scale[:2]
-                labelled = truth.keypoints_visible[row] > 0
-                apart = (best - truth.keypoints[row]).norm(dim=-1)[labelled]
+                labelled = gt.keypoints_visible[row] > 0
+                apart = (best - gt.keypoints[row]).norm(dim=-1)[labelled]
                 assert apart.median() < 3  # pixels
 
 
 @named(SMALL)
-def test_targets_of_tiny_config_are_drawn_and_lose_nothing(path, two_pictures, tmp_path):
+def test_targets_of_a_small_config_are_drawn_and_include_every_object(path, two_images, tmp_path):
     torch.manual_seed(1)
-    np.random.seed(1)  # noqa: NPY002 (what transforms read)
+    np.random.seed(1)  # noqa: NPY002 (transforms use it)
     cfg = Config.fromfile(path)
     dataset = cfg.train_dataloader.dataset
-    dataset = pictures(dataset.get('dataset', dataset), two_pictures(cfg))
+    dataset = training_images(dataset.get('dataset', dataset), two_images(cfg))
     perfect = Perfect(MODELS.build(cfg.model))
     encoded = perfect(pseudo_collate([dataset[0], dataset[1]]))
-    sheet, gone = draw_targets(encoded, perfect, dataset.metainfo['classes'])
+    sheet, missed = draw_targets(encoded, perfect, dataset.metainfo['classes'])
     sheet.savefig(tmp_path / 'sheet.png')
     assert (tmp_path / 'sheet.png').stat().st_size > 10_000
-    assert len(gone) == len(encoded.samples[0].gt_instances)
-    if cfg.model.type == 'CornerNetSaccade':  # objects at a crop's border are not to be found
+    assert len(missed) == len(encoded.samples[0].gt_instances)
+    if cfg.model.type == 'CornerNetSaccade':  # objects at the border of a crop are not targets
         boxes = encoded.samples[0].gt_instances.bboxes
-        gone = gone & (boxes > 8).all(-1) & (boxes < 119).all(-1)
-    assert not gone.any()
+        missed = missed & (boxes > 8).all(-1) & (boxes < 119).all(-1)
+    assert not missed.any()
     found = [sample.pred_instances for sample in perfect.results(encoded, rescale=False)]
-    assert sum(map(len, found)) > 0  # one crop of the two may show no whole object
+    assert sum(map(len, found)) > 0  # a crop can have no complete object
     assert all(len(a) >= len(b) for a, b in zip(encoded.decoded, found, strict=True))
 
-    images = {}  # the same while training, beside what the network says
+    images = {}  # the hook draws the same targets during training
     runner = SimpleNamespace(
         model=perfect.model.train(),
         train_dataloader=SimpleNamespace(dataset=dataset),

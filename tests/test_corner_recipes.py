@@ -102,7 +102,7 @@ def test_one_step_at_a_reduced_size(config):
     assert not torch.equal(before, parameters['backbone.stem.0.conv.weight'])
 
 
-# config, views of --tta (0: it has none)
+# config -> number of views of --tta (0: none)
 TESTS = {
     'cornernet/cornernet_hg52_8xb6-500k_coco': 2,
     'cornernet/cornernet_hg104_8xb6-500k_coco_multiscale': 10,
@@ -117,7 +117,7 @@ TESTS = {
 
 
 def thin(model):
-    """The recipe's model with one stack of a hundredth of the hourglass."""
+    """The model of the recipe with one small hourglass."""
     if model.backbone.type == 'HourglassNet':
         stages = dict(stage_channels=(256, *[8] * 5), stage_blocks=(1,) * 6)
         model.backbone.update(num_stacks=1, **stages)

@@ -1,4 +1,4 @@
-"""What `pip install .` brings, and what the import says where the surroundings are wrong."""
+"""Contents of the wheel, and the message of the import when the stack is broken."""
 
 import os
 import shutil
@@ -18,16 +18,16 @@ CONFIG = '_base_/probe.py'
 GUARDED_IMPORT = """
 import socket, sys
 
-class Refuse:
+class Forbid:
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] == 'pkg_resources':
             raise AssertionError('pkg_resources was imported')
 
-def refuse(*args, **kwargs):
+def forbid(*args, **kwargs):
     raise AssertionError('the network was used')
 
-sys.meta_path.insert(0, Refuse())
-socket.socket.connect = socket.getaddrinfo = refuse
+sys.meta_path.insert(0, Forbid())
+socket.socket.connect = socket.getaddrinfo = forbid
 import mmdet_losses
 print(mmdet_losses.__file__)
 """
@@ -40,19 +40,19 @@ print(Config.fromfile('child.py').model.type, Config.fromfile('child.py').extra)
 
 
 def run_python(code: str, folder: Path, *paths: Path) -> subprocess.CompletedProcess[str]:
-    """Run code in a fresh process, in a folder of its own, with these paths before all others."""
+    """Run code in a new process in ``folder``, with these paths before all others."""
     env = {'PYTHONPATH': os.pathsep.join(map(str, paths))}
     return run_command([sys.executable, '-c', code], cwd=folder, env=env)
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The last line of the output: the forks greet on import."""
+    """The last line of the output; the forks print a message on import."""
     return (done.stdout.strip().splitlines() or [''])[-1]
 
 
 @pytest.fixture(scope='module')
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what of this checkout gets installed, with one config more."""
+    """A copy of the files that are installed, with one more config."""
     source = tmp_path_factory.mktemp('source')
     for name in ('setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
         if (ROOT / name).exists():
@@ -78,14 +78,14 @@ def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the wheel is unpacked, as an installer does."""
+    """A folder with the contents of the wheel, as an installer makes it."""
     folder = tmp_path_factory.mktemp('site')
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
     return folder
 
 
-def test_wheel_holds_text_alone(wheel: Path) -> None:
+def test_wheel_has_only_text_files(wheel: Path) -> None:
     assert wheel.name.endswith('-py3-none-any.whl')
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -96,7 +96,7 @@ def test_wheel_holds_text_alone(wheel: Path) -> None:
     assert {Path(name).suffix or Path(name).name for name in package} == {'.py', '.typed', '.yml'}
 
 
-def test_wheel_asks_for_no_mm_distribution_and_no_upper_bound(wheel: Path) -> None:
+def test_wheel_requires_no_mm_distribution_and_no_upper_bound(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith('.dist-info/METADATA'))
         metadata = Parser().parsestr(archive.read(name).decode())
@@ -108,7 +108,7 @@ def test_wheel_asks_for_no_mm_distribution_and_no_upper_bound(wheel: Path) -> No
     assert metadata['Requires-Python'] == '>=3.10'
 
 
-def test_wheel_carries_every_config_and_module(installed: Path) -> None:
+def test_wheel_has_every_config_and_module(installed: Path) -> None:
     shipped = installed / 'mmdet_losses'
     configs = {str(path.relative_to(ROOT / 'configs')) for path in (ROOT / 'configs').rglob('*.py')}
     inside = shipped / '.mim' / 'configs'
@@ -135,26 +135,26 @@ def test_a_config_inherits_from_the_package(
 
 
 @pytest.mark.parametrize(
-    ('name', 'broken', 'said'),
+    ('name', 'broken', 'message'),
     [
         ('mmengine', "raise ModuleNotFoundError('No module named this')", 'No module named this'),
         ('mmcv', "raise RuntimeError('undefined symbol')", 'undefined symbol'),
         ('mmdet', "raise AssertionError('MMCV 9 is incompatible,\\nuse 8')", 'incompatible, use 8'),
     ],
 )
-def test_a_broken_surrounding_is_one_sentence(
-    tmp_path: Path, name: str, broken: str, said: str
+def test_a_broken_stack_raises_one_message(
+    tmp_path: Path, name: str, broken: str, message: str
 ) -> None:
     (tmp_path / f'{name}.py').write_text(broken + '\n')
     done = run_python('import mmdet_losses', tmp_path, tmp_path, ROOT)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f'ImportError: mmdet_losses needs `{name}`'), done.stderr
-    assert said in last
+    assert message in last
     assert 'make env' in last
     assert f'pip install {name}' in last
 
 
-def test_pins_live_in_one_place() -> None:
+def test_pins_are_in_one_place() -> None:
     pinned = {
         line.strip()
         for path in (ROOT / 'requirements').glob('*.txt')

@@ -1,7 +1,7 @@
-"""The official test pipeline and MMDetection's plain transforms find the same boxes.
+"""The official test pipeline and MMDetection's plain transforms give equal boxes.
 
-On a picture that needs no padding: its sides are the canvas's. CornerNet's odd canvas leaves its
-last row and column black, so the picture's are black too.
+The image has the size of the canvas, so it needs no padding. The last row and column of CornerNet's
+odd canvas are black, so those of the image are black too.
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ def corner_pipelines(folder):
     official = read(folder, f'{CORNERS[folder]}_coco').test_dataloader.dataset.pipeline
     plain = read(folder, f'{CORNERS[folder]}_coco_plain').test_dataloader.dataset.pipeline
     [pad] = [step for step in plain if step.type == 'Pad']
-    pad.size_divisor = 1  # the picture needs none
+    pad.size_divisor = 1  # the image needs no padding
     return 127, official, plain
 
 
@@ -42,10 +42,10 @@ def center_pipelines(folder):
     return 384, official, [*plain, dict(type='PackDetInputs', meta_keys=meta_keys)]
 
 
-def run(pipeline, picture, model):
+def run(pipeline, image, model):
     loaded = dict(
-        img=picture.copy(), img_id=1, img_path='1.png', ori_shape=picture.shape[:2],
-        img_shape=picture.shape[:2], instances=[],
+        img=image.copy(), img_id=1, img_path='1.png', ori_shape=image.shape[:2],
+        img_shape=image.shape[:2], instances=[],
     )  # fmt: skip
     data = TRANSFORMS.build(dict(type='Compose', transforms=pipeline[1:]))(loaded)
     [sample] = model.test_step({name: [value] for name, value in data.items()})
@@ -53,21 +53,21 @@ def run(pipeline, picture, model):
 
 
 @pytest.mark.parametrize('folder', [*CORNERS, 'centernet_points'])
-def test_a_picture_without_padding_has_the_same_boxes(folder):
+def test_an_image_without_padding_has_equal_boxes(folder):
     pipelines = corner_pipelines if folder in CORNERS else center_pipelines
     side, official, plain = pipelines(folder)
-    picture = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
-    picture[-1] = picture[:, -1] = 0
+    image = np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
+    image[-1] = image[:, -1] = 0
     cfg = read(folder, f'{folder}_digits').model
     cfg.test_cfg = dict(score_thr=0.0, max_per_img=100)
     if folder in CORNERS:
-        # of fresh networks hardly two corners have one class and like embeddings
+        # untrained networks give few corner pairs with one class and similar embeddings
         cfg.bbox_head.encoder.update(num_classes=1, ae_threshold=100.0)
         cfg.bbox_head.predictor.num_classes = 1
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'), torch.no_grad():
         model = MODELS.build(cfg).eval()
-        (inputs, found), (same, wanted) = (run(each, picture, model) for each in (official, plain))
+        (inputs, found), (same, wanted) = (run(each, image, model) for each in (official, plain))
     assert torch.equal(inputs, same)
     assert len(found) == len(wanted) > 5
     order, other = (each.scores.argsort(descending=True, stable=True) for each in (found, wanted))

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-
 from tools.makers import small_configs
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,7 +1,7 @@
-"""Time our losses and encoders beside the installed MMDetection's, as ratios in one run.
+"""Compare the time of our losses and encoders with MMDetection's.
 
-Every line is measured on one thread; the two sides of a ratio take turns, so that whatever else
-the machine does meets both. Times are medians with the spread between the quartiles.
+Everything runs on one thread. The two sides of a ratio take turns, so that other load on the
+machine affects both. Times are medians with the distance of the quartiles.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def lines_of(section: str, repeats: int, compiled: bool) -> list[Line]:
     return heatmaps.growth_lines(repeats) + grids.growth_lines(repeats)
 
 
-def nearness(lines: list[Line]) -> list[str]:
-    """How near the focal loss comes to the limits that were measured in the same run."""
+def compared_with_limits(lines: list[Line]) -> list[str]:
+    """Time of the focal loss as a multiple of the measured limits of the machine."""
     times = {line.what: line.ours for line in lines}
     limits = [what for what in times if what.startswith('limit: ')]
     return [
@@ -64,19 +64,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--only', default=','.join(SECTIONS), help=f'sections: {SECTIONS}')
-    parser.add_argument('--repeats', type=int, default=15, help='turns of every pair')
+    parser.add_argument('--repeats', type=int, default=15, help='measurements per function')
     parser.add_argument('--no-compile', action='store_true', help='skip torch.compile')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers to FILE')
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure what was asked for; returns the exit code."""
+    """Measure the chosen sections; returns the exit code."""
     args = parse_args(argv)
     sections = args.only.split(',')
     unknown = sorted(set(sections) - set(SECTIONS))
     if unknown:
-        print(f'--only {unknown[0]!r} is no section; choose from {", ".join(SECTIONS)}.')
+        print(f'--only {unknown[0]!r} is unknown; choose from {", ".join(SECTIONS)}.')
         return 2
     warnings.filterwarnings('ignore')
     torch.set_num_threads(1)
@@ -101,8 +101,8 @@ def main(argv: list[str] | None = None) -> int:
         for line in lines_of(section, args.repeats, not args.no_compile):
             show(line)
             lines.append(line)
-    for sentence in nearness(lines):
-        print(sentence)
+    for text in compared_with_limits(lines):
+        print(text)
     if args.json:
         numbers = {'lines': [line._asdict() for line in lines], 'memory': memory}
         args.json.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,7 @@
-"""Draw what an encoder makes of the training pictures, and mark the objects that it loses.
+"""Draw the targets of training images, and mark objects without a target.
 
-One sheet a picture: the ground truth (objects that no target stands for dashed), every heatmap
-that the encoder writes, the anchors or cells that it makes positive, and what a perfect network's
-outputs decode to.
+Writes one sheet per image: the ground truth (objects without a target are dashed), every heatmap of
+the encoder, the positive anchors or cells, and the decoded outputs of a perfect network.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     engine.add_common_arguments(parser)
     parser.add_argument(
-        '--index', type=int, nargs='+', help='pictures of the training set; default: the first 8'
+        '--index', type=int, nargs='+', help='indices of training images; default: the first 8'
     )
-    parser.add_argument('--out', type=Path, help='folder of the sheets; default: the work dir')
+    parser.add_argument('--out', type=Path, help='folder of the sheets; default: in the work dir')
     return parser.parse_args(argv)
 
 
@@ -44,11 +43,11 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
     """Draw the sheets.
 
     Raises:
-        UsageError: an index outside the data set.
+        UsageError: An index is outside the training set.
     """
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002 (what transforms draw from)
+    np.random.seed(0)  # noqa: NPY002 (transforms use it)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     chosen = args.index or range(min(8, len(dataset)))
     outside = [index for index in chosen if not 0 <= index < len(dataset)]
@@ -63,10 +62,10 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
     for index in chosen:
         encoded = perfect(pseudo_collate([dataset[index]]))
         path = out / f'{index:06d}.png'
-        sheet, gone = draw_targets(encoded, perfect, dataset.metainfo['classes'])
+        sheet, missed = draw_targets(encoded, perfect, dataset.metainfo['classes'])
         sheet.savefig(path, dpi=110)
-        objects, missing = objects + len(gone), missing + int(gone.sum())
-        print(f'{path}: {len(gone)} objects, {int(gone.sum())} of them without a target')
+        objects, missing = objects + len(missed), missing + int(missed.sum())
+        print(f'{path}: {len(missed)} objects, {int(missed.sum())} of them without a target')
     print(f'{missing} of {objects} objects have no target that decodes to them')
 
 

@@ -1,4 +1,4 @@
-"""Train, evaluate and look at a complete detector in a few minutes, on handwritten digits."""
+"""Train and evaluate a complete detector on handwritten digits in a few minutes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,22 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, load_checkpoint
 
-from tools.make_digits import Options, make_digits
-from tools.pictures import heatmap_sheet, learning_curve, read_picture, results_grid
+from mmdet_losses.visualization.plots import (
+    plot_heatmap,
+    plot_learning_curve,
+    plot_results,
+    read_image,
+)
+from tools.datasets.digits import Options, make_digits
 
 CONFIG = ROOT / 'configs' / 'centernet_points' / 'centernet_points_digits.py'
 DATA = Path('data/digits')
-PICTURES = 8  # shown beside the truth
+IMAGES = 8  # drawn with ground truth and predictions
 STAGES = 5
 
 
 class ShowProgress(Hook):
-    """One line that tells how far training is and how long it still takes."""
+    """Hook that prints the progress and the remaining time of the training."""
 
     priority = 'VERY_LOW'
 
@@ -49,35 +54,37 @@ class ShowProgress(Hook):
         if done % self.every == 0 or done == total:
             left = (time.time() - self.start) / done * (total - done)
             loss = float(outputs['loss'])
-            say(
+            show(
                 f'  epoch {runner.epoch + 1} of {runner.max_epochs}, step {done} of {total}, '
                 f'loss {loss:.2f}, about {left:.0f} s left'
             )
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         self.validated, self.metrics = runner.epoch, metrics
-        say(f'  validation after epoch {runner.epoch}: mAP {metrics["coco/bbox_mAP"]:.3f}')
+        show(f'  validation after epoch {runner.epoch}: mAP {metrics["coco/bbox_mAP"]:.3f}')
 
 
-def say(text: str) -> None:
+def show(text: str) -> None:
+    """Print a line at once, also into a pipe."""
     print(text, flush=True)
 
 
 def stage(number: int, text: str) -> None:
-    say(f'[{number}/{STAGES}] {text}')
+    """Print the title of a stage."""
+    show(f'[{number}/{STAGES}] {text}')
 
 
-def clear_the_way(out: Path) -> None:
-    """Move an earlier demo aside; nothing is overwritten."""
+def move_earlier_demo(out: Path) -> None:
+    """Rename the folder of an earlier demo."""
     if not out.exists():
         return
     aside = out.with_name(out.name + time.strftime('_%Y%m%d_%H%M%S', time.localtime()))
     shutil.move(out, aside)
-    say(f'{out} holds an earlier demo: moved to {aside}. This one starts from the beginning.')
+    show(f'The earlier demo in {out} was moved to {aside}.')
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The tiny config with the demo's folders; its log goes to files, the screen stays readable."""
+    """The digits config with the folders of the demo."""
     cfg = Config.fromfile(CONFIG)
     cfg.work_dir = str(args.out)
     cfg.launcher = 'none'
@@ -88,7 +95,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def train(cfg: Config, progress: ShowProgress) -> Runner:
-    """Train with MMEngine's runner, and validate on the way."""
+    """Train and validate with MMEngine's runner; its log goes to a file only."""
     runner = engine.build_runner(cfg)
     for handler in runner.logger.handlers:
         if not isinstance(handler, logging.FileHandler):
@@ -99,39 +106,43 @@ def train(cfg: Config, progress: ShowProgress) -> Runner:
 
 
 def draw(runner: Runner, out: Path) -> list[Path]:
-    """The three pictures; returns their paths."""
+    """Draw learning curve, predictions and targets; returns the paths of the images."""
     model, dataset = runner.model.eval(), runner.val_dataloader.dataset
     classes = dataset.metainfo['classes']
     paths = [out / name for name in ('learning_curve.png', 'predictions.png', 'targets.png')]
-    learning_curve(next(out.glob('*/vis_data/scalars.json')), paths[0])
-    step = max(len(dataset) // PICTURES, 1)
-    chosen = range(0, len(dataset), step)[:PICTURES]
+    plot_learning_curve(next(out.glob('*/vis_data/scalars.json')), paths[0])
+    step = max(len(dataset) // IMAGES, 1)
+    chosen = range(0, len(dataset), step)[:IMAGES]
     batch = runner.val_dataloader.collate_fn([dataset[i] for i in chosen])
     with torch.no_grad():
         samples = model.val_step(batch)
         inputs = model.data_preprocessor(batch, False)['inputs']
         outputs = model.bbox_head.encoder.outputs_type(*model(inputs, mode='tensor'))
-    shown = [
-        (read_picture(sample.img_path), sample.gt_instances.cpu(), sample.pred_instances.cpu())
+    results = [
+        (read_image(sample.img_path), sample.gt_instances.cpu(), sample.pred_instances.cpu())
         for sample in samples
     ]
-    results_grid(shown, classes, paths[1])
+    plot_results(results, classes, paths[1])
 
     sample = max(samples, key=lambda each: len(each.gt_instances))
     encoder = model.bbox_head.encoder
-    truth = sample.gt_instances.cpu()
-    targets = encoder.encode([truth], encoder.feat_sizes(outputs), sample.batch_input_shape)
+    gt = sample.gt_instances.cpu()
+    targets = encoder.encode([gt], encoder.feat_sizes(outputs), sample.batch_input_shape)
     heatmap = targets.heatmap.dense()[0].numpy()
-    heatmap_sheet(read_picture(sample.img_path), heatmap, truth, classes, paths[2])
+    plot_heatmap(read_image(sample.img_path), heatmap, gt, classes, paths[2])
     return paths
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/demo'), help='results')
-    parser.add_argument('--data', type=Path, default=DATA, help='digits data set')
-    parser.add_argument('--train', type=int, default=Options.train, help='training pictures')
-    parser.add_argument('--val', type=int, default=Options.val, help='validation pictures')
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/demo'), help='folder of the results'
+    )
+    parser.add_argument('--data', type=Path, default=DATA, help='folder of the data set')
+    parser.add_argument(
+        '--train', type=int, default=Options.train, help='number of training images'
+    )
+    parser.add_argument('--val', type=int, default=Options.val, help='number of validation images')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override settings of the config'
     )
@@ -145,14 +156,14 @@ def main() -> int:
         print(f'error: {error}', file=sys.stderr)
         return 1
 
-    clear_the_way(args.out)
+    move_earlier_demo(args.out)
     cfg = load_config(args)
     stage(2, f'training {CONFIG.relative_to(ROOT)} for {cfg.train_cfg.max_epochs} epochs')
     began = time.time()
     progress = ShowProgress()
     runner = train(cfg, progress)
 
-    stage(3, 'the last epoch, on the validation split (COCO AP)')
+    stage(3, 'evaluating the last epoch on the validation split (COCO AP)')
     checkpoint = args.out / f'epoch_{runner.max_epochs}.pth'
     if progress.validated == runner.max_epochs:
         metrics = progress.metrics
@@ -162,7 +173,7 @@ def main() -> int:
     minutes = (time.time() - began) / 60
 
     stage(4, 'drawing the learning curve, predictions and encoded targets')
-    pictures = draw(runner, args.out)
+    images = draw(runner, args.out)
     summary = {
         **{name.removeprefix('coco/'): float(value) for name, value in metrics.items()},
         'minutes_of_training_and_evaluation': round(minutes, 2),
@@ -174,16 +185,16 @@ def main() -> int:
     (args.out / 'metrics.json').write_text(json.dumps(summary, indent=2) + '\n')
 
     stage(5, f'done in {(time.time() - start) / 60:.1f} minutes')
-    say(f'\nbbox mAP {summary["bbox_mAP"]:.3f} (AP at IoU 0.5: {summary["bbox_mAP_50"]:.3f})')
-    say('Look at:')
-    for path in [*pictures, args.data / 'sheet.png']:
-        say(f'  {path}')
+    show(f'\nbbox mAP {summary["bbox_mAP"]:.3f} (AP at IoU 0.5: {summary["bbox_mAP_50"]:.3f})')
+    show('Look at:')
+    for path in [*images, args.data / 'sheet.png']:
+        show(f'  {path}')
     config = CONFIG.relative_to(ROOT)
     there = '' if args.data == DATA else f' --cfg-options data_root={args.data}/'
-    say('Try next (after `. .venv/bin/activate`):')
-    say(f'  python tools/test.py {config} {checkpoint} --show-dir shown{there}')
-    say(f'  tools/dist_train.sh {config} 2{there}')
-    say('  python tools/list_components.py')
+    show('Try next (after `. .venv/bin/activate`):')
+    show(f'  python tools/test.py {config} {checkpoint} --show-dir shown{there}')
+    show(f'  tools/dist_train.sh {config} 2{there}')
+    show('  python tools/list_components.py')
     return 0
 
 

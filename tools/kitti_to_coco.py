@@ -1,10 +1,10 @@
-"""Write the annotations of KITTI tracking as COCO files with videos, whole and in halves.
+"""Convert the annotations of KITTI tracking to COCO files with videos: all frames, and halves.
 
-FOLDER holds KITTI's ``data_tracking_image_2/training/image_02/<video>/*.png`` and
-``label_02/<video>.txt`` (``training/label_02`` is found too). Written are
-``annotations/tracking_train.json``, ``tracking_train_half.json`` and ``tracking_val_half.json``,
-which ``IdentityVideoDataset`` reads. The halves are CenterTrack's: a video of n frames is cut
-before frame n // 2.
+FOLDER holds KITTI's ``data_tracking_image_2/training/image_02/<video>/*.png``, and
+``label_02/<video>.txt`` or ``training/label_02/<video>.txt``. The tool writes
+``annotations/tracking_train.json``, ``tracking_train_half.json`` and ``tracking_val_half.json`` for
+``IdentityVideoDataset``. The halves are those of CenterTrack: a video of n frames is split before
+frame n // 2.
 """
 
 from __future__ import annotations
@@ -34,78 +34,80 @@ def convert(root: Path) -> list[Path]:
     """Write the three files; returns their paths.
 
     Raises:
-        FileNotFoundError: pictures or labels are not there.
-        ValueError: a label that is none of KITTI's.
+        FileNotFoundError: The images or the labels are missing.
+        ValueError: A label is not one of KITTI's.
     """
     labels = next((root / each for each in LABELS if (root / each).is_dir()), None)
     if labels is None or not (root / IMAGES).is_dir():
-        raise FileNotFoundError(f'{root} needs {IMAGES}/ and {LABELS[0]}/ of KITTI tracking.')
+        raise FileNotFoundError(
+            f'{root} has no {IMAGES}/ or no {LABELS[0]}/; unpack KITTI tracking there.'
+        )
     videos = sorted(path for path in (root / IMAGES).iterdir() if path.is_dir())
     (root / 'annotations').mkdir(exist_ok=True)
     written = []
     for name, part in (('train', None), ('train_half', 0), ('val_half', 1)):
-        truth: dict[str, list[Any]] = {
+        content: dict[str, list[Any]] = {
             'videos': [],
             'images': [],
             'annotations': [],
             'categories': [{'id': i, 'name': each} for i, each in enumerate(CLASSES, 1)],
         }
         for video in videos:
-            add_video(truth, video, read_labels(labels / f'{video.name}.txt'), part)
+            add_video(content, video, read_labels(labels / f'{video.name}.txt'), part)
         written.append(root / 'annotations' / f'tracking_{name}.json')
-        written[-1].write_text(json.dumps(truth) + '\n')
+        written[-1].write_text(json.dumps(content) + '\n')
     return written
 
 
 def read_labels(path: Path) -> dict[int, list[dict[str, Any]]]:
-    """Frame -> annotations; boxes xywh in pixels, ``track_id`` from 0 on, none for DontCare."""
-    notes = defaultdict(list)
+    """Frame -> annotations: xywh boxes in pixels, and ``track_id`` from 0 (DontCare has none)."""
+    found = defaultdict(list)
     for number, line in enumerate(path.read_text().splitlines(), 1):
         fields = line.split()
         name = SAME.get(fields[2], fields[2]) if len(fields) > 9 else None
         if name not in CLASSES:
             raise ValueError(
-                f'line {number} of {path} is no label of KITTI tracking (frame, identity, class, '
-                f'..., box from field 7 on): {line!r}.'
+                f'line {number} of {path} is not a label of KITTI tracking (frame, identity, '
+                f'class, ..., box from field 7 on): {line!r}.'
             )
         x1, y1, x2, y2 = (float(value) for value in fields[6:10])
-        note = {'category_id': CLASSES.index(name) + 1, 'bbox': [x1, y1, x2 - x1, y2 - y1]}
+        label = {'category_id': CLASSES.index(name) + 1, 'bbox': [x1, y1, x2 - x1, y2 - y1]}
         if int(fields[1]) >= 0:
-            note['track_id'] = int(fields[1])
-        notes[int(fields[0])].append(note)
-    return notes
+            label['track_id'] = int(fields[1])
+        found[int(fields[0])].append(label)
+    return found
 
 
 def add_video(
-    truth: dict[str, list[Any]], video: Path, notes: dict[int, list[dict]], part: int | None
+    content: dict[str, list[Any]], video: Path, labels: dict[int, list[dict]], part: int | None
 ) -> None:
-    """Add a video, or its first (0) or second (1) half."""
+    """Add a video, or its first half (0) or second half (1)."""
     frames = sorted(video.glob('*.png'))
     middle = len(frames) // 2
     frames = {None: frames, 0: frames[:middle], 1: frames[middle:]}[part]
-    number = len(truth['videos']) + 1
-    truth['videos'].append({'id': number, 'name': video.name})
+    number = len(content['videos']) + 1
+    content['videos'].append({'id': number, 'name': video.name})
     if not frames:
         return
     height, width = cv2.imread(str(frames[0])).shape[:2]
     for path in frames:
-        image = {'id': len(truth['images']) + 1, 'file_name': f'{video.name}/{path.name}'}
+        image = {'id': len(content['images']) + 1, 'file_name': f'{video.name}/{path.name}'}
         place = {'video_id': number, 'frame_id': int(path.stem)}
-        truth['images'].append({**image, **place, 'height': height, 'width': width})
-        for note in notes.get(int(path.stem), []):
-            area = note['bbox'][2] * note['bbox'][3]
-            count = {'id': len(truth['annotations']) + 1, 'image_id': image['id'], 'iscrowd': 0}
-            truth['annotations'].append({**count, **note, 'area': area})
+        content['images'].append({**image, **place, 'height': height, 'width': width})
+        for label in labels.get(int(path.stem), []):
+            area = label['bbox'][2] * label['bbox'][3]
+            count = {'id': len(content['annotations']) + 1, 'image_id': image['id'], 'iscrowd': 0}
+            content['annotations'].append({**count, **label, 'area': area})
 
 
 def main() -> None:
-    """Command line; a refusal is one sentence and exit code 1."""
+    """Convert; a missing file or a wrong label prints one message and exits with 1."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('folder', type=Path, help='where KITTI tracking lies')
+    parser.add_argument('folder', type=Path, help='folder of KITTI tracking')
     try:
         print('\n'.join(str(path) for path in convert(parser.parse_args().folder)))
     except (OSError, ValueError) as error:
-        sys.exit(str(error))
+        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""List every component that the package registers: kind, name, aliases, what it is."""
+"""List every component that the package registers: kind, name, aliases and summary."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Component(NamedTuple):
     """Name of its registry, as in ``mmdet_losses.registry``."""
     name: str
     aliases: list[str]
-    """Its other registered names: those of the papers' own code."""
+    """Its other registered names, from the code of the papers."""
     summary: str
     """First line of its docstring, without roles."""
 
 
 def components() -> list[Component]:
-    """Everything of ours in MMDetection's registries, sorted by kind and name."""
+    """All components of this package in MMDetection's registries, sorted by kind and name."""
     found = []
     for kind in registry.__all__:
         names: dict[type, list[str]] = {}
@@ -42,7 +42,7 @@ def components() -> list[Component]:
 
 
 def matches(component: Component, pattern: str) -> bool:
-    """Whether the kind, the name or an alias contains (or, with ``*``, fits) the pattern."""
+    """Whether kind, name or an alias contains the pattern, or matches it if it has a ``*``."""
     pattern = pattern.lower()
     words = (component.kind, component.name, *component.aliases)
     if '*' in pattern:
@@ -51,7 +51,7 @@ def matches(component: Component, pattern: str) -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print the list; status 1 when a pattern fits nothing."""
+    """Print the list; status 1 if nothing matches the pattern."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'pattern', nargs='?', default='', help='part of a kind, name or alias, or a pattern with *'

@@ -1,7 +1,7 @@
 """Fill the virtual environment that runs this script; ``tools/make_env.sh`` calls it.
 
-Prints one line per stage, and how far and how long within a stage. What the installers say goes
-to ``<venv>/make_env.log``.
+Prints one line per stage, with progress and remaining time. The output of the installers is in
+``<venv>/make_env.log``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(sys.prefix)
 LOG = VENV / 'make_env.log'
 PIP = (sys.executable, '-m', 'pip', '--disable-pip-version-check')
-# Python compiles what it imports; compiling all of it here would take a minute more.
+# Python compiles modules when it imports them; compiling all of them here takes a minute more.
 INSTALL = (*PIP, 'install', '--no-input', '--progress-bar', 'off', '--no-compile')
-# Parsing torch's headers is most of the work of each of MMCV's C++ files; g++ can do it once.
-# `torch/extension.h` would cover more, but its precompiled form is so large that it is slower.
+# Most of the time of each C++ file of MMCV is the parsing of torch's headers; g++ can do it once.
+# The precompiled `torch/extension.h` covers more, but is so large that it is slower.
 HEADER = '#include <torch/types.h>\n'
 CHECK = """
 import torch, mmcv.ops, mmdet.models, mmdet_losses
@@ -48,12 +48,13 @@ def run(
     total: int = 0,
     env: dict[str, str] | None = None,
 ) -> None:
-    """Run a command, show how many of its output lines that match ``step`` have come by.
+    """Run a command, and print its progress: the number of output lines that match ``step``.
 
-    ``total`` is how many will come, unless ``step`` has a group that reads it from the line.
+    Args:
+        total: Number of lines that will match, unless ``step`` has a group with this number.
 
     Raises:
-        SystemExit: the command failed; its last lines and the name of the log are printed.
+        SystemExit: The command failed; prints its last lines and the name of the log.
     """
     start = shown = time.monotonic()
     done, tail = 0, []
@@ -80,33 +81,33 @@ def run(
     if process.returncode:
         sys.exit(
             f'{"".join(tail)}\nmake env: `{" ".join(command[:5])} ...` failed; '
-            f'the whole output is in {LOG}.'
+            f'the full output is in {LOG}.'
         )
 
 
 def install(*arguments: str, total: int = 0) -> None:
-    """``pip install``, held to the pins."""
+    """``pip install`` with the pinned versions as constraints."""
     constraints = ('-c', str(ROOT / 'requirements' / 'shared.txt'))
     step = 'Collecting|Requirement already' if total else ''
     run([*INSTALL, *constraints, *arguments], step, total)
 
 
 def wheel_folder() -> Path:
-    """Where wheels built against this very torch are kept (pip's cache cannot tell them apart)."""
+    """Folder of the wheels for this torch version, which pip's cache does not distinguish."""
     code = (
         'import sys, sysconfig, torch; print(torch.__version__, '
         '"cp%d%d" % sys.version_info[:2], sysconfig.get_platform(), sep="-")'
     )
-    tag = subprocess.check_output([sys.executable, '-c', code], text=True).strip()
+    name = subprocess.check_output([sys.executable, '-c', code], text=True).strip()
     cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(cache) / 'mmdet_losses' / 'wheels' / tag
+    return Path(cache) / 'mmdet_losses' / 'wheels' / name
 
 
 def precompile_header(folder: Path) -> str:
-    """Compile torch's headers once, with the flags that MMCV's build will use.
+    """Compile torch's headers once, with the flags of MMCV's build.
 
     Returns:
-        The compiler flags for the build; plain ones if the compiler refuses.
+        The compiler flags of the build; without the header if it does not compile.
     """
     plain = '-O2 -g0 -w'
     header = folder / 'torch_once.h'
@@ -126,13 +127,13 @@ def precompile_header(folder: Path) -> str:
     command = ['bash', '-euo', 'pipefail', '-c', script, 'bash', code, str(header)]
     with LOG.open('a') as log:
         if subprocess.run(command, env=env, stdout=log, stderr=log, check=False).returncode:
-            print('      torch_once.h does not precompile here; going on without', flush=True)
+            print('      torch_once.h does not compile here; building without it', flush=True)
             return plain
     return f'{plain} -include {header}'
 
 
 def build_mmcv(pin: str) -> Path:
-    """The wheel of MMCV with its operators, from our cache or built now."""
+    """Wheel of MMCV with its operators, from the cache or built here."""
     folder = wheel_folder()
     name, version = pin.split('==')
     pattern = f'{name.replace("-", "_")}-{version}-*.whl'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Create the environment of one stack, or find it ready: tools/make_env.sh [default|onedl]
+# Create the environment of a stack unless it exists: tools/make_env.sh [default|onedl]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,9 +27,9 @@ is_ready() { [ "$stamp" = "$(cat "$venv/stamp" 2>/dev/null)" ]; }
 if is_ready; then exit 0; fi
 
 command -v "$python" >/dev/null ||
-    fail "'$python' is not here; install Python 3.11 or 3.12 (Debian: apt-get install python3)."
+    fail "command '$python' not found; install Python 3.11 or 3.12 (Debian: apt-get install python3)."
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' ||
-    fail "'$python' is $("$python" -V 2>&1), the pinned stack needs 3.11 or 3.12:" \
+    fail "'$python' is $("$python" -V 2>&1), but the pinned stack needs 3.11 or 3.12; use" \
         "make env PYTHON=/path/to/python3.11."
 missing=()
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
@@ -39,7 +39,7 @@ os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null ||
 command -v g++ >/dev/null || missing+=(g++)
 command -v make >/dev/null || missing+=(make)
 [ ${#missing[@]} -eq 0 ] ||
-    fail "this machine lacks ${missing[*]} (Debian: apt-get install ${missing[*]})."
+    fail "missing on this machine: ${missing[*]} (Debian: apt-get install ${missing[*]})."
 
 mkdir -p "$venv"
 exec 9>"$venv/lock"

@@ -1,6 +1,7 @@
-"""The AP that an encoding allows: ground truth through encoder, decoder and evaluator, no network.
+"""Measure the AP limit of an encoding: ground truth through encoder, decoder and evaluator.
 
-How much a stride, a cap on objects, a shared cell or an anchor costs, before anything is trained.
+Needs no training. The result shows the cost of a stride, a limit on the number of objects, a cell
+that two objects share, or an anchor.
 """
 
 from __future__ import annotations
@@ -26,77 +27,76 @@ from mmengine.runner import Runner
 from mmdet_losses.metrics.oracle import Perfect, lost
 from mmdet_losses.registry import MODELS
 
-DETECTORS_OWN = ('MOTMetric', 'SeenPixels')
-"""Metrics of tracks and of looks, which no encoder makes."""
+WITHOUT_BOXES = ('MOTMetric', 'SeenPixels')
+"""Metrics of tracks and of processed pixels, which an encoder does not have."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     engine.add_common_arguments(parser)
-    parser.add_argument('--json', type=Path, help='also write the figures to this file')
+    parser.add_argument('--json', type=Path, help='also write the metrics to this file')
     return parser.parse_args(argv)
 
 
 def measure(cfg: Config) -> dict[str, float]:
-    """Metrics of the perfect network on the validation data (or the test data), and what was lost.
+    """Metrics of a perfect network on the validation data (or the test data).
 
-    Beside the evaluator's, but for those that read tracks or looks: ``objects``, ``lost`` (no
-    decoded box of their class with an IoU of 0.5 stands for them) and ``dropped`` (the encoder
-    refused them).
+    Adds ``objects``, ``lost`` (objects that no decoded box of their class matches with an IoU of
+    0.5) and ``dropped`` (objects that the encoder does not encode).
     """
     split = 'val' if cfg.get('val_dataloader') else 'test'
-    loader = Runner.build_dataloader(with_truth(cfg[f'{split}_dataloader']))
-    evaluator = Evaluator(of_boxes(cfg[f'{split}_evaluator']))
+    loader = Runner.build_dataloader(annotations_first(cfg[f'{split}_dataloader']))
+    evaluator = Evaluator(box_metrics(cfg[f'{split}_evaluator']))
     evaluator.dataset_meta = loader.dataset.metainfo
     perfect = Perfect(MODELS.build(cfg.model))
     counts = dict(objects=0, lost=0, dropped=0)
     for number, batch in enumerate(loader, 1):
         encoded = perfect(batch)
         counts['dropped'] += int(perfect.encoder.statistics(encoded.targets).get('num_dropped', 0))
-        for sample, said in zip(encoded.samples, encoded.decoded, strict=True):
+        for sample, decoded in zip(encoded.samples, encoded.decoded, strict=True):
             counts['objects'] += len(sample.gt_instances)
-            counts['lost'] += int(lost(sample.gt_instances, said).sum())
+            counts['lost'] += int(lost(sample.gt_instances, decoded).sum())
         evaluator.process(perfect.results(encoded), batch)
         print(f'\r  {number} of {len(loader)} batches', end='', file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return {**evaluator.evaluate(len(loader.dataset)), **counts}
 
 
-def with_truth(loader: dict) -> dict:
-    """The loader's config with annotations loaded first: ground truth in input pixels.
+def annotations_first(loader: dict) -> dict:
+    """The loader's config with annotations loaded first, so that they are in input pixels.
 
     Raises:
-        UsageError: the pipeline loads none.
+        UsageError: The pipeline loads no annotations.
     """
     dataset = loader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
-    if not _truth_first(dataset.pipeline):
+    if not _move_annotations(dataset.pipeline):
         raise engine.UsageError(
             'the validation pipeline loads no annotations, so there is no ground truth to encode; '
-            "add dict(type='LoadAnnotations', with_bbox=True) after the picture is loaded."
+            "add dict(type='LoadAnnotations', with_bbox=True) after the image is loaded."
         )
     return loader
 
 
-def _truth_first(steps: list[dict]) -> bool:
-    """Move the step that loads annotations behind the one that loads the picture, if both are."""
+def _move_annotations(steps: list[dict]) -> bool:
+    """Move the step that loads annotations directly after the one that loads the image."""
     names = [str(step.get('type')).rpartition('.')[2] for step in steps]
     images = [i for i, name in enumerate(names) if name.startswith('LoadImage')]
-    truths = [i for i, name in enumerate(names) if name.endswith('Annotations')]
-    if images and truths:
-        steps.insert(images[0] + 1, steps.pop(truths[0]))
+    annotations = [i for i, name in enumerate(names) if name.endswith('Annotations')]
+    if images and annotations:
+        steps.insert(images[0] + 1, steps.pop(annotations[0]))
         return True
-    return any(_truth_first(step['transforms']) for step in steps if step.get('transforms'))
+    return any(_move_annotations(step['transforms']) for step in steps if step.get('transforms'))
 
 
-def of_boxes(evaluator: dict | list[dict]) -> list[dict]:
-    """The metrics that look at what is found in a picture; the others are named and left out."""
+def box_metrics(evaluator: dict | list[dict]) -> list[dict]:
+    """The metrics of boxes; the names of the other metrics are printed."""
     metrics = []
     for metric in evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]:
-        if str(metric.get('type')).rpartition('.')[2] in DETECTORS_OWN:
-            print(f'  {metric["type"]} is left out: it reads what a detector leaves behind')
+        if str(metric.get('type')).rpartition('.')[2] in WITHOUT_BOXES:
+            print(f'  {metric["type"]} is skipped: it needs a detector')
         else:
             metrics.append(metric)
     return metrics

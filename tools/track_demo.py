@@ -1,4 +1,4 @@
-"""Track the objects of a video and draw them: boxes, identities, where each has been."""
+"""Track the objects of a video, and draw boxes, identities and latest positions."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 
 from mmdet_losses.registry import DATASETS, MODELS, TRANSFORMS
-from tools.track_pictures import Picture, Point, draw_tracks, write_rows
+from mmdet_losses.visualization.tracks import Image, Point, draw_tracks, write_rows
 
-PICTURES = ('.jpg', '.jpeg', '.png', '.bmp')
-FILMS = ('.mp4', '.avi')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
+VIDEO_SUFFIXES = ('.mp4', '.avi')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -40,29 +40,34 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--video',
         type=Path,
-        help='video file, or folder of frames in the order of their names; without it a video of '
-        "the config's test data",
+        help='video file, or folder of frames sorted by name; default: a video of the test data',
     )
-    parser.add_argument('--index', type=int, default=0, help='which video of the test data')
+    parser.add_argument('--index', type=int, default=0, help='index of the video in the test data')
     parser.add_argument(
         '--out',
         type=Path,
         default=Path('tracks.png'),
-        help=f'rows of frames (.png), or a film ({", ".join(FILMS)})',
+        help=f'image with rows of frames (.png), or video ({", ".join(VIDEO_SUFFIXES)})',
     )
-    parser.add_argument('--frames', type=int, help='at most so many; 12 for rows, all for a film')
-    parser.add_argument('--start', type=int, default=0, help='first frame that is drawn')
-    parser.add_argument('--columns', type=int, default=6, help='frames in a row')
-    parser.add_argument('--factor', type=int, default=2, help='pixels for one of the frame')
-    parser.add_argument('--fps', type=float, default=10, help='frames a second of the film')
+    parser.add_argument(
+        '--frames',
+        type=int,
+        help='maximum number of frames; default: 12 for an image, all for a video',
+    )
+    parser.add_argument('--start', type=int, default=0, help='first drawn frame')
+    parser.add_argument('--columns', type=int, default=6, help='frames per row of the image')
+    parser.add_argument('--factor', type=int, default=2, help='enlargement of the frames')
+    parser.add_argument('--fps', type=float, default=10, help='frames per second of the video')
     return parser.parse_args(argv)
 
 
 def demo(cfg: Config, args: argparse.Namespace) -> None:
     """Track, draw and write."""
     kind = args.out.suffix.lower()
-    if kind not in (*FILMS, '.png'):
-        raise engine.UsageError(f'--out {args.out}: name a .png, or a film ({", ".join(FILMS)}).')
+    if kind not in (*VIDEO_SUFFIXES, '.png'):
+        raise engine.UsageError(
+            f'--out is {args.out}; give a .png file or a video ({", ".join(VIDEO_SUFFIXES)}).'
+        )
     if not Path(args.checkpoint).is_file():
         raise engine.UsageError(f'checkpoint {args.checkpoint} not found (from {Path.cwd()}).')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
@@ -75,58 +80,60 @@ def demo(cfg: Config, args: argparse.Namespace) -> None:
         frames = frames_of(cfg, args, Path(scratch))
         stop = None if count is None else args.start + count
         shown = track(model, cfg, frames[:stop], args.factor)
-        drawn = [picture for i, picture in enumerate(shown) if i >= args.start]
+        drawn = [image for i, image in enumerate(shown) if i >= args.start]
     if not drawn:
-        raise engine.UsageError(f'--start {args.start}: the video has {len(frames)} frames.')
+        raise engine.UsageError(
+            f'--start is {args.start}, but the video has {len(frames)} frames; give less.'
+        )
     if kind == '.png':
         write_rows(args.out, drawn, args.columns)
     else:
-        write_film(args.out, drawn, args.fps)
+        write_video(args.out, drawn, args.fps)
     print(f'{len(drawn)} frames in {args.out}')
 
 
 def frames_of(cfg: Config, args: argparse.Namespace, scratch: Path) -> list[Path]:
-    """The frames as files; those of a video file are unpacked into ``scratch``.
+    """Files of the frames; the frames of a video file are written to ``scratch``.
 
     Raises:
-        UsageError: there is no such video, or it has no frames.
+        UsageError: The video does not exist or has no frames.
     """
     if args.video is None:
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
         if not 0 <= args.index < len(dataset):
             raise engine.UsageError(
-                f'--index {args.index}: the test data have {len(dataset)} videos, counted from 0.'
+                f'--index is {args.index}; give 0 to {len(dataset) - 1} (videos of the test data).'
             )
         return [Path(frame['img_path']) for frame in dataset.get_data_info(args.index)['images']]
     if args.video.is_dir():
         paths = sorted(args.video.iterdir())
-        frames = [path for path in paths if path.suffix.lower() in PICTURES]
+        frames = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
     else:
         frames = list(unpack(args.video, scratch))
     if not frames:
         raise engine.UsageError(
-            f'--video {args.video}: no frames; give a video file, or a folder with '
-            f'{", ".join(PICTURES)} files.'
+            f'--video {args.video} has no frames; give a video file, or a folder with '
+            f'{", ".join(IMAGE_SUFFIXES)} files.'
         )
     return frames
 
 
 def unpack(video: Path, folder: Path) -> Iterator[Path]:
     """Write the frames of a video file as PNG files."""
-    film = cv2.VideoCapture(str(video))
+    capture = cv2.VideoCapture(str(video))
     number = 0
     while True:
-        good, picture = film.read()
+        good, image = capture.read()
         if not good:
             return
         path = folder / f'{number:06d}.png'
-        cv2.imwrite(str(path), picture)
+        cv2.imwrite(str(path), image)
         yield path
         number += 1
 
 
-def track(model: Any, cfg: Config, frames: list[Path], factor: int) -> Iterator[Picture]:
-    """Frames with the tracks that the detector finds in them, one after the other."""
+def track(model: Any, cfg: Config, frames: list[Path], factor: int) -> Iterator[Image]:
+    """Frames with the predicted tracks, one after the other."""
     steps = cfg.test_dataloader.dataset.pipeline
     pipeline = Compose([TRANSFORMS.build(step) for step in steps])
     trails: dict[int, list[Point]] = {}
@@ -140,22 +147,21 @@ def track(model: Any, cfg: Config, frames: list[Path], factor: int) -> Iterator[
         )
 
 
-def write_film(path: Path, pictures: list[Picture], fps: float) -> None:
+def write_video(path: Path, images: list[Image], fps: float) -> None:
     """Write a video file.
 
     Raises:
-        UsageError: this OpenCV cannot write such a file.
+        UsageError: OpenCV cannot write this format.
     """
     code = cv2.VideoWriter_fourcc(*('mp4v' if path.suffix.lower() == '.mp4' else 'MJPG'))
-    height, width = pictures[0].shape[:2]
-    film = cv2.VideoWriter(str(path), code, fps, (width, height))
-    if not film.isOpened():
-        raise engine.UsageError(f'--out {path}: OpenCV cannot write it here; choose a .png.')
-    for picture in pictures:
-        film.write(picture)
-    film.release()
+    height, width = images[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), code, fps, (width, height))
+    if not writer.isOpened():
+        raise engine.UsageError(f'OpenCV cannot write {path} on this machine; give a .png file.')
+    for image in images:
+        writer.write(image)
+    writer.release()
 
 
 if __name__ == '__main__':
-    arguments = parse_args()
-    engine.run_tool(demo, arguments)
+    engine.run_tool(demo, parse_args())

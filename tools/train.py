@@ -1,4 +1,4 @@
-"""Train a detector: the command line of MMDetection's tool, on GPUs or on the CPU."""
+"""Train a detector; the command line is that of MMDetection's tool."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         const='auto',
         metavar='FILE',
         help='continue from FILE, or from the latest checkpoint of the work dir; the weights at '
-        'the end of an epoch equal those of a run that was never interrupted',
+        'the end of an epoch equal those of an uninterrupted run',
     )
     parser.add_argument(
         '--restart',
         action='store_true',
-        help='begin anew in a work dir that holds checkpoints; they are moved aside, not deleted',
+        help='start again in a work dir with checkpoints; they are moved to a subfolder',
     )
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument(
@@ -38,17 +38,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def train(cfg: Config, args: argparse.Namespace) -> None:
-    """Train the config's detector."""
+    """Train the detector of a config."""
     if args.amp:
         if get_device() == 'cpu':
-            raise engine.UsageError('--amp needs a GPU, and there is none here: leave it out.')
+            raise engine.UsageError('--amp needs a GPU, and this machine has none; remove --amp.')
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise engine.UsageError(
-                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config: the '
-                'total batch size that its learning rate was chosen for.'
+                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config, the '
+                'total batch size that belongs to its learning rate.'
             )
         cfg.auto_scale_lr.enable = True
     engine.settle_start(cfg, args.resume, args.restart)
@@ -57,5 +57,4 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    arguments = parse_args()
-    engine.run_tool(train, arguments)
+    engine.run_tool(train, parse_args())

@@ -1,10 +1,9 @@
-"""Train the tiny configs, one after the other, and write what was measured to docs/zoo.md.
+"""Train the small configs one after the other, and write the measured values to docs/zoo.md.
 
-Every config is trained by ``tools/train.py`` in a process of its own, on the data that it asks for
-(``made_by``, see ``tools/makers.py``). A finished training is not repeated, an interrupted one
-continues. A config's ``also_tested``, name -> options, are tests of the trained detector with other
-options. Rows of configs that are not trained this time stay as they were measured, with their own
-commit and date.
+Each config is trained by ``tools/train.py`` in its own process, on the data that its ``made_by``
+names. A finished training is not repeated, an interrupted one continues. ``also_tested`` of a
+config (name -> options) adds tests of the trained detector with other options. The rows of the
+other configs keep their values, commit and date.
 """
 
 from __future__ import annotations
@@ -12,25 +11,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import mmdet_losses  # noqa: F401  (says what is missing)
+import mmdet_losses  # noqa: F401  (raises a clear error if the stack is incomplete)
 
 # isort: split
 from mmengine.config import Config
 
-from tools.makers import make_data, small_configs
+from tools.benchmarks.runs import TrainingError, git_commit, measure
+from tools.datasets.small_configs import data_root, make_data, small_configs
 
 RESULTS = ROOT / 'docs' / 'zoo.json'
 PAGE = ROOT / 'docs' / 'zoo.md'
-# metric -> head of its column; a detector without it leaves the field empty
+# metric -> title of its column; the field of a detector without the metric is empty
 COLUMNS = {
     'coco/bbox_mAP': 'AP',
     'coco/bbox_mAP_50': 'AP50',
@@ -41,74 +39,34 @@ COLUMNS = {
 SEEN = 'pixels/seen_share'
 
 
-class ZooError(Exception):
-    """What went wrong, as the sentence that a user needs."""
-
-
-class Usage(NamedTuple):
-    """What a process took."""
-
-    status: int
-    minutes: float
-    memory: float
-    """Peak resident memory of the training process in MiB, without its data loaders."""
-
-
 def configs_of_zoo() -> dict[str, Path]:
-    """Name -> path of every small config, and of the baselines of MMDetection."""
+    """Name -> path of every small config, and of MMDetection's baselines."""
     paths = [*small_configs().values(), *ROOT.glob('configs/baselines/*.py')]
     return {path.stem: path for path in sorted(paths)}
 
 
 def chosen(names: list[str]) -> dict[str, Path]:
-    """The configs of these names (the folder stands for its small config), or all.
+    """The configs of these names, or all; the name of a folder selects its small config.
 
     Raises:
-        ZooError: there is no such config.
+        TrainingError: There is no such config.
     """
     configs = configs_of_zoo()
     folders = {folder: path.stem for folder, path in small_configs().items()}
     wanted = {folders.get(name, name) for name in names}
     unknown = sorted(wanted - configs.keys())
     if unknown:
-        raise ZooError(f'there is no {", ".join(unknown)}; choose of {", ".join(configs)}.')
+        raise TrainingError(
+            f'there is no config {", ".join(unknown)}; choose from {", ".join(configs)}.'
+        )
     return {name: path for name, path in configs.items() if name in wanted or not wanted}
 
 
-def measure(command: list[str], log: Path) -> Usage:
-    """Run a command to its end, its output into ``log``."""
-    start = time.monotonic()
-    with log.open('a') as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
-        memory = 0.0
-        try:
-            while process.poll() is None:
-                memory = max(memory, peak_memory(process.pid))
-                time.sleep(0.1)
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-    return Usage(process.returncode, (time.monotonic() - start) / 60, memory)
-
-
-def peak_memory(pid: int) -> float:
-    """MiB, as Linux counts them; 0 once the process has ended.
-
-    (``getrusage`` would also count what this process held when it started the other.)
-    """
-    try:
-        lines = Path(f'/proc/{pid}/status').read_text().splitlines()
-    except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith('VmHWM:'))
-
-
 def train(name: str, config: Path, out: Path) -> dict[str, object]:
-    """Train one config, or find it trained; returns its row of the table.
+    """Train a config unless it is trained; returns its row of the table.
 
     Raises:
-        ZooError: the training failed; its log says why.
+        TrainingError: The training failed; the message names its log.
     """
     work_dir = out / name
     row_path, parts_path = work_dir / 'zoo.json', work_dir / 'zoo_parts.json'
@@ -127,7 +85,7 @@ def train(name: str, config: Path, out: Path) -> dict[str, object]:
     parts.append(usage._asdict())
     parts_path.write_text(json.dumps(parts))
     if usage.status:
-        raise ZooError(f'training {name} ended with status {usage.status}; its log is {log}.')
+        raise TrainingError(f'training {name} ended with status {usage.status}; see {log}.')
     row: dict[str, object] = dict(
         config=str(config.relative_to(ROOT)),
         **final_metrics(work_dir),
@@ -144,19 +102,11 @@ def train(name: str, config: Path, out: Path) -> dict[str, object]:
     return row
 
 
-def data_root(cfg: Config) -> str:
-    """Folder of the training data, whatever repeats or joins them."""
-    dataset = cfg.train_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    return dataset.data_root
-
-
 def test_options(cfg: Config, config: Path, work_dir: Path) -> dict[str, dict[str, float]]:
-    """Name -> metrics of the trained detector, with the options that the config names.
+    """Name -> metrics of the trained detector, for each entry of the config's ``also_tested``.
 
     Raises:
-        ZooError: a test failed; its log says why.
+        TrainingError: A test failed; the message names its log.
     """
     script, metrics = str(ROOT / 'tools' / 'test.py'), {}
     for number, (name, options) in enumerate(cfg.get('also_tested', {}).items()):
@@ -167,7 +117,7 @@ def test_options(cfg: Config, config: Path, work_dir: Path) -> dict[str, dict[st
         command = [sys.executable, script, str(config), checkpoint, '--work-dir', str(out)]
         log = work_dir / 'zoo.log'
         if measure([*command, '--cfg-options', *changes], log).status:
-            raise ZooError(f'the test of {cfg.filename} with {name} failed; its log is {log}.')
+            raise TrainingError(f'the test of {cfg.filename} with {name} failed; see {log}.')
         results = sorted(out.glob('*/*.json'))[-1]
         found = json.loads(results.read_text())
         metrics[name] = {key: found[key] for key in (*COLUMNS, SEEN) if key in found}
@@ -175,43 +125,32 @@ def test_options(cfg: Config, config: Path, work_dir: Path) -> dict[str, dict[st
 
 
 def final_metrics(work_dir: Path) -> dict[str, float]:
-    """The last validation in the newest log.
+    """Metrics of the last validation in the newest log.
 
     Raises:
-        ZooError: there was none.
+        TrainingError: No validation is logged.
     """
     for path in sorted(work_dir.glob('*/vis_data/scalars.json'), reverse=True):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         validations = [line for line in lines if not COLUMNS.keys().isdisjoint(line)]
         if validations:
             return {key: validations[-1][key] for key in (*COLUMNS, SEEN) if key in validations[-1]}
-    raise ZooError(f'no validation is logged in {work_dir}; remove that folder and train again.')
-
-
-def git_commit() -> str:
-    """Short hash of the checkout, with ``+`` where code or configs differ from it."""
-
-    def git(*arguments: str) -> str:
-        command = ['git', '-C', str(ROOT), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.stdout.strip()
-
-    commit = git('rev-parse', '--short', 'HEAD')
-    changed = git('status', '--porcelain', '--', 'mmdet_losses', 'configs', 'tools')
-    return (commit or 'unknown') + ('+' if commit and changed else '')
+    raise TrainingError(
+        f'no validation is logged in {work_dir}; remove that folder and train again.'
+    )
 
 
 def write_page(rows: dict[str, dict[str, object]], page: Path = PAGE) -> None:
-    """The table of all rows, by name."""
+    """Write the table of all rows, sorted by name."""
     lines = [
-        '# Zoo: the tiny detectors, as trained',
+        '# Zoo: the small detectors, as trained',
         '',
-        'Written by `make zoo` (`python tools/zoo.py NAME ...`: only these) from what it measured:',
-        'COCO AP of boxes (and of keypoints) or MOTA and IDF1 of tracks on the validation split at',
-        'the end of training, wall-clock minutes of training and validation, peak memory of the',
-        'training process without its data loaders. Minutes depend on the machine and on what else',
-        'it did. A `+` marks a commit with local changes; one that `git log` does not know belongs',
-        'to the history before the first public commit.',
+        'Written by `make zoo` (for some detectors: `python tools/zoo.py NAME ...`) from its',
+        'measured values: COCO AP of boxes (and of keypoints), or MOTA and IDF1 of tracks, on the',
+        'validation split at the end of training; wall-clock minutes of training and validation;',
+        'peak memory of the training process without its data loaders. The minutes depend on the',
+        'machine and its load. A `+` marks a commit with local changes. A commit that is not in',
+        '`git log` is older than the first public commit.',
         '',
         f'| detector | {" | ".join(COLUMNS.values())} | minutes | memory (MiB) | cores, threads '
         '| commit | date |',
@@ -225,34 +164,34 @@ def write_page(rows: dict[str, dict[str, object]], page: Path = PAGE) -> None:
             f'| {row["cores"]}, {row["threads"]} | {row["commit"]} | {row["date"]} |'
         )
         if row['pieces'] > 1:
-            notes.append(f'{name} was trained in {row["pieces"]} pieces.')
+            notes.append(f'{name} was trained in {row["pieces"]} parts.')
         if SEEN in row:
             notes.append(f'{name} processed {row[SEEN]:.2f} of the pixels of the full resolution.')
         for other, found in row.get('also', {}).items():
-            heads = {**COLUMNS, SEEN: 'share of the pixels'}
-            told = ', '.join(f'{heads[key]} {value:.3f}' for key, value in found.items())
-            notes.append(f'{name}, {other}: {told}.')
+            titles = {**COLUMNS, SEEN: 'fraction of the pixels'}
+            values = ', '.join(f'{titles[key]} {value:.3f}' for key, value in found.items())
+            notes.append(f'{name}, {other}: {values}.')
     page.write_text('\n'.join([*lines, *([''] if notes else []), *notes]) + '\n')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('names', nargs='*', help='tiny configs by name; all without any')
+    parser.add_argument('names', nargs='*', help='names of small configs; default: all')
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'zoo', help='work dirs')
-    parser.add_argument('--list', action='store_true', help='print the names and do nothing')
+    parser.add_argument('--list', action='store_true', help='print the names and exit')
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train what was asked for; one failure does not stop the others."""
+    """Train the chosen configs; the others are trained even if one fails."""
     args = parse_args(argv)
     if args.list:
         print('\n'.join(configs_of_zoo()))
         return 0
     try:
         configs = chosen(args.names)
-    except ZooError as error:
+    except TrainingError as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     failures = []
@@ -260,11 +199,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f'[{number}/{len(configs)}] {name}', flush=True)
         try:
             row = train(name, path, args.out.resolve())
-        except (ZooError, ValueError, FileExistsError) as error:
+        except (TrainingError, ValueError, FileExistsError) as error:
             failures.append(name)
             print(f'  error: {error}', file=sys.stderr, flush=True)
             continue
-        measured = [f'{head} {row[key]:.3f}' for key, head in COLUMNS.items() if key in row]
+        measured = [f'{title} {row[key]:.3f}' for key, title in COLUMNS.items() if key in row]
         print(f'  {", ".join(measured)}, {row["minutes"]} minutes, {row["memory"]} MiB')
         rows = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
         rows[name] = row

@@ -1,5 +1,5 @@
-# Schedule and runtime of every digits config: a few minutes on two CPU cores.
-# A child that changes max_epochs changes T_max and end with it (and dynamic_intervals, if longer).
+# Schedule and runtime of the small configs: a few minutes on two CPU cores.
+# A child config that changes max_epochs must also change T_max, end and dynamic_intervals.
 _base_ = 'mmdet::_base_/default_runtime.py'
 
 custom_imports = dict(imports=['mmdet_losses'], allow_failed_imports=False)
@@ -18,7 +18,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
 optim_wrapper = dict(
-    type='CPUAutocastOptimWrapper',  # bfloat16 where the CPU has it
+    type='CPUAutocastOptimWrapper',  # bfloat16 if the CPU supports it
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.02, foreach=True),
     clip_grad=dict(max_norm=10),
 )

@@ -1,6 +1,6 @@
-# MMDetection's CornerHead beside configs/cornernet/cornernet_digits.py: the same backbone,
-# neck, data and schedule. CornerHead fixes its own widths (128 in its pools, 256 in its branches),
-# which are more than our tiny head has; cornernet_wide_digits.py beside ours has the same.
+# MMDetection's CornerHead on digits, with the backbone, neck, data and schedule of
+# configs/cornernet/cornernet_digits.py for comparison. CornerHead has fixed widths (128 in its
+# pools, 256 in its branches), wider than our small head; cornernet_wide_digits.py has the same.
 _base_ = '../cornernet/cornernet_digits.py'
 
 model = dict(
@@ -19,7 +19,7 @@ model = dict(
     test_cfg=dict(
         corner_topk=50,
         local_maximum_kernel=3,
-        distance_threshold=1.0,  # as ours
+        distance_threshold=1.0,  # as in our config
         score_thr=0.01,
         max_per_img=100,
         nms=dict(type='soft_nms', iou_threshold=0.5, method='gaussian'),
@@ -29,4 +29,4 @@ model = dict(
 val_dataloader = dict(dataset=dict(pipeline=_base_.bordered_test_pipeline))
 test_dataloader = val_dataloader
 
-custom_hooks = []  # no channels last: the head's decoding takes views of the plain layout
+custom_hooks = []  # no channels last: decoding needs the contiguous layout

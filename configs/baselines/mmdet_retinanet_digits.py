@@ -1,5 +1,5 @@
-# MMDetection's RetinaHead beside configs/retinanet/retinanet_digits.py: the same network,
-# anchors, data and schedule.
+# MMDetection's RetinaHead on digits, with the network, anchors, data and schedule of
+# configs/retinanet/retinanet_digits.py for comparison.
 _base_ = '../retinanet/retinanet_digits.py'
 
 model = dict(

@@ -1,5 +1,5 @@
-# MMDetection's SSDHead on digits, beside configs/ssd/ssd_digits.py: the same network, priors, data
-# and schedule.
+# MMDetection's SSDHead on digits, with the network, priors, data and schedule of
+# configs/ssd/ssd_digits.py for comparison.
 _base_ = '../ssd/ssd_digits.py'
 
 model = dict(

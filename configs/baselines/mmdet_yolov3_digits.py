@@ -1,5 +1,6 @@
-# MMDetection's YOLOV3Head on digits, beside configs/yolov3/yolov3_digits.py: the same network, data
-# and schedule; matching, loss weights and thresholds of MMDetection's own recipe.
+# MMDetection's YOLOV3Head on digits, with the network, data and schedule of
+# configs/yolov3/yolov3_digits.py for comparison. Matching, loss weights and thresholds are those of
+# MMDetection's recipe.
 _base_ = '../yolov3/yolov3_digits.py'
 
 model = dict(

@@ -25,7 +25,7 @@ model = dict(
         criterion=dict(
             type='CornerNetLoss',
             loss_heatmap=dict(type='PenaltyReducedFocalLoss', alpha=2.0, beta=4.0, loss_weight=1.0),
-            # MMDetection halves the other terms instead
+            # MMDetection divides the other terms by 2 instead
             loss_embedding=dict(type='PullPushLoss', pull_weight=0.2, push_weight=0.2),
             loss_offset=dict(type='MaskedSmoothL1Loss', loss_weight=1.0),
         ),

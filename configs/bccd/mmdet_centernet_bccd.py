@@ -1,4 +1,4 @@
-# MMDetection's CenterNetHead on blood cells, beside centernet_points_bccd.py:
+# MMDetection's CenterNetHead on blood cells, for comparison with centernet_points_bccd.py:
 # the same network, data and schedule.
 _base_ = './centernet_points_bccd.py'
 
@@ -11,7 +11,7 @@ model = dict(
         in_channels=48,
         feat_channels=48,
         loss_center_heatmap=dict(type='GaussianFocalLoss', loss_weight=1.0),
-        loss_wh=dict(type='L1Loss', loss_weight=0.2),  # as ours
+        loss_wh=dict(type='L1Loss', loss_weight=0.2),  # as in our config
         loss_offset=dict(type='L1Loss', loss_weight=1.0),
     ),
     test_cfg=dict(topk=100, local_maximum_kernel=3),
@@ -21,4 +21,4 @@ bordered = dict(dataset=dict(pipeline=_base_.bordered_test_pipeline))
 val_dataloader = bordered
 test_dataloader = bordered
 
-custom_hooks = []  # no channels last: the head's decoding takes views of the plain layout
+custom_hooks = []  # no channels last: decoding needs the contiguous layout

@@ -1,4 +1,4 @@
-# MMDetection's CornerHead on blood cells, beside cornernet_bccd.py:
+# MMDetection's CornerHead on blood cells, for comparison with cornernet_bccd.py:
 # the same network, data and schedule.
 _base_ = './cornernet_bccd.py'
 
@@ -18,7 +18,7 @@ model = dict(
     test_cfg=dict(
         corner_topk=50,
         local_maximum_kernel=3,
-        distance_threshold=1.0,  # as ours
+        distance_threshold=1.0,  # as in our config
         score_thr=0.01,
         max_per_img=100,
         nms=dict(type='soft_nms', iou_threshold=0.5, method='gaussian'),
@@ -29,4 +29,4 @@ bordered = dict(dataset=dict(pipeline=_base_.bordered_test_pipeline))
 val_dataloader = bordered
 test_dataloader = bordered
 
-custom_hooks = []  # no channels last: the head's decoding takes views of the plain layout
+custom_hooks = []  # no channels last: decoding needs the contiguous layout

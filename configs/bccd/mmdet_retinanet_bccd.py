@@ -1,4 +1,4 @@
-# MMDetection's RetinaHead on blood cells, beside retinanet_bccd.py:
+# MMDetection's RetinaHead on blood cells, for comparison with retinanet_bccd.py:
 # the same network, anchors, data and schedule.
 _base_ = './retinanet_bccd.py'
 

@@ -1,4 +1,4 @@
-# MMDetection's SSDHead on blood cells, beside ssd_bccd.py:
+# MMDetection's SSDHead on blood cells, for comparison with ssd_bccd.py:
 # the same network, priors, data and schedule.
 _base_ = './ssd_bccd.py'
 

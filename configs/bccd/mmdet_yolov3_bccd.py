@@ -1,4 +1,4 @@
-# MMDetection's YOLOV3Head on blood cells, beside yolov3_bccd.py:
+# MMDetection's YOLOV3Head on blood cells, for comparison with yolov3_bccd.py:
 # the same network, data and schedule.
 _base_ = './yolov3_bccd.py'
 

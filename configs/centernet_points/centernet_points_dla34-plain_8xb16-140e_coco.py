@@ -1,5 +1,5 @@
-# CenterNet (objects as points), DLA-34 whose up-sampling has plain convolutions: needs no compiled
-# operator. No published figure for this variant.
+# CenterNet (objects as points), DLA-34 with plain convolutions in its up-sampling, without compiled
+# operators. This variant has no published AP.
 _base_ = './centernet_points_dla34_8xb16-140e_coco.py'
 
 model = dict(neck=dict(conv='conv'))

@@ -1,5 +1,5 @@
 # The official multi-scale test (tools/test.py --tta): five scales, each with its mirror image, and
-# soft-NMS over the detections of all. Any config of this folder takes these lines.
+# soft-NMS over all detections. These lines also work with the other configs of this folder.
 # Target: 41.7 AP on val2017. Source: the official model zoo, ctdet_coco_dla_2x.
 _base_ = './centernet_points_dla34_8xb16-230e_coco.py'
 

@@ -16,7 +16,7 @@ model = dict(
 
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='CenterAffine', mode='keep', pad=127),  # sides that can be halved seven times
+    dict(type='CenterAffine', mode='keep', pad=127),  # sides that are divisible by 128
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=_base_.meta_keys),
 ]

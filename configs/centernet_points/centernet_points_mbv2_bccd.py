@@ -1,4 +1,4 @@
-# CenterNet (objects as points) on blood cells, from a MobileNetV2 that knows ImageNet. Its weights:
+# CenterNet (objects as points) on blood cells, from a MobileNetV2 with ImageNet weights:
 # docs/own_data.md.
 _base_ = '../bccd/centernet_points_bccd.py'
 
@@ -8,7 +8,7 @@ model = dict(
         type='MobileNetV2',
         out_indices=(1, 2, 4, 7),  # strides 4, 8, 16, 32
         frozen_stages=2,
-        norm_eval=True,  # batches of 8 would spoil ImageNet's statistics
+        norm_eval=True,  # batches of 8 are too small for the statistics of BN
         init_cfg=dict(
             type='Pretrained', checkpoint='checkpoints/mobilenet_v2.pth', prefix='backbone.'
         ),

@@ -10,5 +10,5 @@ _base_ = [
 
 train_dataloader = dict(batch_size=14)
 
-# the paper's batch: 114 images (4 GPUs); 8 GPUs x 14 images come nearest
+# the paper's batch: 114 images (4 GPUs); nearest: 8 GPUs x 14 images
 auto_scale_lr = dict(enable=False, base_batch_size=114)

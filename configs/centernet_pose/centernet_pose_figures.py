@@ -22,7 +22,7 @@ model = dict(
             num_keypoints=num_keypoints,
             num_classes=1,
             # the official radius grows with the person's box, to 7 of the 40 cells here; keypoints
-            # are found more exactly by sharper peaks
+            # are more precise with sharper peaks
             radius=dict(mode='fixed', min_overlap=0.5),
         ),
         criterion=dict(
@@ -38,7 +38,7 @@ model = dict(
             loss_keypoint_offset=dict(type='MaskedL1Loss', loss_weight=1.0),
         ),
     ),
-    test_cfg=dict(score_thr=0.01, max_per_img=20),  # as many as the metric looks at
+    test_cfg=dict(score_thr=0.01, max_per_img=20),  # the maximum of the metric
 )
 # pairs of left and right keypoints, as in the data set
 tta_model = dict(type='CenterNetTTAModel', flip_pairs=[(i, i + 1) for i in range(1, 17, 2)])

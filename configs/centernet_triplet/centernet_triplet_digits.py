@@ -1,5 +1,5 @@
-# CenterNet (keypoint triplets) on digits: CornerNet's tiny network, with centres. It has twice the
-# pools, and an epoch less for it.
+# CenterNet (keypoint triplets) on digits: CornerNet's small network, with centres. It has twice the
+# pools, so it trains one epoch less.
 _base_ = '../cornernet/cornernet_digits.py'
 
 model = dict(

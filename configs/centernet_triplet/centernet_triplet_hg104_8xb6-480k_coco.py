@@ -13,7 +13,7 @@ model = dict(
         predictor=dict(type='CenterNetTripletPredictor'),
         encoder=dict(
             type='CenterNetTripletTargetEncoder',
-            radius=dict(mode='legacy', min_overlap=0.7),  # the uncorrected formula, as officially
+            radius=dict(mode='legacy', min_overlap=0.7),  # as in the official code
             topk=70,
         ),
         criterion=dict(type='CenterNetTripletLoss'),

@@ -1,5 +1,5 @@
 # CenterNet triplets' multi-scale test (tools/test.py --tta): five scales, each with its mirror
-# image, and boxes merged while they are suppressed. The centres are those of scale 1.
+# image, and boxes merged in NMS. The centres are those of scale 1.
 # Target: 47.0 AP (64.5 AP50) on test-dev. Source: table 1 of the official repository.
 _base_ = './centernet_triplet_hg104_8xb6-480k_coco.py'
 

@@ -1,9 +1,9 @@
-# CenterTrack, DLA-34, trained on all of MOT17's training videos; the test writes the files that the
-# MOT Challenge server takes. Target: MOTA 67.3 on the test videos, private detection (61.4 public).
+# CenterTrack, DLA-34, trained on all training videos of MOT17; the test writes the files for the
+# MOT Challenge server. Target: MOTA 67.3 on the test videos, private detection (61.4 public).
 _base_ = './centertrack_dla34_2xb16-70e_mot17-half.py'
 
 train_dataloader = dict(dataset=dict(ann_file='annotations/train_cocoformat.json'))
-# what was learned from: to see that the training works
+# the training images, to check that the training works
 val_dataloader = dict(dataset=dict(ann_file='annotations/train_cocoformat.json'))
 test_dataloader = dict(
     dataset=dict(

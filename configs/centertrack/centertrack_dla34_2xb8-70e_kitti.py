@@ -3,6 +3,6 @@
 _base_ = './centertrack_dla34_2xb8-70e_kitti-half.py'
 
 train_dataloader = dict(dataset=dict(ann_file='annotations/tracking_train.json'))
-# what was learned from: to see that the training works
+# the training images, to check that the training works
 val_dataloader = dict(dataset=dict(ann_file='annotations/tracking_train.json'))
 test_dataloader = val_dataloader

@@ -49,7 +49,7 @@ train_dataloader = dict(
 train_cfg = dict(max_epochs=140, val_interval=20)
 default_hooks = dict(checkpoint=dict(interval=20))
 optim_wrapper = dict(optimizer=dict(lr=2.5e-4))
-# the script drops at 90 and 120, the model zoo lists 90 and 140
+# the script reduces it at 90 and 120, the text of the model zoo has 90 and 140
 param_scheduler = [
     dict(type='MultiStepLR', begin=0, end=140, by_epoch=True, milestones=[90, 120], gamma=0.1)
 ]

@@ -35,7 +35,7 @@ model = dict(
             num_classes=num_classes,
             channels=48,
             with_ltrb_amodal=True,
-            prior=0.1,  # few iterations: start nearer to the share of positives
+            prior=0.1,  # higher initial scores for a short training
         ),
         encoder=dict(
             type='CenterTrackTargetEncoder',
@@ -63,10 +63,10 @@ model = dict(
 
 val_evaluator = [
     dict(type='MOTMetric'),
-    # the same detections, associated as if nothing moved
+    # the same detections, associated without motion
     dict(type='MOTMetric', prefix='mot_still', tracker=dict(displacement=False, **tracker)),
 ]
 test_evaluator = val_evaluator
 
-# what `make zoo` tests beside it
+# also tested by `make zoo`
 also_tested = {'displacement zeroed': {'model.tracker.displacement': False}}

@@ -22,8 +22,8 @@ model = dict(
             num_classes=num_classes,
             max_objects=32,
             topk=50,
-            # the distance that training pushes embeddings apart; after so few epochs, those of one
-            # object are still 0.5 apart, the papers' threshold
+            # the push distance of the training; after a few epochs, the embeddings of one
+            # object still differ by 0.5, the threshold of the paper
             ae_threshold=1.0,
         ),
         criterion=dict(

@@ -10,5 +10,5 @@ _base_ = [
 
 train_dataloader = dict(batch_size=6)
 
-# the paper's batch: 49 images (10 GPUs); 8 GPUs x 6 images come nearest
+# the paper's batch: 49 images (10 GPUs); nearest: 8 GPUs x 6 images
 auto_scale_lr = dict(enable=False, base_batch_size=49)

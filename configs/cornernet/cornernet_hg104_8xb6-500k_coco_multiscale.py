@@ -1,5 +1,5 @@
 # CornerNet's multi-scale test (tools/test.py --tta): five scales, each with its mirror image, and
-# boxes merged while they are suppressed.
+# boxes merged in NMS.
 # Target: 42.1 AP (57.8 AP50) on test-dev. Source: table 1 of CenterNet (triplets).
 _base_ = './cornernet_hg104_8xb6-500k_coco.py'
 

@@ -19,7 +19,7 @@ model = dict(
     max_crops=30,
     data_preprocessor=dict(
         type='DetDataPreprocessor',
-        mean=[104.01362025, 114.03422265, 119.9165958],  # B, G, R: the channel order stays
+        mean=[104.01362025, 114.03422265, 119.9165958],  # B, G, R: the channel order is not changed
         std=[73.6027665, 69.89082075, 70.9150767],
         bgr_to_rgb=False,
     ),
@@ -77,14 +77,15 @@ train_pipeline = [
     dict(
         type='ReferenceScaleCrop',
         size=(255, 255),
-        classes=((96, 96, 254), (32, 32, 96), (0, 16, 32)),  # side above, new sides from, to
+        # lower limit of the side, new sides from, to
+        classes=((96, 96, 254), (32, 32, 96), (0, 16, 32)),
         scales=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0),  # images without objects
     ),
     dict(type='RandomFlip', prob=0.5),
     dict(type='ColorJitterLighting', variance=0.4, lighting=0.1),
     dict(type='PackCropInputs'),
 ]
-test_pipeline = [  # the detector resizes and crops the image itself
+test_pipeline = [  # the detector chooses the scales, so there is no Resize
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale_factor=1.0, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),

@@ -1,5 +1,5 @@
 # CornerNet-Saccade on small digits in large images: minutes on two CPU cores.
-# Everything in pixels is about half of the full recipe's: crops of 127 x 127, digits of 24 to 64.
+# All sizes are about half of those in the full recipe: crops of 127 x 127, digits of 24 to 64.
 _base_ = ['../_base_/datasets/digits.py', '../_base_/digits.py']
 
 num_classes = 10
@@ -68,7 +68,7 @@ train_pipeline = [
     ),
     dict(type='PackCropInputs'),
 ]
-test_pipeline = [  # the detector resizes and crops the image itself
+test_pipeline = [  # the detector chooses the scales, so there is no Resize
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale_factor=1.0, keep_ratio=True),
     dict(type='LoadAnnotations', with_bbox=True),
@@ -81,7 +81,7 @@ train_dataloader = dict(
     batch_size=16,
     dataset=dict(
         _delete_=True,
-        type='RepeatDataset',  # every time another crop
+        type='RepeatDataset',  # a new crop in every epoch
         times=3,
         dataset=dict(
             type='CocoDataset',

@@ -28,5 +28,5 @@ tta_pipeline = [
 
 train_dataloader = dict(batch_size=7)
 
-# the paper's batch: 55 images (4 GPUs); 8 GPUs x 7 images come nearest
+# the paper's batch: 55 images (4 GPUs); nearest: 8 GPUs x 7 images
 auto_scale_lr = dict(enable=False, base_batch_size=55)

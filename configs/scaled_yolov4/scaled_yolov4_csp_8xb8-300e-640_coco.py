@@ -14,7 +14,7 @@ model = dict(
         std=[255, 255, 255],
         bgr_to_rgb=True,
         pad_size_divisor=32,
-        pad_value=114 / 255,  # padding follows the normalisation
+        pad_value=114 / 255,  # the padding is added after the normalisation
     ),
     backbone=dict(type='DarknetCSP', arch='csp', out_indices=(3, 4, 5), norm_cfg=norm_cfg),
     neck=dict(
@@ -57,7 +57,7 @@ model = dict(
 train_pipeline = [
     dict(type='Mosaic', img_scale=(size, size), pad_val=114.0),
     dict(
-        type='RandomAffine',  # back from the mosaic's double size
+        type='RandomAffine',  # from the double size of the mosaic to the input size
         max_rotate_degree=0.0,
         max_shear_degree=0.0,
         scaling_ratio_range=(0.5, 1.5),

@@ -14,15 +14,15 @@ model = dict(
             type='ScaledYOLOV4Predictor',
             num_classes=num_classes,
             in_channels=(64, 64),
-            num_anchors=1,  # one classifier a map learns faster than three
+            num_anchors=1,  # one classifier per map learns faster than three
             strides=(8, 16),
         ),
         encoder=dict(
             type='ScaledYOLOV4TargetEncoder',
             num_classes=num_classes,
             anchors=[[(22, 34)], [(36, 55)]],  # tools/anchors.py --levels 2 --per-level 1
-            anchor_threshold=2.0,  # sides span a factor of 3; 4 would claim every anchor
-            topk=1000,  # as MMDetection's nms_pre: quick before anything is learned
+            anchor_threshold=2.0,  # sides differ by a factor of 3, so 4 would match every anchor
+            topk=1000,  # as MMDetection's nms_pre: fast with untrained scores
         ),
         criterion=dict(type='ScaledYOLOV4Loss', balance=(4.0, 1.0), cls_gain=2.0),
     ),

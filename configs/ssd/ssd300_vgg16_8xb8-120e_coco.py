@@ -1,5 +1,5 @@
 # SSD300, VGG-16, COCO.
-# Target: 25.5 AP on val2017 (MMDetection's SSD300, whose schedule this is).
+# Target: 25.5 AP on val2017 (MMDetection's SSD300, with this schedule).
 _base_ = [
     '../_base_/models/ssd300_vgg16.py',
     '../_base_/datasets/coco_mix.py',

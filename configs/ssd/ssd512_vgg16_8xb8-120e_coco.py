@@ -1,5 +1,5 @@
 # SSD512, VGG-16, COCO.
-# Target: 29.5 AP on val2017 (MMDetection's SSD512; its boxes are cut to whole pixels).
+# Target: 29.5 AP on val2017 (MMDetection's SSD512; its anchors are rounded to pixels).
 _base_ = [
     '../_base_/models/ssd512_vgg16.py',
     '../_base_/datasets/coco_mix.py',

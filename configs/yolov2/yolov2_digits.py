@@ -24,7 +24,7 @@ model = dict(
             type='YOLOV2TargetEncoder',
             num_classes=num_classes,
             anchors=[[(22, 34), (36, 55)]],
-            topk=1000,  # as MMDetection's nms_pre: quick before anything is learned
+            topk=1000,  # as MMDetection's nms_pre: fast with untrained scores
         ),
         criterion=dict(type='YOLOV2Loss', warmup_images=800, normalizer='images'),
     ),

@@ -1,5 +1,5 @@
 # YOLOv3-SPP: YOLOv3 with a pooling pyramid before the coarsest map, COCO.
-# No target: its AP is not in the table of published results that these configs quote.
+# No target: the published results have no AP for it.
 _base_ = './yolov3_d53_8xb8-ms-608-273e_coco.py'
 
 model = dict(

@@ -1,5 +1,5 @@
 # YOLOv3, Darknet-53, PASCAL VOC 2007 + 2012, trained at 320 to 608, tested at 416.
-# Schedule and ignore threshold of yolov3-voc.cfg; no official figure to reach was found.
+# Schedule and ignore threshold of yolov3-voc.cfg; no official AP was found.
 _base_ = [
     '../_base_/models/yolov3_d53.py',
     '../_base_/datasets/voc_mix.py',

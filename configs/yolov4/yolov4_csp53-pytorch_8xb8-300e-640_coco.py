@@ -1,5 +1,5 @@
-# YOLOv4 (darknet's network) as PyTorch_YOLOv4 trains it: loss, schedule and average of the PyTorch
-# code. COCO, 640. No target: no figure of this combination is among the published results.
+# YOLOv4 (darknet's network) as PyTorch_YOLOv4 trains it: loss, schedule and weight average of that
+# code. COCO, 640. No target: this combination has no published results.
 _base_ = '../scaled_yolov4/scaled_yolov4_csp-cfg_8xb8-300e-640_coco.py'
 
 norm_cfg = dict(type='BN', eps=1e-4, momentum=0.03)

@@ -14,7 +14,7 @@ model = dict(
         std=[255, 255, 255],
         bgr_to_rgb=True,
         pad_size_divisor=32,
-        batch_augments=[  # another size every 10 iterations
+        batch_augments=[  # a new size every 10 iterations
             dict(
                 type='BatchSyncRandomResize',
                 random_size_range=(448, 832),
@@ -62,7 +62,7 @@ model = dict(
             normalizer='images',
         ),
     ),
-    test_cfg=dict(  # darknet's `greedynms`, which is DIoU-NMS whatever its name
+    test_cfg=dict(  # darknet's `greedynms`, which is DIoU-NMS
         nms=dict(type='darknet_nms', iou_threshold=0.45, kind='diou', beta=0.6),
         score_thr=0.005,
         max_per_img=100,
@@ -73,7 +73,7 @@ model = dict(
 train_pipeline = [
     dict(type='Mosaic', img_scale=(size, size), pad_val=114.0),
     dict(
-        type='RandomAffine',  # back from the mosaic's double size
+        type='RandomAffine',  # from the double size of the mosaic to the input size
         max_rotate_degree=0.0,
         max_shear_degree=0.0,
         scaling_ratio_range=(0.5, 1.5),

@@ -9,10 +9,10 @@ model = dict(
         encoder=dict(
             type='YOLOV4TargetEncoder',
             scale_xy=(1.2, 1.1),
-            iou_threshold=0.4,  # digits are alike: 0.213 would claim every anchor
+            iou_threshold=0.4,  # digits have similar sizes, so 0.213 would match every anchor
         ),
-        # The true gradient of CIoU; 4 gives the box term the size of the others (0.07 belongs to
-        # darknet's direction, which lacks the factors of grid and sigmoid).
+        # The exact gradient of CIoU. The weight 4 gives the box term the size of the others. 0.07
+        # belongs to darknet's direction, which has no factors of grid and sigmoid.
         criterion=dict(
             type='YOLOV4Loss', box='ciou', gradient='autograd', iou_normalizer=4.0, max_delta=None
         ),

@@ -11,4 +11,4 @@ model = dict(
     bbox_head=dict(predictor=dict(in_channels=half)),
 )
 
-custom_hooks = []  # the official cfg averages no weights
+custom_hooks = []  # the official cfg has no weight average

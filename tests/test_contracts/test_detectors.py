@@ -10,7 +10,9 @@ from mmengine.structures import InstanceData
 from torch.utils._pytree import tree_flatten, tree_map
 
 from mmdet_losses.registry import MODELS, TASK_UTILS
-from tests.cases import DETECTORS, IMG_SIZE, NothingIsSent, instances
+from tests.case_inputs import NoHostCopies
+from tests.cases import DETECTORS
+from tests.detector_cases import IMG_SIZE, instances
 
 pytestmark = pytest.mark.parametrize('stem', sorted(DETECTORS))
 
@@ -169,7 +171,7 @@ def test_encode_and_loss_do_not_synchronise(case, generator):
     criterion = MODELS.build(case.criterion).to('meta')
     ground_truth = [instances(case, count, generator, device='meta') for count in (3, 1)]
     outputs = tree_map(lambda x: x.detach().to('meta').requires_grad_(), outputs)
-    with NothingIsSent():
+    with NoHostCopies():
         targets = encoder.encode(ground_truth, encoder.feat_sizes(outputs), IMG_SIZE)
         losses = criterion(outputs, targets)
         sum(losses.values()).backward()

@@ -5,7 +5,8 @@ import torch
 from mmdet.structures import DetDataSample
 
 from mmdet_losses.registry import MODELS
-from tests.cases import DETECTORS, IMG_SIZE, instances, meta
+from tests.cases import DETECTORS
+from tests.detector_cases import IMG_SIZE, instances, meta
 
 pytestmark = pytest.mark.parametrize('stem', sorted(DETECTORS))
 

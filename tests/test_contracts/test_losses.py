@@ -7,7 +7,8 @@ import torch
 from torch.utils._pytree import tree_map
 
 from mmdet_losses.registry import MODELS
-from tests.cases import LOSSES, NothingIsSent
+from tests.case_inputs import NoHostCopies
+from tests.cases import LOSSES
 
 pytestmark = pytest.mark.parametrize('name', sorted(LOSSES))
 
@@ -109,7 +110,7 @@ def test_the_device_is_not_synchronised(case, generator):
     on_meta = tree_map(lambda x: x.to('meta') if isinstance(x, torch.Tensor) else x, inputs)
     leaves = with_gradients(case, on_meta)
     term = term.to('meta')
-    with NothingIsSent():
+    with NoHostCopies():
         loss = term(**on_meta)
         loss.backward()
     assert all(leaf.grad.device.type == 'meta' for leaf in leaves)

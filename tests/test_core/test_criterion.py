@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mmdet_losses.registry import MODELS, TASK_UTILS
-from tests.cases import DETECTORS, IMG_SIZE, instances
+from tests.cases import DETECTORS
+from tests.detector_cases import IMG_SIZE, instances
 
 HEATMAPS = [
     stem

@@ -16,7 +16,7 @@ from mmdet_losses.detectors.center.contracts import CenterNetPointsOutputs
 from mmdet_losses.ops import Splats, gaussian_radius, largest_radius
 from mmdet_losses.ops.gaussian import _draw_windows, _list_windows, _pad_windows, _Windows
 from mmdet_losses.registry import MODELS, TASK_UTILS
-from tests.cases import IMG_SIZE
+from tests.detector_cases import IMG_SIZE
 
 
 def build(num_classes: int = 3, **options):

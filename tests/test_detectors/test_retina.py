@@ -12,7 +12,7 @@ from mmdet_losses.detectors.anchor import (
     RetinaNetOutputs,
     RetinaNetTargetEncoder,
 )
-from tests.cases import meta
+from tests.detector_cases import meta
 
 SIZE = (160, 256)
 STRIDES = (8, 16, 32, 64, 128)

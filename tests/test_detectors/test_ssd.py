@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from mmdet_losses.detectors.anchor import MultiBoxLoss, SSDLoss, SSDOutputs, SSDTargetEncoder
 from mmdet_losses.ops import pairwise_iou
 from mmdet_losses.registry import MODELS
-from tests.cases import meta
+from tests.detector_cases import meta
 
 SIZE = (96, 160)
 FEATS = ((12, 10), (6, 5))

@@ -13,7 +13,7 @@ from mmdet_losses.losses import (
     penalty_reduced_focal_loss,
 )
 from mmdet_losses.registry import MODELS
-from tests.cases import splats_of
+from tests.case_inputs import splats_of
 
 
 def batch(seed: int = 0, dtype: torch.dtype = torch.float64) -> dict:

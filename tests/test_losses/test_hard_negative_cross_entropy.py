@@ -9,7 +9,7 @@ from mmdet_losses.losses import (
     hard_negative_cross_entropy_loss,
     mine_hard_negatives,
 )
-from tests.cases import prior_inputs
+from tests.case_inputs import prior_inputs
 
 
 def generator(seed=0):

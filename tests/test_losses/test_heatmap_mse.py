@@ -7,7 +7,7 @@ import torch
 
 from mmdet_losses.losses import heatmap_mse_loss
 from mmdet_losses.ops import Splats
-from tests.cases import heatmap_target, splats_of
+from tests.case_inputs import heatmap_target, splats_of
 
 
 @pytest.mark.parametrize('weighted', [False, True])

@@ -16,7 +16,7 @@ from mmdet_losses.losses import (
     penalty_reduced_focal_loss,
 )
 from mmdet_losses.ops import Splats, splat_gaussians
-from tests.cases import splats_of
+from tests.case_inputs import splats_of
 
 SHAPE = (2, 3, 9, 13)
 

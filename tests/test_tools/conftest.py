@@ -1,4 +1,4 @@
-"""A tiny data set, a tiny detector and the tools as subprocesses."""
+"""A small data set, a small detector, and the tools as processes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ randomness = dict(seed=7)
 """
 
 
-# Hooks that a config may name after custom_imports of `spy`.
+# Hooks of the module `spy`, for configs whose custom_imports name it.
 SPY = """
 import os, time
 from pathlib import Path
@@ -101,19 +101,19 @@ class StallInEpochTwo(Hook):
 """
 
 
-def _draw_data(root: Path, pictures: int = 8) -> None:
-    """Digits 1 and 2 on noise; in ``half.json`` every second picture is empty."""
+def _draw_data(root: Path, count: int = 8) -> None:
+    """Draw digits 1 and 2 on noise; in ``half.json`` every second image has no object."""
     rng = np.random.default_rng(0)
     images, boxes = [], []
     (root / 'images').mkdir(parents=True)
-    for i in range(pictures):
-        picture = rng.integers(90, 160, (64, 64, 3), dtype=np.uint8)
+    for i in range(count):
+        image = rng.integers(90, 160, (64, 64, 3), dtype=np.uint8)
         for label in (1, 2):
             x, y = int(rng.integers(2, 34)), 4 + 30 * (label - 1)
-            cv2.putText(picture, str(label), (x, y + 22), 0, 0.9, (255, 255, 255), 2)
-            what = dict(id=len(boxes) + 1, image_id=i, category_id=label)
-            boxes.append(what | dict(bbox=[x, y, 20, 24], area=480, iscrowd=0))
-        cv2.imwrite(str(root / 'images' / f'{i}.png'), picture)
+            cv2.putText(image, str(label), (x, y + 22), 0, 0.9, (255, 255, 255), 2)
+            ids = dict(id=len(boxes) + 1, image_id=i, category_id=label)
+            boxes.append(ids | dict(bbox=[x, y, 20, 24], area=480, iscrowd=0))
+        cv2.imwrite(str(root / 'images' / f'{i}.png'), image)
         images.append(dict(id=i, file_name=f'{i}.png', height=64, width=64))
     categories = [dict(id=1, name='one'), dict(id=2, name='two')]
     odd = [box for box in boxes if box['image_id'] % 2]
@@ -129,13 +129,13 @@ def environment(folder: Path, **extra: Any) -> dict[str, Any]:
 
 
 class Tools:
-    """The tools as a user calls them, with a tiny detector on a tiny data set."""
+    """The tools as a user calls them, with a small detector on a small data set."""
 
     root = ROOT
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config = folder / 'tiny.py'
+        self.config = folder / 'small.py'
         _draw_data(folder / 'data')
         self.config.write_text(CONFIG.format(root=str(folder / 'data')))
         (folder / 'spy.py').write_text(SPY)
@@ -145,14 +145,14 @@ class Tools:
     def _with_hook(self, name: str) -> Path:
         config = self.folder / f'{name}.py'
         config.write_text(
-            "_base_ = 'tiny.py'\n"
+            "_base_ = 'small.py'\n"
             "custom_imports = dict(imports=['mmdet_losses', 'spy'], allow_failed_imports=False)\n"
             f"custom_hooks = [dict(type='{name}')]\n"
         )
         return config
 
     def start(self, tool: str, *arguments: Any, **env: Any) -> Command:
-        """Start a tool in a session of its own, so that all it starts can be ended."""
+        """Start a tool; :meth:`end` waits for it."""
         command = [ROOT / 'tools' / tool] if tool.endswith('.sh') else [sys.executable, tool]
         return start_command(
             [*command, *arguments],
@@ -199,7 +199,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Tools:
 
 @pytest.fixture(scope='session')
 def trained(tools: Tools) -> SimpleNamespace:
-    """Three epochs with two persistent workers: ``work_dir``, and what the tool said."""
+    """A training of three epochs with two persistent workers: ``work_dir``, and the output."""
     work_dir = tools.folder / 'trained'
     result = tools.run('train.py', tools.config, '--work-dir', work_dir, '--cfg-options', *WORKERS)
     assert result.status == 0, result.text[-3000:]

@@ -1,4 +1,4 @@
-"""Bad input ends in one sentence; data that can be dropped are dropped, counted and reported."""
+"""Bad input prints one message; unusable boxes are dropped, counted and reported."""
 
 import json
 import shutil
@@ -11,13 +11,13 @@ from tools import train as tool
 
 @pytest.fixture(name='data')
 def _data(tools, tmp_path):
-    """A copy of the tiny data set, free to be broken."""
+    """A copy of the small data set, which a test can change."""
     return shutil.copytree(tools.folder / 'data', tmp_path / 'data')
 
 
 @pytest.fixture(name='train')
 def _train(tools, tmp_path, data, capsys):
-    """Train in this process; give the exit code and what was printed to stderr and the log."""
+    """Function that trains in this process; returns exit code, standard error and log."""
 
     def call(*options):
         args = tool.parse_args(
@@ -27,8 +27,8 @@ def _train(tools, tmp_path, data, capsys):
         code = 0
         try:
             engine.run_tool(tool.train, args)
-        except SystemExit as error:
-            code = error.code
+        except SystemExit as exit_error:
+            code = exit_error.code
         logs = (tmp_path / 'work').glob('*/*.log')
         return code, capsys.readouterr().err, ''.join(path.read_text() for path in logs)
 
@@ -37,16 +37,16 @@ def _train(tools, tmp_path, data, capsys):
 
 def edit(data, change):
     path = data / 'train.json'
-    truth = json.loads(path.read_text())
-    change(truth)
-    path.write_text(json.dumps(truth))
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
 
 
 def add_boxes(*boxes, category=1):
-    def change(truth):
+    def change(content):
         for i, box in enumerate(boxes):
-            note = dict(id=100 + i, image_id=0, category_id=category, bbox=box, area=9, iscrowd=0)
-            truth['annotations'].append(note)
+            ids = dict(id=100 + i, image_id=0, category_id=category)
+            content['annotations'].append(ids | dict(bbox=box, area=9, iscrowd=0))
 
     return change
 
@@ -96,34 +96,34 @@ CRITERION = 'model.bbox_head.criterion.loss_heatmap'
     ids=['loss', 'argument', 'classes', 'order', 'annotations', 'prefix', 'channels', 'head',
          'convention', 'normalizer'],
 )  # fmt: skip
-def test_a_wrong_config_ends_in_one_sentence(train, options, words):
-    code, said, _ = train(*options)
+def test_a_wrong_config_prints_one_message(train, options, words):
+    code, error, _ = train(*options)
     assert code == 1
-    assert said.startswith('error: ') and said.count('\n') == 1
+    assert error.startswith('error: ') and error.count('\n') == 1
     for word in words:
-        assert word in said
+        assert word in error
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-@pytest.mark.parametrize('content', [b'', b'not a picture', None], ids=['empty', 'text', 'absent'])
-def test_an_unreadable_picture_is_named(train, data, content, workers):
+@pytest.mark.parametrize('content', [b'', b'not an image', None], ids=['empty', 'text', 'absent'])
+def test_an_unreadable_image_is_named(train, data, content, workers):
     path = data / 'images/3.png'
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    code, said, _ = train(f'train_dataloader.num_workers={workers}')
+    code, error, _ = train(f'train_dataloader.num_workers={workers}')
     assert code == 1
-    assert said.count('error: ') == 1 and said.count('\n') == 1
-    assert str(path) in said
-    assert ('does not exist' if content is None else 'replace the file') in said
+    assert error.count('error: ') == 1 and error.count('\n') == 1
+    assert str(path) in error
+    assert ('does not exist' if content is None else 'replace the file') in error
 
 
-def test_a_truncated_picture_is_named(train, data):
+def test_a_truncated_image_is_named(train, data):
     path = data / 'images/3.png'
     path.write_bytes(path.read_bytes()[:40])  # the header is there, the pixels are not
-    code, said, _ = train()
+    code, error, _ = train()
     assert code == 1
-    assert f'image {path} cannot be read' in said and said.count('\n') == 1
+    assert f'image {path} cannot be read' in error and error.count('\n') == 1
 
 
 @pytest.mark.parametrize(
@@ -136,25 +136,25 @@ def test_a_truncated_picture_is_named(train, data):
 )
 def test_a_broken_annotation_file_is_named(train, data, content, words):
     (data / 'train.json').write_text(content)
-    code, said, _ = train()
+    code, error, _ = train()
     assert code == 1
-    assert f'annotation file {data}/train.json {words}' in said and said.count('\n') == 1
+    assert f'annotation file {data}/train.json {words}' in error and error.count('\n') == 1
 
 
 @pytest.mark.parametrize('box', [[1, 2, 3], None, [1, 2, 3, '4']])
 def test_a_box_that_is_not_four_numbers_is_named(train, data, box):
     edit(data, add_boxes(box))
-    code, said, _ = train()
+    code, error, _ = train()
     assert code == 1
-    assert f'annotation 100 in {data}/train.json has the bbox {box}, which' in said
-    assert said.count('\n') == 1
+    assert f'annotation 100 in {data}/train.json has the bbox {box}, which' in error
+    assert error.count('\n') == 1
 
 
-def test_data_without_objects_are_refused(train, data):
-    edit(data, lambda truth: truth.update(annotations=[]))
-    code, said, _ = train()
+def test_training_data_without_objects_raise(train, data):
+    edit(data, lambda content: content.update(annotations=[]))
+    code, error, _ = train()
     assert code == 1
-    assert 'none of the 8 training images has an object' in said and said.count('\n') == 1
+    assert 'none of the 8 training images has an object' in error and error.count('\n') == 1
 
 
 @pytest.mark.short_training
@@ -162,9 +162,9 @@ def test_bad_boxes_are_dropped_counted_and_reported_once(train, data):
     nan = float('nan')
     edit(data, add_boxes([nan, 2, 9, 9], [5, 5, -3, 4], [5, 5, 0, 4], [5, 5, 4, 0], [70, 5, 4, 4]))
     edit(data, add_boxes([5, 5, 9, 9], category=7))
-    edit(data, lambda truth: truth['annotations'][-1].update(id=200))
-    code, said, log = train()
-    assert code == 0 and 'error' not in said
+    edit(data, lambda content: content['annotations'][-1].update(id=200))
+    code, error, log = train()
+    assert code == 0 and 'error' not in error
     assert log.count('boxes are not used') == 1
     assert '6 of 22 boxes are not used: 1 not finite (the first in 0.png), 1 inverted' in log
     assert '2 smaller than a pixel' in log and '1 outside the image' in log
@@ -172,7 +172,7 @@ def test_bad_boxes_are_dropped_counted_and_reported_once(train, data):
 
 
 @pytest.mark.short_training
-def test_pictures_without_objects_are_counted(train):
+def test_images_without_objects_are_counted(train):
     code, _, log = train('train_dataloader.dataset.ann_file=half.json')
     assert code == 0
     assert log.count('4 of 8 training images have no objects.') == 1

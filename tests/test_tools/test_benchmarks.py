@@ -38,8 +38,8 @@ def test_a_line_holds_median_spread_and_ratio():
 def test_the_focal_loss_needs_little_more_than_its_gradient(device, images):
     """On the CPU, and the way of every other device."""
     setting = Setting(images, 80, 128, 15)
-    truth = [each.to(device) for each in ground_truth(setting)]
-    target = encode(points_encoder(setting), setting, truth).heatmap
+    gt_instances = [each.to(device) for each in ground_truth(setting)]
+    target = encode(points_encoder(setting), setting, gt_instances).heatmap
     loss = MODELS.build({'type': 'PenaltyReducedFocalLoss'})
     logits = torch.zeros(target.shape, device=device, requires_grad=True)
     kept, peak = memory_of(lambda x: loss(x, target), logits)
@@ -55,8 +55,8 @@ def test_the_distance_to_the_limits_is_told():
         return Line(what, 'any', ours, 0.0, None, None, None, None)
 
     lines = [line('limit: read', 2.0), line('focal', 5.0), line('other', 1.0)]
-    [said] = benchmark_losses.nearness(lines)
-    assert said == 'focal, forward and backward, takes 2.5 times the limit (read)'
+    [output] = benchmark_losses.nearness(lines)
+    assert output == 'focal, forward and backward, takes 2.5 times the limit (read)'
     assert benchmark_losses.nearness(lines[1:]) == []
 
 

@@ -1,4 +1,4 @@
-"""``--cfg-options data_root=DIR`` moves data sets and evaluators, however they are wrapped."""
+"""``--cfg-options data_root=DIR`` changes data sets and evaluators, also inside wrappers."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def strings(node):
 
 @pytest.mark.parametrize('root', ['/far/away', '/far/away/'])
 @pytest.mark.parametrize('name', [PLAIN, WRAPPED, LISTS])
-def test_every_path_follows(name, root):
+def test_every_path_changes(name, root):
     cfg, before = (Config.fromfile(CONFIGS / name) for _ in range(2))
     engine.merge_options(cfg, {'data_root': root, 'train_dataloader.batch_size': 3})
     assert cfg.train_dataloader.batch_size == 3
@@ -36,14 +36,14 @@ def test_every_path_follows(name, root):
     assert Config.fromstring(cfg.pretty_text, '.py').to_dict() == cfg.to_dict()
 
 
-def test_a_new_root_below_the_old_one_is_added_once():
+def test_a_new_root_inside_the_old_one_is_added_once():
     cfg = Config(dict(data_root='data', train_dataloader=dict(dataset=dict(data_root='data/'))))
     engine.merge_options(cfg, dict(data_root='data/mine'))
     assert cfg.train_dataloader.dataset.data_root == 'data/mine/'
 
 
 @pytest.mark.parametrize('own', [{}, dict(data_root='data/dig')])
-def test_a_root_that_moves_nothing_is_refused(own):
+def test_a_root_that_changes_nothing_raises(own):
     loader = dict(dataset=dict(data_root='data/digits/'))
     cfg = Config(dict(train_dataloader=loader, **own))
     with pytest.raises(engine.UsageError, match='data_root=/far has no effect, because no data'):

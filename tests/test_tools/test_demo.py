@@ -1,4 +1,4 @@
-"""The demo, on a handful of pictures."""
+"""The demo, on a few images."""
 
 import json
 import sys
@@ -22,17 +22,17 @@ def run(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_demo_leaves_everything_and_overwrites_nothing(tmp_path):
-    said = run(tmp_path)
+def test_demo_writes_its_results_and_overwrites_nothing(tmp_path):
+    output = run(tmp_path)
     out = tmp_path / 'work_dirs' / 'demo'
     for stage in range(1, 6):
-        assert f'[{stage}/5]' in said
-    assert 's left' in said and 'bbox mAP' in said and 'tools/dist_train.sh' in said
+        assert f'[{stage}/5]' in output
+    assert 's left' in output and 'bbox mAP' in output and 'tools/dist_train.sh' in output
     metrics = json.loads((out / 'metrics.json').read_text())
     assert 0 <= metrics['bbox_mAP'] <= 1 and metrics['seed'] == 0
     assert (out / 'epoch_1.pth').is_file()
-    for picture in ('learning_curve.png', 'predictions.png', 'targets.png'):
-        assert cv2.imread(str(out / picture)).std() > 1
+    for name in ('learning_curve.png', 'predictions.png', 'targets.png'):
+        assert cv2.imread(str(out / name)).std() > 1
 
     (tmp_path / 'data' / 'digits').rename(tmp_path / 'mine')
     again = run(tmp_path, '--data', 'mine')

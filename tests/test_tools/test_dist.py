@@ -11,7 +11,7 @@ ONE_EPOCH = 'train_cfg.max_epochs=1'
 
 
 def equal_ranks(work_dir) -> int:
-    """Check that both ranks hold the same parameters; give their number of iterations."""
+    """Check that both ranks have equal parameters; returns their number of iterations."""
     one, two = (torch.load(work_dir / f'rank_{rank}.pt') for rank in (0, 1))
     assert one['state'].keys() == two['state'].keys()
     assert all(torch.equal(one['state'][key], two['state'][key]) for key in one['state'])
@@ -27,7 +27,7 @@ def test_two_processes(tools, tmp_path):
     )
     assert result.status == 0, result.text[-3000:]
     assert result.text.count('working on the CPU with 2 processes over gloo') == 1
-    assert 'Scaling the original LR by 2.0' in result.text  # 2 x 2 pictures, base 2
+    assert 'Scaling the original LR by 2.0' in result.text  # 2 x 2 images, base 2
     assert equal_ranks(tmp_path) == 2  # half of the 4 iterations of one process
 
 
@@ -45,7 +45,7 @@ def test_two_machines(tools, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='tests the path without a GPU')
 def test_a_rank_without_objects(tools, tmp_path):
-    """T-5: rank 0 sees pictures 0, 2, 4, 6, which are empty."""
+    """T-5: rank 0 gets images 0, 2, 4 and 6, which have no objects."""
     options = [
         ONE_EPOCH,
         'train_dataloader.dataset.ann_file=half.json',
@@ -59,11 +59,11 @@ def test_a_rank_without_objects(tools, tmp_path):
     assert result.status == 0, result.text[-3000:]
     assert equal_ranks(tmp_path) == 4
     assert torch.load(tmp_path / 'rank_0.pt')['seconds'] < 60
-    seen = [float(number) for number in re.findall(r'num_pos: ([\d.]+)', result.text)]
-    assert seen == [0, 0, 0, 0]  # rank 0 writes the log
+    positives = [float(number) for number in re.findall(r'num_pos: ([\d.]+)', result.text)]
+    assert positives == [0, 0, 0, 0]  # rank 0 writes the log
 
 
-def test_two_processes_test_like_one(tools, trained, tmp_path):
+def test_two_processes_and_one_process_test_equally(tools, trained, tmp_path):
     arguments = [tools.config, trained.work_dir / 'epoch_3.pth']
     one = tools.run('test.py', *arguments, '--work-dir', tmp_path / 'one')
     two = tools.run(
@@ -75,7 +75,7 @@ def test_two_processes_test_like_one(tools, trained, tmp_path):
     assert found[0] == found[1]
 
 
-def test_a_refusal_ends_every_process(tools, trained):
+def test_an_error_of_the_first_process_ends_all_processes(tools, trained):
     result = tools.run(
         'dist_train.sh', tools.config, 2, '--work-dir', trained.work_dir, PORT=tools.free_port()
     )
@@ -84,7 +84,7 @@ def test_a_refusal_ends_every_process(tools, trained):
     assert 'already holds 3 checkpoint(s)' in result.text
 
 
-def test_the_scripts_say_how_to_call_them(tools):
+def test_the_scripts_print_their_usage(tools):
     for script, usage in (('dist_train.sh', 'CONFIG GPUS'), ('dist_test.sh', 'CHECKPOINT GPUS')):
         result = tools.run(script)
         assert result.status == 2

@@ -1,9 +1,9 @@
-"""Our detectors and checkpoints in MMDetection's own inferencer, without an import of ours."""
+"""Our detectors and checkpoints in MMDetection's inferencer, without an import of this package."""
 
 import json
 
 
-def test_a_picture_through_det_inferencer(tools, trained):
+def test_det_inferencer_predicts_an_image(tools, trained):
     code = (
         'import json, sys\n'
         'from mmdet.apis import DetInferencer\n'
@@ -12,8 +12,8 @@ def test_a_picture_through_det_inferencer(tools, trained):
         'found = detector(sys.argv[3], no_save_vis=True, out_dir="")["predictions"][0]\n'
         'print("found", json.dumps({key: len(value) for key, value in found.items()}))\n'
     )
-    picture = next((tools.folder / 'data' / 'images').iterdir())
-    done = tools.run('-c', code, tools.config, trained.work_dir / 'epoch_3.pth', picture)
+    image = next((tools.folder / 'data' / 'images').iterdir())
+    done = tools.run('-c', code, tools.config, trained.work_dir / 'epoch_3.pth', image)
     assert done.status == 0, done.text[-2000:]
     [line] = [line for line in done.text.splitlines() if line.startswith('found ')]
     counts = json.loads(line.removeprefix('found '))

@@ -1,4 +1,4 @@
-"""The tools with a pose detector: training, test, flip test and pictures of skeletons."""
+"""The tools with a pose detector: training, test, flip test and drawn skeletons."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from mmdet_losses import engine
 from mmdet_losses.visualization.skeletons import LEFT, RIGHT
 from tools import test as test_tool
 from tools import train as train_tool
-from tools.make_figures import make_figures
+from tools.datasets.figures import make_figures
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/centernet_pose/centernet_pose_figures.py'
 CHILD = """
@@ -53,13 +53,13 @@ def test_a_pose_detector_is_trained_tested_and_drawn(config, tmp_path):
     assert 0 <= measured['coco/keypoints_mAP'] <= 1 and 'coco/bbox_mAP' in measured
     weights = out / 'epoch_1.pth'
     run(test_tool, test_tool.test, config, weights, '--work-dir', out, '--show-dir', 'shown')
-    pictures = sorted(out.glob('*/shown/*.jpg'))
-    assert len(pictures) == 2
-    drawn = cv2.imread(str(pictures[0]))[..., ::-1].astype(int)
-    assert drawn.shape == (160, 320, 3)  # truth left, predictions right
+    images = sorted(out.glob('*/shown/*.jpg'))
+    assert len(images) == 2
+    drawn = cv2.imread(str(images[0]))[..., ::-1].astype(int)
+    assert drawn.shape == (160, 320, 3)  # ground truth left, predictions right
     for colour in (LEFT, RIGHT):
         assert (np.abs(drawn[:, :160] - colour).max(-1) < 30).sum() > 20
-    # a name of its own: MMEngine takes runs of one name in one second for one, with one log
+    # MMEngine gives runs with one name in one second one log, so this run has another name
     name = ['--cfg-options', 'experiment_name=flip']
     run(test_tool, test_tool.test, config, weights, '--work-dir', tmp_path / 'flip', '--tta', *name)
     [log] = (tmp_path / 'flip').glob('*/*.log')

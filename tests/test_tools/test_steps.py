@@ -1,4 +1,4 @@
-"""Training steps are timed in turns, and train."""
+"""Training steps are timed in turns, and change the weights."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tools.benchmarks.steps import step_times
 
 
 @pytest.mark.slow
-def test_configs_take_turns_and_learn(tools, tmp_path, monkeypatch):
+def test_configs_take_turns_and_train(tools, tmp_path, monkeypatch):
     other = tmp_path / 'other.py'
     other.write_text(
         f'_base_ = {str(tools.config)!r}\nmodel = dict(bbox_head=dict(predictor=dict(channels=8)))'
@@ -26,11 +26,11 @@ def test_configs_take_turns_and_learn(tools, tmp_path, monkeypatch):
         return model
 
     monkeypatch.setattr(Runner, 'train', train)
-    # eight pictures, four batches an epoch: the data begin anew
+    # eight images are four batches, so the second epoch starts
     times = step_times([tools.config, other], ['optim_wrapper.optimizer.lr=0.001'], 5)
     assert [len(row) for row in times] == [5, 5] and min(map(min, times)) > 0
     names, losses = zip(*trained, strict=True)
-    assert names == ('tiny', 'other') * 6
+    assert names == ('small', 'other') * 6
     assert all(losses[number]['loss'] != losses[number + 2]['loss'] for number in range(10))
-    assert len(step_times([tools.config], [], 1)[0]) == 1  # after the first call's folder is gone
+    assert len(step_times([tools.config], [], 1)[0]) == 1  # the folder of the first call is removed
     assert not (tools.folder / 'work_dirs').exists()

@@ -1,4 +1,4 @@
-"""CenterTrack by the tools: trained, tested, by two processes, and drawn."""
+"""The tools with CenterTrack: training and test, also in two processes, and drawn tracks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from mmdet_losses.visualization.tracks import draw_tracks, identity_colour
 from tools import track_demo
+from tools.datasets.videos import make_videos
 from tools.kitti_to_coco import CLASSES, convert
-from tools.make_videos import make_videos
-from tools.track_pictures import draw_tracks, identity_colour
 
 ROOT = track_demo.ROOT
 CONFIG = """
@@ -33,7 +33,7 @@ default_hooks = dict(logger=dict(interval=1))
 
 @pytest.fixture(scope='module', name='short')
 def _short(tools, tmp_path_factory):
-    """The tiny config on three videos of six frames, trained for one epoch."""
+    """The videos config, trained for one epoch on two videos of six frames."""
     folder = tmp_path_factory.mktemp('short')
     size = dict(size=(64, 96), scale=(16, 24), objects=(2, 3), frames=6)
     data = make_videos(folder / 'videos', train=2, val=3, **size)
@@ -51,7 +51,7 @@ def metrics(work_dir):
 
 
 @pytest.mark.short_training
-def test_training_logs_every_term_and_both_figures(short):
+def test_training_logs_every_term_and_both_metrics(short):
     path = next((short.folder / 'work').glob('*/vis_data/scalars.json'))
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     steps = [line for line in lines if 'loss' in line]
@@ -66,7 +66,7 @@ def test_training_logs_every_term_and_both_figures(short):
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason='tests the path without a GPU')
-def test_two_processes_test_like_one(tools, short):
+def test_two_processes_and_one_process_test_equally(tools, short):
     arguments = [short.config, short.checkpoint]
     one = tools.run('test.py', *arguments, '--work-dir', short.folder / 'one')
     assert one.status == 0, one.text[-3000:]
@@ -75,10 +75,10 @@ def test_two_processes_test_like_one(tools, short):
     )
     assert two.status == 0, two.text[-3000:]
     have, want = metrics(short.folder / 'two'), metrics(short.folder / 'one')
-    figures = [key for key in want if key.startswith('mot')]
-    assert len(figures) == 18
+    names = [key for key in want if key.startswith('mot')]
+    assert len(names) == 18
     assert want['mot/false_positives'] + want['mot/misses'] > 0
-    assert all(have[key] == pytest.approx(want[key], abs=1e-6) for key in figures)
+    assert all(have[key] == pytest.approx(want[key], abs=1e-6) for key in names)
 
 
 @pytest.mark.slow
@@ -98,48 +98,51 @@ def run(*arguments):
     track_demo.engine.run_tool(track_demo.demo, args)
 
 
-def test_the_demo_draws_rows_and_films(short, tmp_path, capsys):
-    rows, film, again = tmp_path / 'a.png', tmp_path / 'b.avi', tmp_path / 'c.png'
+def test_tracks_are_drawn_as_image_and_video(short, tmp_path, capsys):
+    rows, video, again = tmp_path / 'a.png', tmp_path / 'b.avi', tmp_path / 'c.png'
     run(short.config, short.checkpoint, '--out', rows, '--columns', 3, '--start', 1)
     assert '5 frames in' in capsys.readouterr().out
     assert cv2.imread(str(rows)).shape == (2 * (2 * 64 + 4), 3 * (2 * 96 + 4), 3)
     frames = short.data / 'val' / 'val-001' / 'img1'
-    run(short.config, short.checkpoint, '--out', film, '--video', frames)
-    run(short.config, short.checkpoint, '--out', again, '--video', film, '--factor', 1)
+    run(short.config, short.checkpoint, '--out', video, '--video', frames)
+    run(short.config, short.checkpoint, '--out', again, '--video', video, '--factor', 1)
     assert '6 frames in' in capsys.readouterr().out
     assert cv2.imread(str(again)).shape == (2 * 64 + 4, 6 * (2 * 96 + 4), 3)
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'said'),
+    ('arguments', 'message'),
     [
-        (['--out', 'tracks.gif'], r'--out tracks.gif: name a .png, or a film \(.mp4, .avi\)'),
-        (['--video', 'nowhere'], '--video nowhere: no frames; give a video file, or a folder'),
-        (['--index', 9], '--index 9: the test data have 3 videos, counted from 0'),
-        (['--start', 50], '--start 50: the video has 6 frames'),
+        (
+            ['--out', 'tracks.gif'],
+            r'--out is tracks.gif; give a .png file or a video \(.mp4',
+        ),
+        (['--video', 'nowhere'], '--video nowhere has no frames; give a video file, or a folder'),
+        (['--index', 9], r'--index is 9; give 0 to 2 \(videos'),
+        (['--start', 50], '--start is 50, but the video has 6 frames'),
     ],
 )
-def test_the_demo_refuses_in_one_sentence(short, arguments, said, capsys, tmp_path):
+def test_a_usage_error_prints_one_message(short, arguments, message, capsys, tmp_path):
     with pytest.raises(SystemExit):
         out = [] if '--out' in arguments else ['--out', tmp_path / 'x.png']
         run(short.config, short.checkpoint, *arguments, *out)
     error = capsys.readouterr().err.strip()
     assert len(error.splitlines()) == 1
-    assert re.search(said, error)
+    assert re.search(message, error)
 
 
-def test_every_identity_has_its_colour():
+def test_identities_have_distinct_colours():
     colours = [np.array(identity_colour(i), float) for i in range(1, 9)]
     gaps = [np.abs(a - b).max() for i, a in enumerate(colours) for b in colours[:i]]
     assert min(gaps) > 25
-    picture = np.zeros((40, 60, 3), np.uint8)
+    image = np.zeros((40, 60, 3), np.uint8)
     trails = {}
     for x in (10, 20):
-        shown = draw_tracks(picture, [[x, 10, x + 10, 20]], [3], trails, factor=2)
+        shown = draw_tracks(image, [[x, 10, x + 10, 20]], [3], trails, factor=2)
     assert trails[3] == [(30.0, 30.0), (50.0, 30.0)]
     assert shown.shape == (80, 120, 3)
-    assert shown[30, 35].any()  # the way between both centres
-    assert not picture.any()
+    assert shown[30, 35].any()  # between both centres
+    assert not image.any()
 
 
 @pytest.fixture(name='kitti')
@@ -159,7 +162,7 @@ def _kitti(tmp_path):
     return tmp_path
 
 
-def test_kitti_becomes_videos(kitti):
+def test_kitti_is_converted_to_videos(kitti):
     from mmdet_losses.registry import DATASETS
 
     paths = convert(kitti)
@@ -182,9 +185,9 @@ def test_kitti_becomes_videos(kitti):
     assert CLASSES[1] == 'Car'
 
 
-def test_kitti_labels_that_are_none(kitti):
+def test_wrong_kitti_labels_and_folders_raise(kitti):
     (kitti / 'label_02' / '0001.txt').write_text('0 1 Tank 0 0 0 1 2 3 4\n')
-    with pytest.raises(ValueError, match=r'line 1 of .*0001.txt is no label of KITTI tracking'):
+    with pytest.raises(ValueError, match=r'line 1 of .*0001.txt is not a label of KITTI tracking'):
         convert(kitti)
-    with pytest.raises(FileNotFoundError, match='needs data_tracking_image_2/training/image_02/'):
+    with pytest.raises(FileNotFoundError, match='has no data_tracking_image_2/training/image_02/'):
         convert(kitti / 'annotations')

@@ -1,4 +1,4 @@
-"""train.py and test.py in one process, and what they refuse."""
+"""train.py and test.py in one process, and their usage errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from mmdet_losses import engine
 from mmdet_losses.engine import processes
+from mmdet_losses.engine.tta import tta_pipeline
 
 
 @pytest.fixture(scope='module')
@@ -27,8 +28,8 @@ def module(tools):
 
 
 @pytest.fixture
-def said(module, monkeypatch, capsys):
-    """Run train.py or test.py in this process up to its refusal; give the one line it prints."""
+def usage_error(module, monkeypatch, capsys):
+    """Function that runs train.py or test.py up to a usage error; returns the printed line."""
 
     def call(name: str, *arguments: object) -> str:
         tool = module(name)
@@ -45,7 +46,7 @@ def said(module, monkeypatch, capsys):
 
 
 @pytest.mark.short_training
-def test_trains_on_the_cpu_and_says_so(trained):
+def test_training_on_the_cpu_prints_a_message(trained):
     assert trained.text.count('No GPU found: running on the CPU with one process.') == 1
     assert sorted(path.name for path in trained.work_dir.glob('*.pth')) == [
         'epoch_1.pth',
@@ -60,7 +61,7 @@ def test_trains_on_the_cpu_and_says_so(trained):
     assert all(log['num_pos'] > 0 for log in logs)
     terms = {key for key in logs[0] if key.startswith('loss_')}
     assert terms == {'loss_heatmap', 'loss_size', 'loss_offset'}
-    for log in logs:  # the window of the log is a mean, so sums survive it
+    for log in logs:  # the log has means, which keep sums
         assert log['loss'] == pytest.approx(sum(log[term] for term in terms), rel=1e-4)
 
 
@@ -81,7 +82,7 @@ def test_safe_loading_reads_statistics_only(tmp_path):
         torch.load(tmp_path / 'bad.pth', weights_only=True)
 
 
-def test_tests_and_draws(trained, tools, tmp_path):
+def test_testing_writes_predictions_and_images(trained, tools, tmp_path):
     out = tmp_path / 'predictions.pkl'
     arguments = [tools.config, trained.work_dir / 'epoch_3.pth', '--work-dir', tmp_path]
     result = tools.run('test.py', *arguments, '--out', out, '--show-dir', 'drawn')
@@ -93,9 +94,9 @@ def test_tests_and_draws(trained, tools, tmp_path):
     assert 'bbox_mAP' in result.text
 
 
-def test_a_work_dir_with_checkpoints_is_refused(trained, tools, said):
+def test_a_work_dir_with_checkpoints_raises(trained, tools, usage_error):
     before = (trained.work_dir / 'epoch_3.pth').read_bytes()
-    line = said('train', tools.config, '--work-dir', trained.work_dir)
+    line = usage_error('train', tools.config, '--work-dir', trained.work_dir)
     for word in (str(trained.work_dir), '3 checkpoint(s)', '--resume', '--restart', '--work-dir'):
         assert word in line
     assert (trained.work_dir / 'epoch_3.pth').read_bytes() == before
@@ -134,18 +135,22 @@ def test_resume_follows_a_moved_work_dir(tmp_path):
     assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'epoch_2.pth'))
 
 
-def test_refusals_are_one_sentence(tools, said, tmp_path):
+def test_usage_errors_print_one_message(tools, usage_error, tmp_path):
     work = ('--work-dir', tmp_path)
-    assert 'absent.py not found' in said('train', 'absent.py')
-    assert 'absent.pth not found' in said('train', tools.config, *work, '--resume', 'absent.pth')
-    assert 'absent.pth not found' in said('test', tools.config, 'absent.pth', *work)
+    assert 'absent.py not found' in usage_error('train', 'absent.py')
+    assert 'absent.pth not found' in usage_error(
+        'train', tools.config, *work, '--resume', 'absent.pth'
+    )
+    assert 'absent.pth not found' in usage_error('test', tools.config, 'absent.pth', *work)
     without = ('--cfg-options', 'auto_scale_lr=None')
-    assert 'base_batch_size' in said('train', tools.config, *work, '--auto-scale-lr', *without)
-    assert '--launcher pytorch needs RANK' in said(
+    assert 'base_batch_size' in usage_error(
+        'train', tools.config, *work, '--auto-scale-lr', *without
+    )
+    assert '--launcher pytorch needs RANK' in usage_error(
         'train', tools.config, *work, '--launcher', 'pytorch'
     )
     if not torch.cuda.is_available():
-        assert '--amp needs a GPU' in said('train', tools.config, *work, '--amp')
+        assert '--amp needs a GPU' in usage_error('train', tools.config, *work, '--amp')
 
 
 def test_more_processes_than_gpus(monkeypatch):
@@ -156,7 +161,7 @@ def test_more_processes_than_gpus(monkeypatch):
         processes._check_gpu_count('pytorch', gpus=2)
 
 
-def test_unknown_errors_keep_their_traceback(tools):
+def test_unknown_errors_have_a_traceback(tools):
     args = SimpleNamespace(
         config=str(tools.config),
         work_dir=None,
@@ -182,8 +187,8 @@ def test_default_hooks_are_added_once():
     assert cfg.custom_hooks == [own, *added]
 
 
-def test_tta_finds_what_plain_testing_finds(trained, tools, tmp_path):
-    """Scales and flips of a picture land on one another, without any `border` in the metas."""
+def test_tta_includes_the_results_of_plain_testing(trained, tools, tmp_path):
+    """The boxes of all scales and flips are merged, also without `border` in the metas."""
     arguments = ['test.py', tools.config, trained.work_dir / 'epoch_3.pth', '--work-dir', tmp_path]
     found = []
     for name, options in (('plain.pkl', []), ('tta.pkl', ['--tta'])):
@@ -198,13 +203,12 @@ def test_tta_finds_what_plain_testing_finds(trained, tools, tmp_path):
         assert augmented['scores'].max() >= plain['scores'].max()  # plain is one of the views
 
 
-def test_tta_pipeline_flips_before_padding(module):
+def test_tta_pipeline_flips_before_padding():
     size = dict(type='Pad', size=(64, 96))
     pack = dict(type='PackDetInputs', meta_keys=('img_id',))
     load, annotations = dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')
     resize = dict(type='mmdet.Resize', scale=(96, 64), keep_ratio=True)
-    augmented_pipeline = module('test').augmented_pipeline
-    first, augment = augmented_pipeline([load, resize, size, annotations, pack])
+    first, augment = tta_pipeline([load, resize, size, annotations, pack])
     assert first == load
     scales, flips, pads, *rest = augment['transforms']
     assert [scale['scale'] for scale in scales] == [(72, 48), (96, 64), (120, 80)]
@@ -212,9 +216,9 @@ def test_tta_pipeline_flips_before_padding(module):
     assert pads == [dict(type='Pad', size=(80, 120))]
     assert rest[0] == [annotations]
     assert set(rest[1][0]['meta_keys']) == {'img_id', 'scale_factor', 'flip', 'flip_direction'}
-    assert pack['meta_keys'] == ('img_id',)  # the config's own pipeline is left alone
+    assert pack['meta_keys'] == ('img_id',)  # the pipeline of the config is not changed
 
-    first, augment = augmented_pipeline([load, size, pack])
+    first, augment = tta_pipeline([load, size, pack])
     assert first == load
     assert [step[0]['type'] for step in augment['transforms']] == [
         'RandomFlip',

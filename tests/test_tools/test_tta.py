@@ -1,4 +1,4 @@
-"""Results of mirrored and scaled views meet in one picture, under the detector's suppression."""
+"""Results of flipped and scaled views are merged in one image by the NMS of the detector."""
 
 import pytest
 import torch
@@ -10,8 +10,8 @@ from mmengine.structures import InstanceData
 
 from mmdet_losses import engine
 from mmdet_losses.core.tta import WITHOUT_AUGMENTATION
+from mmdet_losses.engine.tta import add_tta
 from mmdet_losses.registry import MODELS
-from tools import test as tool
 
 NMS = dict(type='darknet_nms', iou_threshold=0.45, kind='diou', beta=0.6)
 
@@ -38,7 +38,7 @@ def merged(views, **tta_cfg):
     return model.merge_preds([views])[0].pred_instances
 
 
-def test_the_mirror_image_is_turned_back_and_suppressed():
+def test_flipped_boxes_are_flipped_back_before_nms():
     upright = view([[10.0, 10, 30, 30]], [0.6], flip=False)
     mirrored = view([[70.0, 10, 90, 30], [0.0, 0, 20, 20]], [0.9, 0.5], flip=True)
     found = merged([upright, mirrored], nms=NMS, max_per_img=10)
@@ -46,7 +46,7 @@ def test_the_mirror_image_is_turned_back_and_suppressed():
     assert found.scores.tolist() == pytest.approx([0.9, 0.5])
 
 
-def test_views_without_boxes_and_the_limit():
+def test_views_without_boxes_and_a_limit_of_results():
     empty, two = view([], [], flip=True), view([[1.0, 1, 9, 9], [40.0, 9, 60, 20]], [0.3, 0.4], 0)
     assert len(merged([empty, empty.clone()], nms=NMS, max_per_img=5)) == 0
     assert merged([empty, two], nms=NMS, max_per_img=1).scores.tolist() == pytest.approx([0.4])
@@ -67,13 +67,13 @@ def config(name, nms):
         (None, 'DetTTAModel'),
     ],
 )
-def test_who_merges(nms, kind):
+def test_the_nms_decides_the_merging_model(nms, kind):
     cfg = config('SingleStageDetector', nms)
-    tool.augment(cfg)
+    add_tta(cfg)
     assert cfg.model.type == kind
 
 
 @pytest.mark.parametrize('name', WITHOUT_AUGMENTATION)
-def test_detectors_without_augmentation_are_refused(name):
+def test_detectors_without_augmentation_raise(name):
     with pytest.raises(engine.UsageError, match=f'^{name} has no test-time augmentation, because'):
-        tool.augment(config(f'mmdet_losses.{name}', NMS))
+        add_tta(config(f'mmdet_losses.{name}', NMS))

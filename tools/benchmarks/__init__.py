@@ -1,1 +1,1 @@
-"""The sections of tools/benchmark_losses.py."""
+"""Measurements of losses, encoders, training steps and trainings."""

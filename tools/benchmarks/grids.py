@@ -1,4 +1,4 @@
-"""Times of the anchor and grid families: encode and loss beside MMDetection's heads, IoU losses."""
+"""Times of the anchor and grid families and of IoU losses, compared with MMDetection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GridSetting(NamedTuple):
     images: int
     classes: int
     side: int
-    """Of the square input in pixels."""
+    """Side of the square input in pixels."""
     objects: int
 
     def __str__(self) -> str:
@@ -33,16 +33,16 @@ class GridSetting(NamedTuple):
 
 
 class Family(NamedTuple):
-    """One detector on both sides."""
+    """Settings of one detector, for both libraries."""
 
     encoder: dict
     criterion: dict
     head: dict
     train_cfg: dict
     depths: Callable[[int], tuple[tuple[int, ...], ...]]
-    """Classes -> channels of every map, one tuple for each field of the outputs."""
+    """Number of classes -> channels of every map, one tuple per field of the outputs."""
     sides: Callable[[int], tuple[int, ...]]
-    """Side of the input -> sides of the maps."""
+    """Side of the input -> side of every map."""
 
 
 SSD_ANCHORS = (4, 6, 6, 6, 4, 4)
@@ -51,7 +51,7 @@ COMMON = dict(sampler=dict(type='PseudoSampler'), allowed_border=-1, pos_weight=
 
 
 def strided(*strides: int) -> Callable[[int], tuple[int, ...]]:
-    """Sides of maps of these strides."""
+    """Function that returns the side of a map for each stride."""
     return lambda side: tuple(-(-side // stride) for stride in strides)
 
 
@@ -134,10 +134,10 @@ SETTINGS = {
 
 
 def family_pair(name: str, setting: GridSetting) -> tuple[Callable, Callable]:
-    """Encode and loss from raw maps, forward and backward: ours and MMDetection's."""
+    """Encoding and loss, forward and backward, from given outputs: ours and MMDetection's."""
     family = FAMILIES[name]
     generator = torch.Generator().manual_seed(0)
-    truth = boxes_like_coco(setting.images, setting.objects, setting.classes, setting.side)
+    gt_instances = boxes_like_coco(setting.images, setting.objects, setting.classes, setting.side)
     fields = [
         tuple(
             (0.5 * torch.randn(setting.images, depth, side, side, generator=generator) - 1)
@@ -156,11 +156,11 @@ def family_pair(name: str, setting: GridSetting) -> tuple[Callable, Callable]:
 
     def ours() -> None:
         outputs = encoder.outputs_type(*fields)
-        targets = encoder.encode(truth, encoder.feat_sizes(outputs), shape[:2])
+        targets = encoder.encode(gt_instances, encoder.feat_sizes(outputs), shape[:2])
         _gradients(criterion(outputs, targets), leaves)
 
     def theirs() -> None:
-        copies = [InstanceData(bboxes=each.bboxes, labels=each.labels) for each in truth]
+        copies = [InstanceData(bboxes=each.bboxes, labels=each.labels) for each in gt_instances]
         _gradients(head.loss_by_feat(*(list(field) for field in fields), copies, metas), leaves)
 
     return ours, theirs
@@ -182,7 +182,7 @@ def _as_list(value: Tensor | list) -> list[Tensor]:
 
 
 def anchor_lines(repeats: int) -> list[Line]:
-    """Encode and loss of SSD, RetinaNet and YOLOv3 beside MMDetection's heads."""
+    """Encoding and loss of SSD, RetinaNet and YOLOv3, compared with MMDetection's heads."""
     return [
         against(f'encode + loss {name}', setting, *family_pair(name, setting), repeats, BARS[name])
         for name, setting in SETTINGS.items()
@@ -190,7 +190,7 @@ def anchor_lines(repeats: int) -> list[Line]:
 
 
 def iou_lines(repeats: int) -> list[Line]:
-    """IoU losses of paired boxes, forward alone and with the gradient."""
+    """IoU losses of paired boxes, with and without the gradient."""
     return [
         against(
             f'{mode} loss, {what}',
@@ -206,7 +206,7 @@ def iou_lines(repeats: int) -> list[Line]:
 
 
 def box_pairs(count: int) -> tuple[Tensor, Tensor]:
-    """Boxes that want gradients, and others beside them."""
+    """Predicted boxes that require gradients, and target boxes near them."""
     pred = torch.cat([each.bboxes for each in boxes_like_coco(count // 100, 100, 80, 512, 1)])
     moved = pred + 8 * torch.randn(pred.shape, generator=torch.Generator().manual_seed(2))
     target = torch.cat((moved[:, :2], torch.maximum(moved[:, 2:], moved[:, :2] + 1)), 1)
@@ -214,7 +214,7 @@ def box_pairs(count: int) -> tuple[Tensor, Tensor]:
 
 
 def iou_losses(mode: str) -> tuple[nn.Module, nn.Module]:
-    """Ours and MMDetection's."""
+    """Our loss and MMDetection's."""
     extra = dict(mode='linear') if mode == 'iou' else {}
     ours = MODELS.build(dict(type='BoxIoULoss', mode=mode))
     return ours, MODELS.build(dict(type=f'mmdet.{MODES[mode]}', **extra))
@@ -230,7 +230,7 @@ def _backward(loss: nn.Module, pred: Tensor, target: Tensor) -> None:
 
 
 def growth_lines(repeats: int) -> list[Line]:
-    """Our encode + loss as objects and images grow."""
+    """Our encoding and loss for growing numbers of objects and images."""
     few = max(repeats // 4, 3)
     lines = []
     for name, setting in SETTINGS.items():

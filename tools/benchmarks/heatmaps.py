@@ -1,4 +1,4 @@
-"""Times of the heatmap families: focal loss, targets, whole heads beside MMDetection's."""
+"""Times of the heatmap families: focal loss, targets and heads, compared with MMDetection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Setting(NamedTuple):
     images: int
     classes: int
     side: int
-    """Of the square output map; the input is four times as large."""
+    """Side of the square output map; the input is four times as large."""
     objects: int
 
     def __str__(self) -> str:
@@ -31,12 +31,12 @@ class Setting(NamedTuple):
 
 
 def ground_truth(setting: Setting, seed: int = 0) -> list[InstanceData]:
-    """Boxes as in COCO, for this size."""
+    """Boxes with sizes as in COCO."""
     return boxes_like_coco(setting.images, setting.objects, setting.classes, 4 * setting.side, seed)
 
 
 def logits_like(setting: Setting) -> Tensor:
-    """What a network in training says about the heatmap: nearly everywhere nothing."""
+    """Heatmap logits as early in training: nearly all scores are low."""
     generator = torch.Generator().manual_seed(1)
     shape = (setting.images, setting.classes, setting.side, setting.side)
     return torch.randn(shape, generator=generator) - 2.19
@@ -46,15 +46,15 @@ def points_encoder(setting: Setting):
     return TASK_UTILS.build(dict(type='CenterNetPointsTargetEncoder', num_classes=setting.classes))
 
 
-def encode(encoder, setting: Setting, truth: list[InstanceData]):
+def encode(encoder, setting: Setting, gt_instances: list[InstanceData]):
     sides = (setting.side, setting.side)
-    return encoder.encode(truth, [sides], (4 * setting.side, 4 * setting.side))
+    return encoder.encode(gt_instances, [sides], (4 * setting.side, 4 * setting.side))
 
 
 def focal_pair(setting: Setting, compile: bool = False) -> tuple[Callable, Callable]:
-    """Forward and backward of ours over splats, and of MMDetection's over the dense map.
+    """Forward and backward of our loss on splats, and of MMDetection's on the dense map.
 
-    Ours gets other objects every time, as in training: their splats differ in number.
+    Our loss gets other objects in each call, as in training, so the number of splats changes.
     """
     targets = [
         encode(points_encoder(setting), setting, ground_truth(setting, seed)).heatmap
@@ -73,7 +73,7 @@ def focal_pair(setting: Setting, compile: bool = False) -> tuple[Callable, Calla
         score = logits.sigmoid().clamp(1e-4, 1 - 1e-4)
         torch.autograd.grad(theirs(score, dense, avg_factor=count), logits)
 
-    for _ in targets:  # a compiled loss compiles now
+    for _ in targets:  # a compiled loss compiles here
         run_ours()
     return run_ours, run_theirs
 
@@ -89,7 +89,7 @@ def focal_lines(repeats: int, compiled: bool) -> list[Line]:
 
 
 def limit_lines(repeats: int) -> list[Line]:
-    """How fast memory and arithmetic allow the loss to be."""
+    """Lower limits of the loss: time of memory access and of arithmetic."""
     setting = Setting(4, 80, 128, 15)
     logits = logits_like(setting)
     out = torch.empty_like(logits)
@@ -126,8 +126,8 @@ def their_center_head(classes: int):
 
 
 def encode_pairs(setting: Setting) -> dict[str, tuple[Callable, Callable]]:
-    truth = ground_truth(setting)
-    boxes, labels = [each.bboxes for each in truth], [each.labels for each in truth]
+    gt_instances = ground_truth(setting)
+    boxes, labels = [each.bboxes for each in gt_instances], [each.labels for each in gt_instances]
     shape = (setting.images, setting.classes, setting.side, setting.side)
     image = (4 * setting.side, 4 * setting.side, 3)
     corner, center = their_corner_head(setting.classes), their_center_head(setting.classes)
@@ -135,11 +135,11 @@ def encode_pairs(setting: Setting) -> dict[str, tuple[Callable, Callable]]:
     points = points_encoder(setting)
     return {
         'CornerNet': (
-            lambda: encode(corners, setting, truth),
+            lambda: encode(corners, setting, gt_instances),
             lambda: corner.get_targets(boxes, labels, shape, image, with_corner_emb=True),
         ),
         'CenterNetPoints': (
-            lambda: encode(points, setting, truth),
+            lambda: encode(points, setting, gt_instances),
             lambda: center.get_targets(boxes, labels, shape, image),
         ),
     }
@@ -156,8 +156,8 @@ def encode_lines(repeats: int) -> list[Line]:
 
 
 def head_pairs(setting: Setting) -> dict[str, tuple[Callable, Callable]]:
-    """Encode and loss from raw outputs, forward and backward."""
-    truth, heat = ground_truth(setting), logits_like(setting)
+    """Encoding and loss, forward and backward, from given outputs."""
+    gt_instances, heat = ground_truth(setting), logits_like(setting)
     image = 4 * setting.side
     shape = (image, image, 3)
     metas = [dict(img_shape=shape, pad_shape=shape, batch_input_shape=shape[:2])] * setting.images
@@ -173,28 +173,31 @@ def head_pairs(setting: Setting) -> dict[str, tuple[Callable, Callable]]:
     corner_loss = MODELS.build(dict(type='CornerNetLoss'))
     point_loss = MODELS.build(dict(type='CenterNetPointsLoss'))
     heats = [heat.clone().requires_grad_() for _ in range(2)]
-    tags, offsets, size = [maps(1), maps(1)], [maps(2), maps(2)], maps(2)
+    embeddings, offsets, size = [maps(1), maps(1)], [maps(2), maps(2)], maps(2)
 
     def step(losses: dict, leaves: list[Tensor]) -> None:
         total = sum(sum(value) if isinstance(value, list) else value for value in losses.values())
         torch.autograd.grad(total, leaves)
 
     def our_corner() -> None:
-        outputs = corners.outputs_type(*heats, *tags, *offsets)
-        step(corner_loss(outputs, encode(corners, setting, truth)), [*heats, *tags, *offsets])
+        outputs = corners.outputs_type(*heats, *embeddings, *offsets)
+        step(
+            corner_loss(outputs, encode(corners, setting, gt_instances)),
+            [*heats, *embeddings, *offsets],
+        )
 
     def their_corner() -> None:
-        lists = [[each] for each in (*heats, *tags, *offsets)]
-        step(corner.loss_by_feat(*lists, truth, metas), [*heats, *tags, *offsets])
+        lists = [[each] for each in (*heats, *embeddings, *offsets)]
+        step(corner.loss_by_feat(*lists, gt_instances, metas), [*heats, *embeddings, *offsets])
 
     def our_points() -> None:
         outputs = points.outputs_type(heats[0], size, offsets[0])
         leaves = [heats[0], size, offsets[0]]
-        step(point_loss(outputs, encode(points, setting, truth)), leaves)
+        step(point_loss(outputs, encode(points, setting, gt_instances)), leaves)
 
     def their_points() -> None:
         scores = heats[0].sigmoid()  # as its forward does
-        losses = center.loss_by_feat([scores], [size], [offsets[0]], truth, metas)
+        losses = center.loss_by_feat([scores], [size], [offsets[0]], gt_instances, metas)
         step(losses, [heats[0], size, offsets[0]])
 
     return {'CornerNet': (our_corner, their_corner), 'CenterNetPoints': (our_points, their_points)}
@@ -209,7 +212,7 @@ def head_lines(repeats: int) -> list[Line]:
 
 
 def growth_lines(repeats: int) -> list[Line]:
-    """Our encode + loss of CenterNetPoints as classes, objects and resolution grow."""
+    """Our CenterNetPoints for growing numbers of classes and objects, and growing resolution."""
     start = Setting(2, 80, 128, 15)
     settings = [start._replace(classes=c) for c in (20, 80, 365, 1200)]
     settings += [start._replace(objects=n) for n in (1, 15, 60, 120)]

@@ -1,4 +1,4 @@
-"""Memory of the heatmap focal loss, in maps of its logits."""
+"""Memory of the heatmap focal loss, in multiples of its logits."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mmdet_losses.registry import MODELS
 from tools.benchmarks.heatmaps import Setting, encode, ground_truth, logits_like, points_encoder
 
 MEMORY_BAR = 1.25
-"""Maps above the logits at most, in forward and backward."""
+"""Greatest allowed peak above the logits, in maps, over forward and backward."""
 
 
 class LiveBytes(TorchDispatchMode):
-    """Follows the bytes of all storages that operations create."""
+    """Counts the bytes of all storages that operations create, until they are freed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class LiveBytes(TorchDispatchMode):
         self.known: set[int] = set()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        for storage in _storages((args, kwargs)):  # not made here
+        for storage in _storages((args, kwargs)):  # created before
             self._follow(storage, 0)
         result = func(*args, **(kwargs or {}))
         for storage in _storages(result):
@@ -52,10 +52,10 @@ def _storages(tree: object) -> list[torch.UntypedStorage]:
 
 
 def memory_of(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[float, float]:
-    """Bytes kept for backward, and the peak above the logits, in maps of the logits.
+    """Bytes kept for backward and peak above the logits, both in multiples of the logits.
 
-    The loss gets a copy of the logits that nobody else holds, as a convolution's output, so that
-    logits which are kept for backward count as such.
+    The loss gets a copy of the logits that has no other reference, like the output of a
+    convolution. So logits that are kept for backward are counted.
     """
     size = logits.numel() * logits.element_size()
     with LiveBytes() as live:

@@ -1,4 +1,4 @@
-"""Training steps of several configs, taken in turn: other work on the machine slows all alike."""
+"""Training steps of several configs, in turns, so that other load affects all of them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ NEEDLESS = tuple(f'{split}_{part}' for split in ('val', 'test') for part in ('cf
 
 @LOOPS.register_module()
 class SetUpLoop(EpochBasedTrainLoop):
-    """The preparations of a training, without the training."""
+    """Loop that prepares a training and does not train."""
 
     def run(self) -> nn.Module:
-        """Call the hooks that change the model before its first step."""
+        """Call the hooks that change the model before the first step."""
         self.runner.call_hook('before_train')
         return self.runner.model.train()
 
 
 def step_times(configs: list[Path], options: list[str], repeats: int) -> list[list[float]]:
-    """Milliseconds of training steps after one warm-up, for every config ``repeats`` of them.
+    """Milliseconds of ``repeats`` training steps per config, after one warm-up step.
 
-    A step is forward, targets, losses, backward and update on a batch that lies ready; the weights
-    are those that the config starts from. Loading data and MMEngine's hooks are no part of it.
+    A step is forward, targets, losses, backward and update on a loaded batch, with the initial
+    weights of the config. Data loading and MMEngine's hooks are not included.
 
     Args:
         configs: Config files; they take turns.
-        options: ``KEY=VALUE``, for all configs alike.
-        repeats: Steps of each.
+        options: ``KEY=VALUE``, for all configs.
+        repeats: Number of steps per config.
     """
     with TemporaryDirectory() as folder:
         steps = [_step(config, options, Path(folder), repeats + 1) for config in configs]
@@ -52,7 +52,7 @@ def _step(config: Path, options: list[str], folder: Path, batches: int) -> Calla
     )
     cfg.update(train_cfg=dict(type='SetUpLoop', max_epochs=1), log_level='ERROR')
     cfg.update(val_evaluator=None, test_evaluator=None, **dict.fromkeys(NEEDLESS))
-    # MMEngine would find an earlier call's by its name, and that one's folder is gone
+    # MMEngine finds the visualizer of an earlier call by its name, and its folder is removed
     cfg.visualizer = None
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False, prefetch_factor=None)
     runner = engine.build_runner(cfg)

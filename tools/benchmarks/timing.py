@@ -1,4 +1,4 @@
-"""What the benchmarks share: ground truth, timing in turns, lines of the table."""
+"""Shared parts of the benchmarks: ground truth, timing in turns, lines of the table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Line(NamedTuple):
 
 
 def timed(*functions: Callable[[], object], repeats: int) -> list[list[float]]:
-    """Milliseconds of every call, the functions taking turns after one warm-up each."""
+    """Milliseconds of every call; the functions take turns after one warm-up call each."""
     for function in functions:
         function()
     times: list[list[float]] = [[] for _ in functions]
@@ -38,7 +38,7 @@ def timed(*functions: Callable[[], object], repeats: int) -> list[list[float]]:
 
 
 def middle(times: list[float]) -> tuple[float, float]:
-    """Median and distance of the quartiles."""
+    """Median, and distance of the quartiles."""
     low, _, high = statistics.quantiles(times, n=4) if len(times) > 1 else (times[0],) * 3
     return statistics.median(times), high - low
 
@@ -51,7 +51,7 @@ def against(
     repeats: int,
     bar: float | None = None,
 ) -> Line:
-    """Time one side or both."""
+    """Time our function, and theirs if it is given."""
     rows = timed(*(each for each in (ours, theirs) if each), repeats=repeats)
     (mine, mine_spread), other = middle(rows[0]), middle(rows[1]) if theirs else (None, None)
     ratio = other[0] / mine if theirs else None
@@ -61,7 +61,7 @@ def against(
 def boxes_like_coco(
     images: int, objects: int, classes: int, side: int, seed: int = 0
 ) -> list[InstanceData]:
-    """Boxes as in COCO: sides spread evenly over the logarithm from 16 to 256 input pixels."""
+    """Boxes with sizes as in COCO: log-uniform sides from 16 to 256 input pixels."""
     generator = torch.Generator().manual_seed(seed)
     batch = []
     for _ in range(images):

@@ -1,5 +1,5 @@
-# Blood cells (BCCD, MIT licence) in COCO format, 256 x 192: real images, many objects per image.
-# ln -s /where/bccd/lies data/bccd
+# Blood cells (BCCD, MIT licence) in COCO format, 256 x 192: real images with many objects.
+# ln -s PATH_OF_BCCD data/bccd
 data_root = 'data/bccd/'
 metainfo = dict(classes=('RBC', 'WBC', 'Platelets'))
 
@@ -7,7 +7,7 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='Resize', scale=(256, 192), keep_ratio=True),
-    # a smear has no up and no left
+    # blood smears have no orientation
     dict(type='RandomFlip', prob=0.75, direction=['horizontal', 'vertical', 'diagonal']),
     dict(type='PackDetInputs'),
 ]
@@ -22,9 +22,9 @@ test_pipeline = [
 ]
 # for MMDetection's CornerHead and CenterNetHead, which read `border`
 bordered_test_pipeline = [
-    dict(type='LoadImageFromFile', to_float32=True),  # the next step but one asks for it
+    dict(type='LoadImageFromFile', to_float32=True),  # RandomCenterCropPad needs it
     test_pipeline[1],
-    dict(  # leaves `border` behind and changes nothing else: no side needs padding
+    dict(  # only adds `border`: no side needs padding
         type='RandomCenterCropPad',
         crop_size=None,
         ratios=None,
@@ -44,11 +44,11 @@ bordered_test_pipeline = [
 
 train_dataloader = dict(
     batch_size=8,
-    num_workers=1,  # two cores: one worker keeps up, a second one takes time from training
+    num_workers=1,  # two cores: one worker is fast enough, a second one slows the training
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='RepeatDataset',  # 205 images alone would make epochs of 26 steps
+        type='RepeatDataset',  # 205 images give epochs of only 26 steps
         times=5,
         dataset=dict(
             type='CocoDataset',

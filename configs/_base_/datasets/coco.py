@@ -1,2 +1,2 @@
-# COCO 2017 as MMDetection lays it out; the detector's config brings the pipelines.
+# COCO 2017 in MMDetection's folder layout, without pipelines.
 _base_ = 'mmdet::_base_/datasets/coco_detection.py'

@@ -1,4 +1,4 @@
-# COCO as the corner detectors see it: crops of 511 pixels; at test the original size, centred on
+# COCO for the corner detectors: crops of 511 pixels; at test the original size, centred on
 # a canvas whose sides are one less than a multiple of 128.
 _base_ = 'mmdet::_base_/datasets/coco_detection.py'
 
@@ -31,7 +31,7 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='PackDetInputs', meta_keys=meta_keys),
 ]
-# tools/test.py --tta: the published single-scale test, the image and its mirror image
+# tools/test.py --tta: the published single-scale test, each image and its mirror image
 flips = [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)]
 tta_pipeline = [
     dict(type='LoadImageFromFile'),

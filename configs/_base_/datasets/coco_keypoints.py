@@ -1,4 +1,4 @@
-# COCO persons with 17 keypoints for the centre detectors: a random part of the image on
+# COCO persons with 17 keypoints for the centre detectors: a random part of the image at
 # 512 x 512 pixels; at test the original size, centred on a canvas of multiples of 32.
 data_root = 'data/coco/'
 

@@ -1,5 +1,5 @@
 # COCO 2017. A wrapper around the training set holds the pipeline, so that mosaics can draw from
-# it; the detector's config gives it.
+# it; the config of the detector defines it.
 _base_ = 'mmdet::_base_/datasets/coco_detection.py'
 
 train_dataloader = dict(

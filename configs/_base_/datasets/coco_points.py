@@ -1,4 +1,4 @@
-# COCO for the centre detectors: a random part of the image on 512 x 512 pixels; at test the
+# COCO for the centre detectors: a random part of the image at 512 x 512 pixels; at test the
 # original size, centred on a canvas whose sides are multiples of 32.
 _base_ = 'mmdet::_base_/datasets/coco_detection.py'
 

@@ -6,8 +6,8 @@ metainfo = dict(classes=tuple('0123456789'))
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=(160, 160), keep_ratio=True),  # for a child with other images
-    # No augmentation: a few epochs over thousands of images do not over-fit, and digits are not
+    dict(type='Resize', scale=(160, 160), keep_ratio=True),  # for child configs with other images
+    # No augmentation: a few epochs over thousands of images do not overfit, and digits are not
     # flip-invariant.
     dict(type='PackDetInputs'),
 ]
@@ -22,9 +22,9 @@ test_pipeline = [
 ]
 # for MMDetection's CornerHead and CenterNetHead, which read `border`
 bordered_test_pipeline = [
-    dict(type='LoadImageFromFile', to_float32=True),  # the next step but one asks for it
+    dict(type='LoadImageFromFile', to_float32=True),  # RandomCenterCropPad needs it
     test_pipeline[1],
-    dict(  # leaves `border` behind and changes nothing else: no side needs padding
+    dict(  # only adds `border`: no side needs padding
         type='RandomCenterCropPad',
         crop_size=None,
         ratios=None,
@@ -44,7 +44,7 @@ bordered_test_pipeline = [
 
 train_dataloader = dict(
     batch_size=8,
-    num_workers=1,  # two cores: one worker keeps up, a second one takes time from training
+    num_workers=1,  # two cores: one worker is fast enough, a second one slows the training
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(

@@ -6,7 +6,7 @@ meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'fl
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadKeypointAnnotations', with_bbox=True),
-    dict(type='RandomFlip', prob=0.5),  # left and right keypoints swap
+    dict(type='RandomFlip', prob=0.5),  # swaps left and right keypoints
     dict(type='PackKeypointInputs', meta_keys=meta_keys),
 ]
 test_pipeline = [
@@ -31,7 +31,7 @@ tta_pipeline = [
 
 train_dataloader = dict(
     batch_size=8,
-    num_workers=1,  # two cores: one worker keeps up, a second one takes time from training
+    num_workers=1,  # two cores: one worker is fast enough, a second one slows the training
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(

@@ -1,8 +1,8 @@
-# KITTI tracking, first halves of the training videos to learn from, second halves to validate on.
+# KITTI tracking: training on the first halves of the training videos, validation on the others.
 # Files: python tools/kitti_to_coco.py data/kitti_tracking
 data_root = 'data/kitti_tracking/'
 metainfo = dict(classes=('Pedestrian', 'Car', 'Cyclist'))
-# regions where nothing is learned, of one class or of all
+# ignored regions, of one class or of all classes
 ignored = dict(Van='Car', Truck='Car', Person_sitting='Pedestrian', DontCare=None)
 
 train_pipeline = [
@@ -25,7 +25,7 @@ test_pipeline = [
     dict(type='SamplePair', gaps=(1,)),
     dict(type='LoadImageFromFile'),
     dict(type='CenterAffine', size=(1280, 384)),
-    dict(type='LoadTrackAnnotations'),  # after CenterAffine: ground truth stays in image pixels
+    dict(type='LoadTrackAnnotations'),  # after CenterAffine: in original pixels
     dict(type='PackPairInputs'),
 ]
 
@@ -49,7 +49,7 @@ val_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     drop_last=False,
-    sampler=dict(type='TrackImgSampler'),  # keeps videos whole and in order
+    sampler=dict(type='TrackImgSampler'),  # keeps whole videos, with frames in order
     dataset=dict(
         type='IdentityVideoDataset',
         data_root=data_root,

@@ -1,4 +1,4 @@
-# MOT17, first halves of the training videos to learn from, second halves to validate on.
+# MOT17: training on the first halves of the training videos, validation on the others.
 # Files: python <mmdet>/.mim/tools/dataset_converters/mot2coco.py -i data/MOT17 \
 #     -o data/MOT17/annotations --split-train
 # with the FRCNN copy of each video alone in data/MOT17/train.
@@ -25,7 +25,7 @@ test_pipeline = [
     dict(type='SamplePair', gaps=(1,)),
     dict(type='LoadImageFromFile'),
     dict(type='CenterAffine', size=(960, 544)),
-    dict(type='LoadTrackAnnotations'),  # after CenterAffine: ground truth stays in image pixels
+    dict(type='LoadTrackAnnotations'),  # after CenterAffine: in original pixels
     dict(type='PackPairInputs'),
 ]
 
@@ -49,14 +49,14 @@ val_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     drop_last=False,
-    sampler=dict(type='TrackImgSampler'),  # keeps videos whole and in order
+    sampler=dict(type='TrackImgSampler'),  # keeps whole videos, with frames in order
     dataset=dict(
         type='IdentityVideoDataset',
         data_root=data_root,
         ann_file='annotations/half-val_cocoformat.json',
         data_prefix=dict(img='train/'),
         metainfo=metainfo,
-        # what MOT Challenge's evaluation forgives
+        # classes that the evaluation of MOT Challenge ignores
         ignored=dict(
             person_on_vehicle='pedestrian',
             static_person='pedestrian',

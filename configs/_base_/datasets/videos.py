@@ -5,7 +5,7 @@ metainfo = dict(classes=('digit',))
 
 load = [dict(type='LoadImageFromFile'), dict(type='LoadTrackAnnotations')]
 train_pipeline = [
-    dict(type='SamplePair', gaps=(-1, 1)),  # a video backwards is a video
+    dict(type='SamplePair', gaps=(-1, 1)),  # a reversed video is also a valid video
     dict(type='WithPrevious', transforms=load),
     dict(type='PackPairInputs'),
 ]
@@ -16,7 +16,7 @@ test_pipeline = [
         transforms=[
             dict(type='LoadImageFromFile'),
             dict(type='Resize', scale=(160, 160), keep_ratio=True),
-            dict(type='LoadTrackAnnotations'),  # after Resize: ground truth stays in image pixels
+            dict(type='LoadTrackAnnotations'),  # after Resize: in original pixels
         ],
     ),
     dict(type='PackPairInputs'),
@@ -24,7 +24,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=8,
-    num_workers=1,  # two cores: one worker keeps up, a second one takes time from training
+    num_workers=1,  # two cores: one worker is fast enough, a second one slows the training
     persistent_workers=True,
     sampler=dict(type='TrackImgSampler'),
     dataset=dict(
@@ -37,11 +37,11 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=8,  # of consecutive frames, which are tracked one by one
+    batch_size=8,  # consecutive frames; they are tracked one by one
     num_workers=1,
     persistent_workers=True,
     drop_last=False,
-    sampler=dict(type='TrackImgSampler'),  # keeps videos whole and in order
+    sampler=dict(type='TrackImgSampler'),  # keeps whole videos, with frames in order
     dataset=dict(
         type='IdentityVideoDataset',
         data_root=data_root,

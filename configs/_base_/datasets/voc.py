@@ -1,2 +1,2 @@
-# PASCAL VOC 2007 + 2012 as MMDetection lays it out; the detector's config brings the pipelines.
+# PASCAL VOC 2007 + 2012 in MMDetection's folder layout, without pipelines.
 _base_ = 'mmdet::_base_/datasets/voc0712.py'

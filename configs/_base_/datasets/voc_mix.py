@@ -1,5 +1,5 @@
 # PASCAL VOC: trains on the trainval sets of 2007 and 2012, tests on 2007. A wrapper around both
-# sets holds the pipeline, so that mosaics draw from both; the detector's config gives it.
+# sets holds the pipeline, so that mosaics draw from both; the config of the detector defines it.
 _base_ = 'mmdet::_base_/datasets/voc0712.py'
 
 train_dataloader = dict(

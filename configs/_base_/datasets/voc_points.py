@@ -1,7 +1,7 @@
-# PASCAL VOC 2007 + 2012 as the centre detectors see it: 384 x 384 pixels in training and at test.
+# PASCAL VOC 2007 + 2012 for the centre detectors, 384 x 384 pixels in training and at test.
 _base_ = 'mmdet::_base_/datasets/voc0712.py'
 
-input_size = (384, 384)  # (w, h); a child that changes it gives the pipelines anew
+input_size = (384, 384)  # (w, h); a child config that changes it must repeat the pipelines
 meta_keys = (
     'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'border',
 )  # fmt: skip

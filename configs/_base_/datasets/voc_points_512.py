@@ -1,4 +1,4 @@
-# PASCAL VOC 2007 + 2012 as the centre detectors see it, 512 x 512 pixels.
+# PASCAL VOC 2007 + 2012 for the centre detectors, 512 x 512 pixels.
 _base_ = './voc_points.py'
 
 input_size = (512, 512)  # (w, h)

@@ -5,7 +5,7 @@ model = dict(
     type='SingleStageDetector',
     data_preprocessor=dict(
         type='DetDataPreprocessor',
-        mean=[104.01362025, 114.03422265, 119.9165958],  # B, G, R: the channel order stays
+        mean=[104.01362025, 114.03422265, 119.9165958],  # B, G, R: the channel order is not changed
         std=[73.6027665, 69.89082075, 70.9150767],
         bgr_to_rgb=False,
         pad_size_divisor=32,
@@ -53,6 +53,6 @@ model = dict(
             loss_offset=dict(type='MaskedL1Loss', loss_weight=1.0),
         ),
     ),
-    test_cfg=dict(score_thr=0.0, max_per_img=100),  # peaks need no NMS
+    test_cfg=dict(score_thr=0.0, max_per_img=100),  # peak selection replaces NMS
 )
 tta_model = dict(type='CenterNetTTAModel')

@@ -1,4 +1,4 @@
-# CornerNet with Hourglass-104, as the paper and its code have it.
+# CornerNet with Hourglass-104, as in the paper and its code.
 num_classes = 80
 num_stacks = 2
 
@@ -6,7 +6,7 @@ model = dict(
     type='SingleStageDetector',
     data_preprocessor=dict(
         type='DetDataPreprocessor',
-        mean=[104.01362025, 114.03422265, 119.9165958],  # B, G, R: the channel order stays
+        mean=[104.01362025, 114.03422265, 119.9165958],  # B, G, R: the channel order is not changed
         std=[73.6027665, 69.89082075, 70.9150767],
         bgr_to_rgb=False,
     ),

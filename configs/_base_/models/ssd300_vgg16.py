@@ -50,7 +50,7 @@ model = dict(
             loss_cls=dict(type='HardNegativeCrossEntropyLoss', ratio=3.0, loss_weight=1.0),
             loss_box=dict(type='MaskedSmoothL1Loss', loss_weight=1.0),
         ),
-        # 200 boxes an image as in the paper; the PyTorch code keeps 200 of each class
+        # 200 boxes per image as in the paper; the PyTorch code keeps 200 per class
     ),
     test_cfg=dict(
         nms=dict(type='nms', iou_threshold=0.45), score_thr=0.01, max_per_img=200, clip=True

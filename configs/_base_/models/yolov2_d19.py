@@ -1,7 +1,7 @@
 # YOLOv2 on Darknet-19 with the boxes and classes of PASCAL VOC, and its pipelines.
 num_classes = 20
 size = 416
-# the official numbers are cells; these are the pixels of a 416 x 416 image
+# the official values are in cells; these are pixels of a 416 x 416 image
 anchors = [
     [
         (42.3072, 55.4064),
@@ -22,7 +22,7 @@ model = dict(
         std=[255, 255, 255],
         bgr_to_rgb=True,
         pad_size_divisor=32,
-        batch_augments=[  # another size every 10 iterations
+        batch_augments=[  # a new size every 10 iterations
             dict(
                 type='BatchSyncRandomResize',
                 random_size_range=(320, 608),

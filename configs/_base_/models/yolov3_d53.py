@@ -11,7 +11,7 @@ model = dict(
         std=[255, 255, 255],
         bgr_to_rgb=True,
         pad_size_divisor=32,
-        batch_augments=[  # another size every 10 iterations
+        batch_augments=[  # a new size every 10 iterations
             dict(
                 type='BatchSyncRandomResize',
                 random_size_range=(320, 608),

@@ -34,7 +34,7 @@ custom_hooks = [
         priority=49,
     ),
 ]
-sync_bn = 'torch'  # as the official commands have it
+sync_bn = 'torch'  # as in the official commands
 default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))
-# The accumulation follows the number of images by itself; the learning rate is not scaled.
+# The accumulation adapts to the number of images; the learning rate is not scaled.
 auto_scale_lr = dict(enable=False, base_batch_size=64)

@@ -1,0 +1,70 @@
+"""Drawing of tracks: boxes with identities, and the latest positions of each object."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Point = tuple[float, float]
+TRAIL = 8
+"""Number of positions that are drawn per object."""
+
+
+def identity_colour(identity: int) -> tuple[int, int, int]:
+    """Bright BGR colour; consecutive identities differ by the golden angle in hue."""
+    rgb = colorsys.hsv_to_rgb(identity * 0.381966 % 1, 0.75, 1.0)
+    return tuple(int(255 * value) for value in rgb[::-1])
+
+
+def draw_tracks(
+    image: Image,
+    boxes: Any,
+    identities: Sequence[int],
+    trails: dict[int, list[Point]] | None = None,
+    factor: int = 1,
+) -> Image:
+    """Enlarged copy of an image with box, identity and latest positions of every track.
+
+    Args:
+        image: (h, w, 3) BGR.
+        boxes: (n, 4) xyxy in its pixels.
+        identities: n identities.
+        trails: Identity -> earlier centres; the current centres are appended.
+        factor: Enlargement.
+    """
+    drawn = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+    scaled = np.asarray(boxes, float).reshape(-1, 4) * factor
+    for box, identity in zip(scaled, map(int, identities), strict=True):
+        colour = identity_colour(identity)
+        x1, y1, x2, y2 = (round(value) for value in box)
+        cv2.rectangle(drawn, (x1, y1), (x2 - 1, y2 - 1), colour, 2)
+        if trails is not None:
+            trail = trails.setdefault(identity, [])
+            trail.append(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
+            points = np.round(trail[-TRAIL:]).astype(np.int32)
+            cv2.polylines(drawn, [points], False, colour, 2, cv2.LINE_AA)
+        place = max(x1, 1), max(y1 - 4, 12)
+        for ink, thickness in (((0, 0, 0), 4), (colour, 1)):
+            font = cv2.FONT_HERSHEY_SIMPLEX
+            cv2.putText(drawn, str(identity), place, font, 0.5, ink, thickness, cv2.LINE_AA)
+    return drawn
+
+
+def write_rows(path: str | Path, cells: Sequence[Image], columns: int) -> None:
+    """Write images of one size in rows, with black borders; the last row is filled with black.
+
+    Raises:
+        OSError: The file could not be written.
+    """
+    cells = [cv2.copyMakeBorder(cell, 2, 2, 2, 2, cv2.BORDER_CONSTANT) for cell in cells]
+    cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
+    lines = [np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)]
+    if not cv2.imwrite(str(path), np.vstack(lines)):
+        raise OSError(f'{path} could not be written; check the folder and the free disk space.')
