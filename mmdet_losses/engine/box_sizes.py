@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor
 
-from mmdet_losses.engine.runner import UsageError
+from mmdet_losses.engine.processes import UsageError
 from mmdet_losses.registry import DATASETS
 
 

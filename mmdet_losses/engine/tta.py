@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmdet_losses.core.tta import OWN_NMS_TYPES, WITHOUT_AUGMENTATION
-from mmdet_losses.engine.runner import UsageError
+from mmdet_losses.engine.processes import UsageError
 
 TTA_SCALES = (0.75, 1.0, 1.25)
 """Default scales, relative to the scale of the test pipeline."""
