@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'docs')]
 
 from mmengine.config import Config
-from tools.makers import small_configs
 from training_official import COLUMNS, INTRODUCTION, OFFICIAL, Training
+
+from tools.datasets.small_configs import small_configs
 
 PAGE = ROOT / 'docs' / 'training_parity.md'
 SKIPPED = ('_base_', 'baselines', 'bccd', 'own')

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
-from tools.makers import small_configs
+
+from tools.datasets.small_configs import small_configs
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {path.resolve() for path in small_configs().values()}

@@ -5,7 +5,7 @@ import torch
 from mmdet.models.losses import FocalLoss
 
 from mmdet_losses.losses import SigmoidFocalLoss, sigmoid_focal_loss
-from tests.cases import anchor_inputs
+from tests.case_inputs import anchor_inputs
 
 
 def inputs_of(form: str, positives: bool = True) -> tuple[torch.Tensor, torch.Tensor]:

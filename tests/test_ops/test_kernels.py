@@ -17,7 +17,7 @@ from mmdet_losses.ops.kernels import (
     heatmap_focal_cost,
     heatmap_focal_sums,
 )
-from tests.cases import heatmap_target, splats_of
+from tests.case_inputs import heatmap_target, splats_of
 
 EXPONENTS = [2.0, 1.5, 0.5]
 
