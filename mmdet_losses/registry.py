@@ -8,6 +8,7 @@ and the name is found in the parent.
 """
 
 from mmdet.registry import (
+    DATA_SAMPLERS,
     DATASETS,
     HOOKS,
     LOOPS,
@@ -24,6 +25,7 @@ from mmengine.registry import Registry
 
 __all__ = [
     'DATASETS',
+    'DATA_SAMPLERS',
     'HOOKS',
     'LOOPS',
     'METRICS',
@@ -40,6 +42,7 @@ __all__ = [
 SCOPE = 'mmdet_losses'
 
 for _parent in (
+    DATA_SAMPLERS,
     DATASETS,
     HOOKS,
     LOOPS,

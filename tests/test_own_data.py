@@ -52,7 +52,7 @@ def test_the_lines_reach_data_sets_evaluators_and_head(path, tmp_path):
         assert values(dataset, 'ann_file') == [file]
         assert values(dataset, 'data_root') == ['data/mine/']
         assert values(dataset, 'metainfo') == [dict(classes=('cat', 'dog'))]
-        while dataset.type in ('MultiImageMixDataset', 'RepeatDataset'):
+        while dataset.type in ('MixedImageDataset', 'RepeatDataset'):
             dataset = dataset.dataset
         assert dataset.type == 'CocoDataset'
         assert dataset.ann_file == file

@@ -73,15 +73,16 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='CrowdsAsObjects'),
     dict(type='CheckAnnotations', num_classes=num_classes),
     dict(
         type='ReferenceScaleCrop',
         size=(255, 255),
-        # lower limit of the side, new sides from, to
-        classes=((96, 96, 254), (32, 32, 96), (0, 16, 32)),
-        scales=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0),  # images without objects
+        classes=((96, 96, 254), (32, 32, 96), (0, 16, 32)),  # side above, new sides from, to
+        scales=(0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1),  # images without objects
+        centered_prob=0.5,
+        flip_prob=0.5,
     ),
-    dict(type='RandomFlip', prob=0.5),
     dict(type='ColorJitterLighting', variance=0.4, lighting=0.1),
     dict(type='PackCropInputs'),
 ]
@@ -95,7 +96,10 @@ test_pipeline = [  # the detector chooses the scales, so there is no Resize
     ),
 ]
 train_dataloader = dict(
-    batch_size=6, num_workers=4, batch_sampler=None, dataset=dict(pipeline=train_pipeline)
+    batch_size=6,
+    num_workers=4,
+    batch_sampler=None,
+    dataset=dict(pipeline=train_pipeline, filter_cfg=None),  # images without objects are used
 )
 val_dataloader = dict(batch_size=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

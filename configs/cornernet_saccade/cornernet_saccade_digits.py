@@ -65,6 +65,8 @@ train_pipeline = [
         size=(127, 127),
         classes=((48, 48, 126), (16, 16, 48), (0, 8, 16)),
         scales=(0.25, 0.5, 1.0),
+        centered_prob=0.0,
+        flip_prob=0.0,  # a mirrored digit is another one
     ),
     dict(type='PackCropInputs'),
 ]

@@ -14,7 +14,6 @@ model = dict(
         std=[255, 255, 255],
         bgr_to_rgb=True,
         pad_size_divisor=32,
-        pad_value=114 / 255,  # the padding is added after the normalisation
     ),
     backbone=dict(type='DarknetCSP', arch='csp', out_indices=(3, 4, 5), norm_cfg=norm_cfg),
     neck=dict(
@@ -55,29 +54,26 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='Mosaic', img_scale=(size, size), pad_val=114.0),
-    dict(
-        type='RandomAffine',  # from the double size of the mosaic to the input size
-        max_rotate_degree=0.0,
-        max_shear_degree=0.0,
-        scaling_ratio_range=(0.5, 1.5),
-        border=(-size // 2, -size // 2),
-        border_val=(114, 114, 114),
-    ),
-    dict(type='YOLOXHSVRandomAug'),
+    dict(type='ScaledYOLOv4Mosaic', size=size, scale=0.5, translate=0.5, mixup=0.0),
+    dict(type='ScaledYOLOv4HSV', hue=0.015, saturation=0.7, value=0.4),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), keep_empty=True),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(size, size), keep_ratio=True),
+    dict(type='ScaledYOLOv4LetterBox', size=size, stride=32),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'border'),
     ),
 ]
-train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=8,
+    dataset=dict(
+        dataset=dict(filter_cfg=None),  # images without objects are used
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

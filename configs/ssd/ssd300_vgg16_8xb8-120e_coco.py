@@ -19,6 +19,8 @@ model = dict(
     ),
 )
 
-train_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.ssd_train_pipeline))
+# The target is MMDetection's, and so are schedule and augmentation. The official ones are
+# `ssd_train_pipeline` (ssd.pytorch) and `caffe_train_pipeline`.
+train_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.mmdet_train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.ssd_test_pipeline))
 test_dataloader = val_dataloader

@@ -48,16 +48,14 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='Expand', mean=[0, 0, 0], to_rgb=True, ratio_range=(1, 2)),
-    dict(type='MinIoURandomCrop', min_ious=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_crop_size=0.3),
-    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='RedmonCrop', size=(size, size), jitter=0.2),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
+    dict(type='RedmonColors', hue=0.1, saturation=1.5, exposure=1.5),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='DarknetResize', size=(size, size)),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',

@@ -1,4 +1,4 @@
-# YOLOv2, Darknet-19, COCO, multi-scale training.
+# YOLOv2, Darknet-19, COCO, trained at 320 to 608, tested at 608 (yolov2.cfg).
 # Target: 21.6 AP on test-dev at 544 (44.0 AP50), as quoted by CenterNet's Table 1.
 _base_ = [
     '../_base_/models/yolov2_d19.py',
@@ -24,6 +24,12 @@ model = dict(
     ),
 )
 
-train_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.yolov2_train_pipeline))
-val_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.yolov2_test_pipeline))
+test_pipeline = _base_.yolov2_test_pipeline
+test_pipeline[1].size = (608, 608)
+train_dataloader = dict(
+    batch_size=8,
+    batch_sampler=_base_.drawn_sizes,
+    dataset=dict(pipeline=_base_.yolov2_train_pipeline),
+)
+val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -1,4 +1,4 @@
-# YOLOv2, Darknet-19, PASCAL VOC 2007 + 2012, multi-scale training.
+# YOLOv2, Darknet-19, PASCAL VOC 2007 + 2012, trained at 320 to 608, tested at 416.
 # Target: 76.8 mAP on VOC 2007 test at 416, 78.6 at 544 (abstract of the paper).
 _base_ = [
     '../_base_/models/yolov2_d19.py',
@@ -6,7 +6,11 @@ _base_ = [
     '../_base_/schedules/darknet_500k.py',
 ]
 
-train_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.yolov2_train_pipeline))
+train_dataloader = dict(
+    batch_size=8,
+    batch_sampler=_base_.drawn_sizes,
+    dataset=dict(pipeline=_base_.yolov2_train_pipeline),
+)
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.yolov2_test_pipeline))
 test_dataloader = val_dataloader
 

@@ -6,11 +6,11 @@ size = 320
 
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='DarknetLetterBox', size=(size, size)),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'border'),
     ),
 ]
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -17,8 +17,12 @@ model = dict(
 )
 
 test_pipeline = _base_.yolov3_test_pipeline
-test_pipeline[1].scale = (416, 416)
-train_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.yolov3_train_pipeline))
+test_pipeline[1].size = (416, 416)
+train_dataloader = dict(
+    batch_size=8,
+    batch_sampler=_base_.drawn_sizes,
+    dataset=dict(pipeline=_base_.yolov3_train_pipeline),
+)
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 

@@ -6,6 +6,10 @@ _base_ = [
     '../_base_/schedules/darknet_500k.py',
 ]
 
-train_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.yolov3_train_pipeline))
+train_dataloader = dict(
+    batch_size=8,
+    batch_sampler=_base_.drawn_sizes,
+    dataset=dict(pipeline=_base_.yolov3_train_pipeline),
+)
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.yolov3_test_pipeline))
 test_dataloader = val_dataloader

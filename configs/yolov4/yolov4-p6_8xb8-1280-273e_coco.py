@@ -28,10 +28,9 @@ model = dict(
 )
 
 train_pipeline = _base_.train_pipeline
-train_pipeline[0].img_scale = (size, size)
-train_pipeline[1].border = (-size // 2, -size // 2)
+train_pipeline[0].size = (size, size)
 test_pipeline = _base_.test_pipeline
-test_pipeline[1].scale = (size, size)
+test_pipeline[1].size = (size, size)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -6,7 +6,7 @@ size = 416
 
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='DarknetResize', size=(size, size)),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',

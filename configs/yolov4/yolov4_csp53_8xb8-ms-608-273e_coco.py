@@ -1,4 +1,4 @@
-# YOLOv4, CSPDarknet-53, COCO, mosaic, tested at 608.
+# YOLOv4, CSPDarknet-53, COCO, mosaic, trained at 480 to 896, tested at 608.
 # Target: 43.5 AP (65.7 AP50) on test-dev at 608 (darknet's README).
 _base_ = ['../_base_/datasets/coco_mix.py', '../_base_/schedules/darknet_500k.py']
 
@@ -14,14 +14,6 @@ model = dict(
         std=[255, 255, 255],
         bgr_to_rgb=True,
         pad_size_divisor=32,
-        batch_augments=[  # a new size every 10 iterations
-            dict(
-                type='BatchSyncRandomResize',
-                random_size_range=(448, 832),
-                size_divisor=32,
-                interval=10,
-            )
-        ],
     ),
     backbone=dict(type='DarknetCSP', arch='v4', out_indices=(3, 4, 5), norm_cfg=norm_cfg),
     neck=dict(
@@ -71,30 +63,33 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='Mosaic', img_scale=(size, size), pad_val=114.0),
     dict(
-        type='RandomAffine',  # from the double size of the mosaic to the input size
-        max_rotate_degree=0.0,
-        max_shear_degree=0.0,
-        scaling_ratio_range=(0.5, 1.5),
-        border=(-size // 2, -size // 2),
-        border_val=(114, 114, 114),
+        type='DarknetMosaic',
+        size=(size, size),
+        jitter=0.3,
+        hue=0.1,
+        saturation=1.5,
+        exposure=1.5,
+        max_objects=200,
     ),
-    dict(type='YOLOXHSVRandomAug'),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), keep_empty=True),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='DarknetResize', size=(size, size)),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
     ),
 ]
-train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=8,
+    batch_sampler=dict(  # another size every 10 iterations
+        type='DrawnSizeBatchSampler', code='alexeyab', size=size, interval=10
+    ),
+    dataset=dict(pipeline=train_pipeline),
+)
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 

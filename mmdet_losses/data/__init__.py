@@ -5,11 +5,24 @@ from mmdet_losses.data.canvas import CornerCanvas
 from mmdet_losses.data.clean import CheckAnnotations, DataError
 from mmdet_losses.data.coco_keypoints import CocoKeypointDataset
 from mmdet_losses.data.color import ColorJitterLighting
+from mmdet_losses.data.corner_crop import CornerNetCrop
 from mmdet_losses.data.crop import RandomCenterCropPadMinObjects
+from mmdet_losses.data.darknet_image import DarknetLetterBox, DarknetResize
+from mmdet_losses.data.darknet_mosaic import DarknetJitter, DarknetMosaic
+from mmdet_losses.data.darknet_redmon import RedmonColors, RedmonCrop, RedmonPlace
+from mmdet_losses.data.drawn_size import DrawnSizeBatchSampler
 from mmdet_losses.data.keypoints import LoadKeypointAnnotations, PackKeypointInputs
+from mmdet_losses.data.mixed_dataset import MixedImageDataset
+from mmdet_losses.data.objects import CrowdsAsObjects, DropIgnored
 from mmdet_losses.data.pair_preprocessor import PairDataPreprocessor
 from mmdet_losses.data.pairs import PackPairInputs, PairAffine, SamplePair, WithPrevious
 from mmdet_losses.data.reference_crop import PackCropInputs, ReferenceScaleCrop
+from mmdet_losses.data.scaled_yolov4 import (
+    ScaledYOLOv4HSV,
+    ScaledYOLOv4LetterBox,
+    ScaledYOLOv4Mosaic,
+)
+from mmdet_losses.data.ssd import SSDAugmentation
 from mmdet_losses.data.video import IdentityVideoDataset
 
 __all__ = [
@@ -18,16 +31,32 @@ __all__ = [
     'CocoKeypointDataset',
     'ColorJitterLighting',
     'CornerCanvas',
+    'CornerNetCrop',
+    'CrowdsAsObjects',
+    'DarknetJitter',
+    'DarknetLetterBox',
+    'DarknetMosaic',
+    'DarknetResize',
     'DataError',
+    'DrawnSizeBatchSampler',
+    'DropIgnored',
     'IdentityVideoDataset',
     'LoadKeypointAnnotations',
+    'MixedImageDataset',
     'PackCropInputs',
     'PackKeypointInputs',
     'PackPairInputs',
     'PairAffine',
     'PairDataPreprocessor',
     'RandomCenterCropPadMinObjects',
+    'RedmonColors',
+    'RedmonCrop',
+    'RedmonPlace',
     'ReferenceScaleCrop',
+    'SSDAugmentation',
     'SamplePair',
+    'ScaledYOLOv4HSV',
+    'ScaledYOLOv4LetterBox',
+    'ScaledYOLOv4Mosaic',
     'WithPrevious',
 ]

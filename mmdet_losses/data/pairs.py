@@ -141,7 +141,7 @@ class PairAffine(CenterAffine):
         previous['img'] = cv2.warpAffine(
             previous['img'], matrix, (width, height), flags=cv2.INTER_LINEAR
         )
-        previous['img_shape'] = previous['img'].shape[:2]
+        previous.update(img_shape=previous['img'].shape[:2], affine=matrix)
         self._map_labels(previous, matrix, results['flip'])
         results['previous'] = previous
         return results

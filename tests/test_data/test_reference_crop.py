@@ -30,12 +30,13 @@ def record(boxes, size, ignored=None, image=None):
     )
 
 
-def fixed(transform, scale, center, monkeypatch):
-    """Replace the random numbers: the factor for the image and the centre (x, y) of the crop."""
-    monkeypatch.setattr(transform, '_draw', lambda boxes, ignored: (scale, None))
+def fixed(transform, scale, center, flip, monkeypatch):
+    """Replace what is drawn: the factor on the image, the centre (x, y) of the crop, the flip."""
+    monkeypatch.setattr(transform, '_draw', lambda boxes, usable: (scale, None))
+    monkeypatch.setattr(transform, 'flip_prob', float(flip))
     drawn = iter(center)
     monkeypatch.setattr(
-        'mmdet_losses.data.reference_crop._center', lambda *arguments: int(next(drawn))
+        'mmdet_losses.data.reference_crop.draw_center', lambda *arguments: int(next(drawn))
     )
 
 
@@ -46,19 +47,18 @@ def test_boxes_and_visibility_equal_the_official_crop(name, monkeypatch):
     for i, size in enumerate(golden['image_sizes'].tolist()):
         transform = ReferenceScaleCrop(size=(width, height))
         center = golden['crop_center_yx'][i][::-1]
-        fixed(transform, float(golden['scale_f64'][i]), center, monkeypatch)
+        fixed(transform, float(golden['scale_f64'][i]), center, golden['flipped'][i], monkeypatch)
         mine = golden['box_image'] == i
         results = transform(record(golden['boxes'][mine], size))
         wanted = golden['enc_boxes'][golden['enc_box_image'] == i]
-        if golden['flipped'][i]:  # after the crop, by RandomFlip
-            wanted = width - 1 - wanted[:, [2, 1, 0, 3]] + np.array([0, 1 - width, 0, 1 - width])
-            wanted[:, [1, 3]] = golden['enc_boxes'][golden['enc_box_image'] == i][:, [1, 3]]
         assert np.allclose(results['gt_bboxes'].tensor.numpy(), wanted, atol=1e-3)
         share = golden['enc_area_ratio'][golden['enc_box_image'] == i]
         assert np.allclose(results['gt_visibility'], share, atol=1e-5)
         top, bottom, left, right = golden['crop_border'][i].astype(int)
         filled = np.zeros((height, width), bool)
         filled[top:bottom, left:right] = True
+        if golden['flipped'][i]:
+            filled = filled[:, ::-1]
         assert np.array_equal(results['img'][..., 0] > 0, filled)
 
 
@@ -67,16 +67,18 @@ def test_boxes_and_visibility_equal_the_official_crop(name, monkeypatch):
     [(300, 96, 254), (97, 96, 254), (96, 32, 96), (32, 16, 32), (9, 16, 32)],
 )
 def test_the_reference_gets_a_side_of_its_class(side, low, high):
-    transform, sides = ReferenceScaleCrop(), set()
+    transform, sides = ReferenceScaleCrop(centered_prob=0.0), set()
     np.random.seed(0)
     for _ in range(60):
         results = transform(record([[100, 90, 100 + side / 2, 90 + side]], (480, 640)))
         [box] = results['gt_bboxes'].tensor
-        length = float(box[3] - box[1])
-        if length < 252.5:  # a crop of 255 contains it completely, with any rounding
-            assert results['gt_visibility'] == pytest.approx(1, abs=1e-5)
-            assert length == pytest.approx(round(length), abs=1e-3)
-        sides.add(round(length))
+        width, height = (box[2:] - box[:2]).tolist()
+        # The official bounds let the crop lose up to two pixels of the reference along each axis.
+        lost = (1 - 2.001 / (width + 2)) * (1 - 2.001 / (height + 2))
+        assert results['gt_visibility'] >= min(lost, 1)
+        if results['gt_visibility'] > 1 - 1e-6:
+            assert height == pytest.approx(round(height), abs=1e-3)
+            sides.add(round(height))
     assert low <= min(sides) and max(sides) <= high
     assert len(sides) > 10
 
@@ -88,6 +90,42 @@ def test_the_reference_is_not_an_ignored_object():
         results = ReferenceScaleCrop()(record(boxes, (480, 640), ignored=[True, False]))
         sides = (results['gt_bboxes'].tensor[:, 3] - results['gt_bboxes'].tensor[:, 1]).numpy()
         assert 16 <= sides[results['gt_bboxes_labels'] == 1] <= 32.001
+
+
+def test_a_centred_crop_is_near_the_reference_and_may_leave_the_image():
+    """The centre is at most 14 pixels off; a reference in the corner gets black borders."""
+    np.random.seed(0)
+    transform, black = ReferenceScaleCrop(centered_prob=1.0, flip_prob=0.0), 0
+    for _ in range(60):
+        results = transform(record([[2, 2, 92, 92]], (1600, 1600)))
+        if results['gt_visibility'] > 1 - 1e-6:
+            box = results['gt_bboxes'].tensor[0]
+            assert ((box[:2] + box[2:]) / 2 - 127).abs().max() <= 15
+        black += int((results['img'][0] == 0).all())
+    assert black > 20
+
+
+def test_half_of_the_crops_are_centred():
+    np.random.seed(0)
+    reference = [[300, 200, 380, 280]]
+    centers = []
+    for _ in range(400):
+        results = ReferenceScaleCrop(classes=((0, 80, 80),))(record(reference, (480, 640)))
+        box = results['gt_bboxes'].tensor[0]
+        centers.append(float((((box[:2] + box[2:]) / 2) - 127).abs().max()))
+    assert np.mean(np.array(centers) <= 15) == pytest.approx(0.5, abs=0.1)
+
+
+def test_flipped_crops_mirror_boxes_at_the_last_pixel():
+    np.random.seed(0)
+    item = record([[300, 200, 380, 280]], (480, 640))
+    straight = ReferenceScaleCrop(classes=((0, 80, 80),), centered_prob=0, flip_prob=0.0)(item)
+    np.random.seed(0)
+    item = record([[300, 200, 380, 280]], (480, 640))
+    mirrored = ReferenceScaleCrop(classes=((0, 80, 80),), centered_prob=0, flip_prob=1.0)(item)
+    one, two = (each['gt_bboxes'].tensor[0].tolist() for each in (straight, mirrored))
+    assert two == pytest.approx([254 - one[2], one[1], 254 - one[0], one[3]])
+    assert np.array_equal(mirrored['img'], straight['img'][:, ::-1])
 
 
 @pytest.mark.parametrize('boxes', [[], [[30, 30, 30, 60]]], ids=['none', 'one without area'])

@@ -7,21 +7,17 @@ meta_keys = (
     'resized_shape',
 )  # fmt: skip
 train_pipeline = [
-    dict(type='LoadImageFromFile', to_float32=True),
+    dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='CrowdsAsObjects'),
     dict(type='CheckAnnotations', num_classes=80),
     dict(
-        type='RandomCenterCropPadMinObjects',
-        crop_size=(511, 511),
-        ratios=(0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3),
+        type='CornerNetCrop',
+        size=(511, 511),
+        scales=(0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3),
         border=128,
-        mean=[0, 0, 0],  # black outside the image
-        std=[1, 1, 1],
-        to_rgb=False,
-        test_pad_mode=None,
+        flip_prob=0.5,
     ),
-    dict(type='Resize', scale=(511, 511), keep_ratio=False),
-    dict(type='RandomFlip', prob=0.5),
     dict(type='ColorJitterLighting', variance=0.4, lighting=0.1),
     dict(type='PackDetInputs'),
 ]
@@ -46,6 +42,10 @@ tta_pipeline = [
     ),
 ]
 
-train_dataloader = dict(num_workers=4, batch_sampler=None, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(
+    num_workers=4,
+    batch_sampler=None,
+    dataset=dict(pipeline=train_pipeline, filter_cfg=None),  # images without objects are used
+)
 val_dataloader = dict(batch_size=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -8,6 +8,7 @@ meta_keys = (
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadKeypointAnnotations', with_bbox=True),
+    dict(type='CrowdsAsObjects'),
     dict(type='CheckAnnotations', num_classes=1),
     dict(
         type='CenterAffine',

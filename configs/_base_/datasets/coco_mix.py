@@ -9,7 +9,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='MultiImageMixDataset',
+        type='MixedImageDataset',
         dataset=dict(
             type='CocoDataset',
             data_root='data/coco/',
@@ -19,6 +19,8 @@ train_dataloader = dict(
             pipeline=[
                 dict(type='LoadImageFromFile'),
                 dict(type='LoadAnnotations', with_bbox=True),
+                dict(type='CheckAnnotations', num_classes=80),
+                dict(type='DropIgnored'),  # crowds are not in the official label files
             ],
         ),
         pipeline=[],

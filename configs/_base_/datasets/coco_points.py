@@ -8,6 +8,7 @@ meta_keys = (
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='CrowdsAsObjects'),
     dict(type='CheckAnnotations', num_classes=80),
     dict(
         type='CenterAffine',
@@ -41,6 +42,10 @@ tta_pipeline = [
     ),
 ]
 
-train_dataloader = dict(num_workers=4, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(
+    num_workers=4,
+    batch_sampler=None,
+    dataset=dict(pipeline=train_pipeline, filter_cfg=None),  # images without objects are used
+)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

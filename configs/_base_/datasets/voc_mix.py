@@ -9,7 +9,7 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
-        type='MultiImageMixDataset',
+        type='MixedImageDataset',
         dataset=dict(
             type='ConcatDataset',
             ignore_keys=['dataset_type'],
@@ -19,10 +19,11 @@ train_dataloader = dict(
                     data_root='data/VOCdevkit/',
                     ann_file=f'VOC{year}/ImageSets/Main/trainval.txt',
                     data_prefix=dict(sub_data_root=f'VOC{year}/'),
-                    filter_cfg=dict(filter_empty_gt=True, min_size=32),
                     pipeline=[
                         dict(type='LoadImageFromFile'),
                         dict(type='LoadAnnotations', with_bbox=True),
+                        dict(type='CheckAnnotations', num_classes=20),
+                        dict(type='DropIgnored'),  # difficult objects are not learned from
                     ],
                 )
                 for year in (2007, 2012)

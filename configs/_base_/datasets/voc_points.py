@@ -54,7 +54,6 @@ train_dataloader = dict(
                 data_root='data/VOCdevkit/',
                 ann_file=f'VOC{year}/ImageSets/Main/trainval.txt',
                 data_prefix=dict(sub_data_root=f'VOC{year}/'),
-                filter_cfg=dict(filter_empty_gt=True, min_size=32),
                 pipeline=train_pipeline,
             )
             for year in (2007, 2012)

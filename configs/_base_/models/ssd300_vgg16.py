@@ -58,7 +58,21 @@ model = dict(
 )
 
 
+# ssd.pytorch's augmentation
 ssd_train_pipeline = [
+    dict(type='SSDAugmentation', mean=mean, code='pytorch'),
+    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs'),
+]
+# the original Caffe code's augmentation
+caffe_train_pipeline = [
+    dict(type='SSDAugmentation', mean=mean, code='caffe', size=(size, size)),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs'),
+]
+# MMDetection's augmentation of its SSD
+mmdet_train_pipeline = [
     dict(type='Expand', mean=mean, to_rgb=True, ratio_range=(1, 4)),
     dict(type='MinIoURandomCrop', min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_crop_size=0.3),
     dict(type='Resize', scale=(size, size), keep_ratio=False),

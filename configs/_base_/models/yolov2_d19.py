@@ -22,14 +22,6 @@ model = dict(
         std=[255, 255, 255],
         bgr_to_rgb=True,
         pad_size_divisor=32,
-        batch_augments=[  # a new size every 10 iterations
-            dict(
-                type='BatchSyncRandomResize',
-                random_size_range=(320, 608),
-                size_divisor=32,
-                interval=10,
-            )
-        ],
     ),
     backbone=dict(type='PlainDarknet', arch='darknet19', out_indices=(4, 5), norm_cfg=norm_cfg),
     neck=dict(
@@ -68,20 +60,20 @@ model = dict(
     ),
 )
 
+# 320 to 608 pixels, another size every 10 iterations, one size for all images of a batch
+drawn_sizes = dict(type='DrawnSizeBatchSampler', code='redmon', interval=10)
 yolov2_train_pipeline = [
-    dict(type='Expand', mean=[0, 0, 0], to_rgb=True, ratio_range=(1, 2)),
-    dict(type='MinIoURandomCrop', min_ious=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_crop_size=0.3),
-    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='RedmonPlace', size=(size, size), jitter=0.3, max_objects=30),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
+    dict(type='RedmonColors', hue=0.1, saturation=1.5, exposure=1.5),
     dict(type='PackDetInputs'),
 ]
 yolov2_test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='DarknetLetterBox', size=(size, size)),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'border'),
     ),
 ]

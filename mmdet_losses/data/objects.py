@@ -1,0 +1,88 @@
+"""Boxes and what belongs to them, kept together while transforms move and drop them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes
+from numpy.typing import NDArray
+
+from mmdet_losses.data.clean import PER_OBJECT
+from mmdet_losses.registry import TRANSFORMS
+
+
+def box_array(results: dict) -> NDArray[np.float64]:
+    """Boxes (n, 4) of the results, xyxy in pixels of the image."""
+    boxes = results['gt_bboxes']
+    return np.asarray(boxes.tensor if isinstance(boxes, BaseBoxes) else boxes, np.float64)
+
+
+def learned(results: dict) -> NDArray[np.bool_]:
+    """(n,) whether an object is learned from, that is, not marked as ignored."""
+    ignored = results.get('gt_ignore_flags')
+    return np.ones(len(results['gt_bboxes']), bool) if ignored is None else ~ignored
+
+
+def put_objects(results: dict, boxes: NDArray[np.floating], kept: NDArray) -> None:
+    """Replace the boxes and keep some objects. Changes ``results``.
+
+    Args:
+        results: of a pipeline, with n objects.
+        boxes: (n, 4) new boxes of all objects.
+        kept: (n,) bool, or indices of the objects to keep, in their new order.
+    """
+    kept = np.flatnonzero(kept) if kept.dtype == bool else kept
+    rows = {key: results[key][kept] for key in PER_OBJECT if key in results}
+    results.update(rows, gt_bboxes=HorizontalBoxes(boxes[kept].astype(np.float32)))
+
+
+def join_objects(parts: Sequence[dict]) -> dict:
+    """The per-object entries of several results, one behind the other."""
+    joined = {
+        key: np.concatenate([part[key] for part in parts])
+        for key in PER_OBJECT
+        if key != 'gt_bboxes' and all(key in part for part in parts)
+    }
+    return {**joined, 'gt_bboxes': HorizontalBoxes.cat([part['gt_bboxes'] for part in parts])}
+
+
+@TRANSFORMS.register_module()
+class CrowdsAsObjects(BaseTransform):
+    """Learn from crowd annotations as from any other object.
+
+    CornerNet, CornerNet-Lite, CenterNet triplets and CenterNet load all annotations of COCO and do
+    not read ``iscrowd``. MMDetection ignores crowds. Use behind ``LoadAnnotations``.
+
+    Modified key: ``gt_ignore_flags``, all false.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        results['gt_ignore_flags'] = np.zeros(len(results['gt_bboxes']), bool)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+@TRANSFORMS.register_module()
+class DropIgnored(BaseTransform):
+    """Remove ignored objects: crowds of COCO, difficult objects of PASCAL VOC.
+
+    ssd.pytorch's data set and darknet's label files do not have them, so they count neither for a
+    crop nor for the largest number of objects. Use behind ``LoadAnnotations``.
+
+    Modified keys: those that belong to objects.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        kept = learned(results)
+        if not kept.all():
+            put_objects(results, box_array(results), kept)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'

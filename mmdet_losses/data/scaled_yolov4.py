@@ -1,0 +1,225 @@
+"""Training and test input of Scaled-YOLOv4's PyTorch code."""
+# ruff: noqa: NPY002 (MMEngine seeds the global generator of every worker)
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence, Sized
+from typing import Literal
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from numpy.typing import NDArray
+
+from mmdet_losses.data.draws import coin
+from mmdet_losses.data.objects import box_array, join_objects, put_objects
+from mmdet_losses.ops import check_choice
+from mmdet_losses.registry import TRANSFORMS
+
+GRAY = 114
+MAX_ASPECT = 20  # a longer side of so many shorter ones
+MIN_SIDE = 2  # pixels
+
+
+@TRANSFORMS.register_module()
+class ScaledYOLOv4Mosaic(BaseTransform):
+    r"""Four images around one point, scaled about the middle and shifted; perhaps two blended.
+
+    Sampling rule of the official code:
+
+    1. Every image is resized bilinearly until its longer side has the size of the input. The
+       images meet at a point of a grey canvas of twice the size: its middle (``center='middle'``,
+       branch yolov4-large, where nothing is cut), or a point uniform in the middle half of each
+       axis ('random', branch yolov4-csp, where images are cut at the canvas). Boxes are clipped
+       to the canvas.
+    2. One map about the middle of the canvas: scale g ~ U(1 - ``scale``, 1 + ``scale``), and the
+       middle goes to U(0.5 - ``translate``, 0.5 + ``translate``) of the input, for x and y. No
+       rotation, no shear; grey (114) outside.
+    3. Boxes are clipped to the input and kept if both sides are more than 2 pixels, the area is
+       more than ``min_area`` of the scaled one, and the longer side is less than 20 times the
+       shorter.
+    4. With probability ``mixup`` a second mosaic of other images is made in the same way and
+       blended, r to 1 - r with r ~ Beta(8, 8), in 8 bits. The boxes of both count fully.
+
+    Follow it by :class:`ScaledYOLOv4HSV` and MMDetection's ``RandomFlip(prob=0.5)``.
+
+    Required keys: ``img`` (8 bits), ``gt_bboxes`` and what belongs to them, ``mix_results`` (three
+    further images, seven with mixup). Modified keys: those, ``img_shape``. Added key: ``mixed``.
+
+    Args:
+        size: pixels of each side of the square input.
+        scale, translate, mixup: the official hyper-parameters.
+        center: see above.
+        min_area: see above; 0.1 in branch yolov4-csp.
+
+    Raises:
+        ValueError: unknown ``center``.
+    """
+
+    def __init__(
+        self,
+        size: int = 640,
+        scale: float = 0.5,
+        translate: float = 0.5,
+        mixup: float = 0.0,
+        center: Literal['middle', 'random'] = 'middle',
+        min_area: float = 0.2,
+    ) -> None:
+        check_choice('center', center, ('middle', 'random'))
+        self.size, self.scale, self.translate = size, scale, translate
+        self.mixup, self.center, self.min_area = mixup, center, min_area
+
+    def get_indexes(self, dataset: Sized) -> list[int]:
+        """Indices of the other images: three, or seven where two mosaics are blended."""
+        count = 7 if coin(self.mixup) else 3
+        return np.random.randint(len(dataset), size=count).tolist()
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        tiles = [results, *results.pop('mix_results')]
+        image, objects = self._mosaic(tiles[:4])
+        mixed = len(tiles) == 8
+        if mixed:
+            other, others = self._mosaic(tiles[4:])
+            ratio = np.random.beta(8.0, 8.0)
+            image = (image * ratio + other * (1 - ratio)).astype(np.uint8)
+            objects = join_objects([objects, others])
+        results.update(objects, img=image, img_shape=image.shape[:2], mixed=mixed)
+        return results
+
+    def _mosaic(self, tiles: Sequence[dict]) -> tuple[NDArray[np.uint8], dict]:
+        """Image and objects of one mosaic."""
+        side = 2 * self.size
+        meet = [self.size, self.size]
+        if self.center == 'random':
+            meet = [int(np.random.uniform(side / 4, 3 * side / 4)) for _ in range(2)]
+        canvas = np.full((side, side, tiles[0]['img'].shape[2]), GRAY, np.uint8)
+        for number, tile in enumerate(tiles):
+            self._put(tile, number, meet, canvas)
+        joined = join_objects(tiles)
+        gain = np.random.uniform(1 - self.scale, 1 + self.scale)
+        low, high = 0.5 - self.translate, 0.5 + self.translate
+        shift = np.random.uniform(low, high, 2) * self.size - gain * self.size
+        matrix = np.array([[gain, 0, shift[0]], [0, gain, shift[1]]])
+        image = cv2.warpAffine(
+            canvas, matrix, (self.size, self.size), borderValue=(GRAY, GRAY, GRAY)
+        )
+        before = box_array(joined).clip(0, side)
+        boxes = (before * gain + np.tile(shift, 2)).clip(0, self.size)
+        put_objects(joined, boxes, self._kept(before * gain, boxes))
+        return image, joined
+
+    def _put(self, tile: dict, number: int, meet: list[int], canvas: NDArray) -> None:
+        """Draw one tile on the canvas and move its boxes there."""
+        image = tile['img']
+        height, width = image.shape[:2]
+        ratio = self.size / max(height, width)
+        if ratio != 1:
+            new = max(int(width * ratio), 1), max(int(height * ratio), 1)
+            image = cv2.resize(image, new, interpolation=cv2.INTER_LINEAR)
+        high, wide = image.shape[:2]
+        left = meet[0] - (wide if number in (0, 2) else 0)
+        top = meet[1] - (high if number in (0, 1) else 0)
+        x1, y1 = max(left, 0), max(top, 0)
+        part = image[y1 - top : canvas.shape[0] - top, x1 - left : canvas.shape[1] - left]
+        canvas[y1 : y1 + part.shape[0], x1 : x1 + part.shape[1]] = part
+        boxes = box_array(tile) * ([wide / width, high / height] * 2) + [left, top] * 2
+        put_objects(tile, boxes, np.arange(len(boxes)))
+
+    def _kept(self, before: NDArray, after: NDArray) -> NDArray[np.bool_]:
+        """Rule 3."""
+        (old_w, old_h), (w, h) = ((b[:, 2:] - b[:, :2]).T for b in (before, after))
+        with np.errstate(divide='ignore', invalid='ignore'):
+            share = w * h / (old_w * old_h)
+            aspect = np.maximum(w / h, h / w)
+        large = (w > MIN_SIDE) & (h > MIN_SIDE)
+        return large & (share > self.min_area) & (aspect < MAX_ASPECT)
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(size={self.size}, scale={self.scale}, '
+            f'translate={self.translate}, mixup={self.mixup}, center={self.center!r}, '
+            f'min_area={self.min_area})'
+        )
+
+
+@TRANSFORMS.register_module()
+class ScaledYOLOv4HSV(BaseTransform):
+    r"""Three gains in OpenCV's 8-bit HSV: the colours of Scaled-YOLOv4 in training.
+
+    Sampling rule: each gain is 1 + U(-1, 1) times its option. Hue times gain modulo 180, saturation
+    and value times gain clipped to 255, all truncated, by tables. Always applied.
+
+    MMDetection's ``YOLOXHSVRandomAug`` adds to the channels instead.
+
+    Required and modified key: ``img``, 8 bits, B, G, R.
+
+    Args:
+        hue, saturation, value: the official hyper-parameters hsv_h, hsv_s, hsv_v.
+    """
+
+    def __init__(self, hue: float = 0.015, saturation: float = 0.7, value: float = 0.4) -> None:
+        self.options = hue, saturation, value
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        hue, saturation, value = 1 + np.random.uniform(-1, 1, 3) * self.options
+        levels = np.arange(256)
+        tables = levels * hue % 180, levels * saturation, levels * value
+        table = np.stack([each.clip(0, 255) for each in tables], -1).astype(np.uint8)
+        hsv = cv2.LUT(cv2.cvtColor(results['img'], cv2.COLOR_BGR2HSV), table[:, None])
+        results['img'] = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+        return results
+
+    def __repr__(self) -> str:
+        hue, saturation, value = self.options
+        return f'{type(self).__name__}(hue={hue}, saturation={saturation}, value={value})'
+
+
+@TRANSFORMS.register_module()
+class ScaledYOLOv4LetterBox(BaseTransform):
+    r"""Test input of Scaled-YOLOv4: the image in the middle of a grey square.
+
+    The longer side gets ``size`` pixels, by area interpolation where the image shrinks and
+    bilinearly where it grows. The square has ``ceil(size / stride + 0.5) * stride`` pixels: half a
+    stride of padding, rounded up, so that objects at the border have whole cells around them. The
+    official test loads images in order of their aspect and pads each batch to the aspect that it
+    needs; a batch of mixed aspects is this square.
+
+    Required and modified keys: ``img``, ``img_shape``. Added keys: ``scale_factor`` (w, h) and
+    ``border`` (top, bottom, left, right of the image); put both into the ``meta_keys`` of
+    ``PackDetInputs``. Boxes do not change, so use it before ``LoadAnnotations``.
+
+    Args:
+        size: pixels of the longer side.
+        stride: largest stride of the network.
+    """
+
+    def __init__(self, size: int = 640, stride: int = 32) -> None:
+        self.size, self.stride = size, stride
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        image = results['img']
+        height, width = image.shape[:2]
+        ratio = self.size / max(height, width)
+        if ratio != 1:
+            new = max(int(width * ratio), 1), max(int(height * ratio), 1)
+            way = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+            image = cv2.resize(image, new, interpolation=way)
+        high, wide = image.shape[:2]
+        side = math.ceil(self.size / self.stride + 0.5) * self.stride
+        canvas = np.full((side, side, image.shape[2]), GRAY, image.dtype)
+        left, top = round((side - wide) / 2 - 0.1), round((side - high) / 2 - 0.1)
+        canvas[top : top + high, left : left + wide] = image
+        results.update(
+            img=canvas,
+            img_shape=canvas.shape[:2],
+            scale_factor=(wide / width, high / height),
+            border=(top, top + high, left, left + wide),
+        )
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(size={self.size}, stride={self.stride})'

@@ -1,0 +1,1 @@
+"""Distributions of augmented draws: recording them and comparing them with official ones."""
