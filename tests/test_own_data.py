@@ -23,7 +23,7 @@ REPEATED = sorted(
 
 
 def wraps(path):
-    """Whether the page counts this config among those that mix or repeat pictures."""
+    """Whether the page counts this config among those that mix or repeat images."""
     mixes = re.match('ssd|yolov[234]|scaled_yolov4', path.parent.name)
     repeats = path.parent.name == 'bccd' or path.stem == 'cornernet_saccade_digits'
     return repeats or (mixes and path.stem.endswith('_coco'))

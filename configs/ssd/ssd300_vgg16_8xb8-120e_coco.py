@@ -19,7 +19,7 @@ model = dict(
     ),
 )
 
-# The target is MMDetection's, and so are schedule and augmentation. The official ones are
+# Target, schedule and augmentation are MMDetection's. The official augmentations are
 # `ssd_train_pipeline` (ssd.pytorch) and `caffe_train_pipeline`.
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.mmdet_train_pipeline))
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=_base_.ssd_test_pipeline))

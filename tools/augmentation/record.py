@@ -152,7 +152,7 @@ class Recorder:
         return item
 
     def _add_keypoints(self, item: dict, classes: NDArray) -> None:
-        """COCO's 17 keypoints, of which the scene knows three."""
+        """COCO's 17 keypoints; the scene has three of them, the others are not labelled."""
         item['num_keypoints'] = 17
         item['flip_pairs'] = tuple((i, i + 1) for i in range(1, 17, 2))
         for instance, k in zip(item['instances'], classes, strict=True):
