@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 
 class Docstring(NamedTuple):
-    """A docstring in pieces, as Markdown."""
+    """The parts of a docstring, as Markdown."""
 
     summary: str
-    """Its first sentence."""
+    """Its first paragraph."""
     text: str
-    """What follows before and between the sections: formula, paper."""
+    """The text outside the sections, such as a formula."""
     sections: dict[str, str]
     """Shape, Convention, Args, ..."""
 
@@ -22,7 +22,7 @@ SECTION = re.compile(r'^([A-Z][a-z]+(?: [a-z]+)?):\n((?:    .*\n|\n)+)', re.MULT
 
 
 def read_docstring(item: Any) -> Docstring:
-    """Take the docstring of a module, class or function apart."""
+    """Parse the docstring of a module, class or function."""
     raw = (inspect.getdoc(item) or '') + '\n'
     sections = {
         match[1]: section(match[1], inspect.cleandoc('\n' + match[2]))
@@ -33,7 +33,7 @@ def read_docstring(item: Any) -> Docstring:
 
 
 def section(name: str, body: str) -> str:
-    """A section's body as Markdown: code, a list where it describes names, else paragraphs."""
+    """The body of a section as Markdown: code, a list of names, or paragraphs."""
     if name == 'Example':
         return f'```pycon\n{body}\n```'
     if name in ('Args', 'Raises', 'Shape'):
@@ -44,13 +44,13 @@ def section(name: str, body: str) -> str:
 
 
 def mark_names(match: re.Match) -> str:
-    """``pred, target:`` with both in code style."""
+    """``pred, target:`` with both names in code style."""
     names = match[1].split(', ')
     return match[0] if ' ' in match[1].replace(', ', '') else f'`{"`, `".join(names)}`:'
 
 
 def inline(text: str) -> str:
-    """The marks of reStructuredText that our docstrings use, as Markdown; references stay."""
+    """The reStructuredText markup of our docstrings as Markdown; references stay."""
     text = re.sub(
         r'\.\. math::\n\n((?:    .*\n|\n)+)',
         lambda match: f'{display(inspect.cleandoc(chr(10) + match[1]))}\n\n',
@@ -62,7 +62,7 @@ def inline(text: str) -> str:
 
 
 def display(formula: str) -> str:
-    """A displayed formula; aligned where it has columns."""
+    """A displayed formula; aligned if it has several columns or rows."""
     aligned = '&' in formula or r'\\' in formula
     return (
         f'$$\n\\begin{{align*}}\n{formula}\n\\end{{align*}}\n$$'
@@ -72,7 +72,7 @@ def display(formula: str) -> str:
 
 
 def arguments(item: type) -> dict[str, Any]:
-    """The arguments of a component and their defaults, its parents' behind ``**kwargs`` too."""
+    """The arguments of a component and their defaults; behind ``**kwargs`` those of its parents."""
     found: dict[str, Any] = {}
     for each in item.__mro__:
         init = vars(each).get('__init__')
@@ -100,7 +100,7 @@ def config(name: str, item: type) -> str:
 
 
 def signature(function: Any) -> str:
-    """A function's arguments and defaults, one a line."""
+    """The arguments and defaults of a function, one per line."""
     rows, star = [], False
     for each in inspect.signature(function).parameters.values():
         if each.kind == each.KEYWORD_ONLY and not star:

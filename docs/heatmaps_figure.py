@@ -1,4 +1,4 @@
-"""Draw docs/images/heatmaps.png: a target map, its splats, and cost and gradient over the logit."""
+"""Draw docs/images/heatmaps.png: a target map, its splats, and the gradient over the logit."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ BLUE, ORANGE, GREEN = '#0072B2', '#D55E00', '#009E73'  # Okabe and Ito
 
 
 def cost(logits, target, clamp):
-    """Cost of single cells and its slope."""
+    """Cost of single cells and its derivative."""
     x = logits.clone().requires_grad_()
     cells = penalty_reduced_focal_loss(
         x[None, None], torch.full_like(x, target)[None, None], clamp=clamp, reduction='none'
@@ -27,10 +27,9 @@ def cost(logits, target, clamp):
 
 def main() -> None:
     boxes = [[20, 30, 150, 120], [120, 60, 230, 170], [160, 20, 210, 60], [40, 140, 90, 200.0]]
-    truth = InstanceData(bboxes=torch.tensor(boxes), labels=torch.zeros(4, dtype=torch.long))
-    splats = (
-        CenterNetPointsTargetEncoder(num_classes=1).encode([truth], [(56, 64)], (224, 256)).heatmap
-    )
+    objects = InstanceData(bboxes=torch.tensor(boxes), labels=torch.zeros(4, dtype=torch.long))
+    encoder = CenterNetPointsTargetEncoder(num_classes=1)
+    splats = encoder.encode([objects], [(56, 64)], (224, 256)).heatmap
     dense = splats.dense()[0, 0]
     covered = torch.zeros(dense.numel())
     covered[splats.index] = 1

@@ -1,4 +1,4 @@
-"""MkDocs hooks: pages from the code, the tutorial run, links that leave docs/, MathML."""
+"""MkDocs hooks: generated pages, the executed tutorial, links out of docs/, MathML."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ import pages
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r'(!?\[[^\]]*\]\()([^)\s]+)(\))')
 CODE = re.compile(r'(```.*?^```|~~~.*?^~~~)', re.DOTALL | re.MULTILINE)
-PICTURES = ('.png', '.svg', '.jpg', '.gif')
+IMAGES = ('.png', '.svg', '.jpg', '.gif')
 LANGUAGES = {'.py': 'python', '.sh': 'sh', '.json': 'json', '.yml': 'yaml'}
 
 
 def on_config(config: Any) -> Any:
-    """Fill in the folders that mkdocs.yml's navigation names."""
+    """Replace the folders in the navigation of mkdocs.yml by the lists of their pages."""
     names = {
         'losses/': [f'losses/{each.name}.md' for each in pages.losses()],
         'detectors/': [f'detectors/{folder}.md' for folder in pages.detectors()],
@@ -42,9 +42,9 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the generated pages and plots, and whatever files of the repository pages link to."""
+    """Add the generated pages and plots, and the files of the repository that pages link to."""
     texts = {path: (owner, text) for path, owner, text in pages.pages()}
-    tutorial, pictures = run_notebook(ROOT / 'docs/tutorial.ipynb')
+    tutorial, images = run_notebook(ROOT / 'docs/tutorial.ipynb')
     texts['tutorial.md'] = ('docs/tutorial.ipynb', tutorial)
     for file in list(files.documentation_pages()):
         if file.src_uri not in texts:
@@ -54,17 +54,17 @@ def on_files(files: Files, config: Any) -> Files:
     for path, (owner, text) in texts.items():
         files.append(File.generated(config, path, content=site.relink(text, owner, path)))
     added: set[str] = set()
-    while more := site.wanted.keys() - added:  # what a page links to may link to more
+    while more := site.wanted.keys() - added:  # a linked page may contain further links
         for target in sorted(more):
             added.add(target)
             source = site.wanted[target]
-            if source.endswith(PICTURES):
+            if source.endswith(IMAGES):
                 file = File.generated(config, target, abs_src_path=str(ROOT / source))
             else:
                 file = File.generated(config, target, content=site.show(source, target))
             files.append(file)
-    for name, picture in pictures.items():
-        files.append(File.generated(config, name, content=picture))
+    for name, image in images.items():
+        files.append(File.generated(config, name, content=image))
     for name in landscape.panels():
         path = f'losses/images/{name}.svg'
         files.append(File.generated(config, path, content=landscape.svg(name)))
@@ -72,24 +72,24 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def run_notebook(path: Path) -> tuple[str, dict[str, bytes]]:
-    """A notebook run from top to bottom, as Markdown and its pictures; an error ends the build."""
+    """Execute a notebook; return its Markdown and its images. An error stops the build."""
     notebook = nbformat.read(path, as_version=4)
-    quiet = ['--IPKernelApp.log_level=ERROR']  # it warns that it talks over local TCP
-    nbclient.execute(notebook, cwd=path.parent, timeout=600, extra_arguments=quiet)
+    quiet = ['--IPKernelApp.log_level=ERROR']  # it warns about local TCP
+    nbclient.execute(notebook, cwd=path.parent, timeout=1800, extra_arguments=quiet)
     text, made = MarkdownExporter().from_notebook_node(notebook, {'unique_key': path.stem})
     return text, made['outputs']
 
 
 class Site:
-    """Where files of the repository are on the site."""
+    """The pages of the site and the files of the repository that they come from."""
 
     def __init__(self, owners: dict[str, str]) -> None:
         self.places = {owner: path for path, owner in reversed(owners.items())}
         self.wanted: dict[str, str] = {}
-        """Page or picture to add -> file of the repository."""
+        """Page or image to add -> file of the repository."""
 
     def relink(self, text: str, owner: str, path: str) -> str:
-        """A page's links, relative to the file ``owner``, as links relative to the page."""
+        """Replace links relative to the file ``owner`` by links relative to the page ``path``."""
 
         def change(match: re.Match) -> str:
             target, mark, anchor = match[2].partition('#')
@@ -97,7 +97,7 @@ class Site:
                 return match[0]
             place = self.place(posixpath.normpath(posixpath.join(posixpath.dirname(owner), target)))
             if place is None:
-                return match[0]  # MkDocs says what is wrong with it
+                return match[0]  # MkDocs reports the broken link
             relative = posixpath.relpath(place, posixpath.dirname(path) or '.')
             return f'{match[1]}{relative}{mark}{anchor}{match[3]}'
 
@@ -105,7 +105,7 @@ class Site:
         return ''.join(part if CODE.match(part) else LINK.sub(change, part) for part in parts)
 
     def place(self, source: str) -> str | None:
-        """The page or picture for a file or folder of the repository."""
+        """The page or image for a file or folder of the repository."""
         if (ROOT / source).is_dir():
             source = posixpath.join(source, 'README.md')
         if source in self.places:
@@ -114,13 +114,13 @@ class Site:
             return source.removeprefix('docs/')
         if not (ROOT / source).is_file():
             return None
-        picture = source.endswith(PICTURES)
-        place = f'source/{source}' if picture else f'source/{source}.md'
+        is_image = source.endswith(IMAGES)
+        place = f'source/{source}' if is_image else f'source/{source}.md'
         self.wanted[place] = source
         return place
 
     def show(self, source: str, path: str) -> str:
-        """A file of the repository as a page; what is no Markdown is left out of the search."""
+        """A file of the repository as a page. Files other than Markdown are not in the search."""
         text = (ROOT / source).read_text(encoding='utf-8')
         if source.endswith('.md'):
             return self.relink(text, source, path)
@@ -129,14 +129,16 @@ class Site:
 
 
 def on_page_content(content: str, page: Any, **_: Any) -> str:
-    """Formulas as MathML, which browsers draw without a script."""
+    """Replace formulas by MathML, which browsers draw without a script."""
 
     def change(match: re.Match) -> str:
         latex = html.unescape(match[2])
         drawn = convert(latex.strip(), display='block' if match[1] == 'div' else 'inline')
         unknown = re.search(r'\\\w+', re.sub(r'<[^>]*>', '', drawn))
         if unknown or '&<' in drawn:
-            raise PluginError(f'{page.file.src_uri}: no formula without {unknown}: {latex}')
+            raise PluginError(
+                f'{page.file.src_uri}: cannot convert {unknown} of the formula {latex}'
+            )
         return drawn
 
     pattern = r'<(div|span) class="arithmatex">\\[\[(](.+?)\\[\])]</\1>'

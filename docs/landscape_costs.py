@@ -1,8 +1,10 @@
-"""What one number costs: our terms and criteria, and MMDetection's, as functions of a scalar."""
+"""Costs as functions of one number: our terms and criteria, and MMDetection's losses."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from mmdet.models.losses import (
@@ -18,6 +20,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional as F
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import mmdet_losses  # noqa: F401  (registers what `build` builds)
 from mmdet_losses.losses import (
     box_iou_loss,
@@ -30,11 +34,12 @@ from mmdet_losses.losses import (
     sigmoid_focal_loss,
 )
 from mmdet_losses.registry import MODELS, TASK_UTILS
+from tests.cases import LOSSES
 
 Cost = Callable[[Tensor], Tensor]
 
 
-def heat_map_cell(target: float, clamp: float | None) -> Cost:
+def heatmap_cell(target: float, clamp: float | None) -> Cost:
     """Our cost of one cell of a heatmap."""
 
     def cost(x: Tensor) -> Tensor:
@@ -47,7 +52,7 @@ def heat_map_cell(target: float, clamp: float | None) -> Cost:
 
 
 def mmdet_cell(target: float) -> Cost:
-    """MMDetection's: sigmoid, clamp, GaussianFocalLoss."""
+    """MMDetection's cost of one cell: sigmoid, clamp, GaussianFocalLoss."""
     loss = GaussianFocalLoss(reduction='sum')
 
     def cost(x: Tensor) -> Tensor:
@@ -58,7 +63,7 @@ def mmdet_cell(target: float) -> Cost:
 
 
 def track_cell(objects: int, clamp: float | None = None) -> Cost:
-    """CenterTrack's cost of one cell that holds this many objects of its class."""
+    """CenterTrack's cost of one cell with ``objects`` objects of its class."""
 
     def cost(x: Tensor) -> Tensor:
         map_ = x.view(1, 1, 1, 1)
@@ -110,27 +115,27 @@ def prior_class(positive: bool, mined: bool = True) -> Cost:
 
 
 def moved_box(mode: str, theirs: bool, wider: bool = False) -> Cost:
-    """IoU cost of a box that is pushed to the right by x of its widths, or made 2^x as wide."""
+    """IoU cost of a box that is shifted right by x widths, or scaled to 2^x of its width."""
     official = dict(giou=GIoULoss, diou=DIoULoss, ciou=CIoULoss)
 
     def cost(x: Tensor) -> Tensor:
-        truth = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
+        target = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
         if wider:
             half = 5 * 2**x
             box = torch.stack((5 - half, x * 0, 5 + half, x * 0 + 20))[None]
         else:
             box = torch.stack((10 * x, x * 0, 10 * x + 10, x * 0 + 14))[None]
         if theirs and mode == 'iou':
-            return IoULoss(mode='linear', reduction='sum')(box, truth)
+            return IoULoss(mode='linear', reduction='sum')(box, target)
         if theirs:
-            return official[mode](reduction='sum')(box, truth)
-        return box_iou_loss(box, truth, mode=mode, reduction='sum')
+            return official[mode](reduction='sum')(box, target)
+        return box_iou_loss(box, target, mode=mode, reduction='sum')
 
     return cost
 
 
-def tags(part: int, eps: float = 1e-4, theirs: bool = False) -> Cost:
-    """Pull (0) of two tags that differ by x; push (1) of two objects whose tags differ by x."""
+def embeddings(part: int, eps: float = 1e-4, theirs: bool = False) -> Cost:
+    """Pull (part 0) of two embeddings with distance x; push (part 1) of two such objects."""
 
     def cost(x: Tensor) -> Tensor:
         zero = torch.zeros_like(x)
@@ -157,7 +162,7 @@ def lone_push(eps: float) -> Cost:
 
 
 def distance(term: Callable, **options: float) -> Cost:
-    """A masked term over one value that should be zero."""
+    """A masked term over one value with target zero."""
 
     def cost(x: Tensor) -> Tensor:
         pred = x.view(1, 1, 1)
@@ -166,8 +171,8 @@ def distance(term: Callable, **options: float) -> Cost:
     return cost
 
 
-def weighed(weight: float) -> Cost:
-    """Masked weighted L1 of one value, undivided."""
+def weighted(weight: float) -> Cost:
+    """Masked weighted L1 of one value, not divided."""
 
     def cost(x: Tensor) -> Tensor:
         pred, factor = x.view(1, 1, 1), torch.full((1, 1, 1), weight)
@@ -177,7 +182,7 @@ def weighed(weight: float) -> Cost:
 
 
 def plain(loss: Callable[[Tensor, Tensor], Tensor], target: float = 0.0) -> Cost:
-    """One of MMDetection's element-wise losses over one value."""
+    """An element-wise loss of MMDetection over one value."""
 
     def cost(x: Tensor) -> Tensor:
         return loss(x.view(1), torch.full((1,), target))
@@ -185,25 +190,29 @@ def plain(loss: Callable[[Tensor, Tensor], Tensor], target: float = 0.0) -> Cost
     return cost
 
 
+def one_object() -> InstanceData:
+    """One box of 40 x 40 pixels in the middle of an image of 128 x 128."""
+    return InstanceData(bboxes=torch.tensor([[44.0, 44.0, 84.0, 84.0]]), labels=torch.tensor([0]))
+
+
 CHANNELS = {
     'width': (2, ('loss_wh', 'loss_box')),
     'objectness': (4, ('loss_obj', 'loss_noobj')),
 }
-"""What varies in a cell of a grid: its channel, and the terms that depend on it alone."""
+"""What varies in a cell of a grid: the channel, and the terms that depend on it only."""
 
 
 def grid_cell(stem: str, channel: str, at_object: bool = True, **options: object) -> Cost:
-    """Terms of a grid detector's criterion, in which one raw number of one cell varies.
+    """Terms of a grid detector's criterion, as a function of one raw output of one cell.
 
-    One object of 40 x 40 pixels in a picture of 128 x 128; every other number is 0. The terms'
-    value where this number is 0 as well is taken off, for it counts all the other cells.
+    The image has 128 x 128 pixels and one object of 40 x 40; every other output is 0. The
+    value at 0 is subtracted, because it contains all other cells.
     """
     number, names = CHANNELS[channel]
     encoder = TASK_UTILS.build(dict(type=f'{stem}TargetEncoder', num_classes=1))
     loss = MODELS.build(dict(type=f'{stem}Loss', **options)).eval()
-    truth = InstanceData(bboxes=torch.tensor([[44.0, 44.0, 84.0, 84.0]]), labels=torch.tensor([0]))
     sides = {'YOLOV2': (4,), 'YOLOV3': (4, 8, 16)}.get(stem, (16, 8, 4))
-    targets = encoder.encode([truth], [(side, side) for side in sides], (128, 128))
+    targets = encoder.encode([one_object()], [(side, side) for side in sides], (128, 128))
     perfect = encoder.ideal_outputs(targets).levels
     anchors = [level.shape[1] // 6 for level in perfect]
     places = [
@@ -227,11 +236,10 @@ def grid_cell(stem: str, channel: str, at_object: bool = True, **options: object
 
 
 def first_cell(part: str, responsible: bool = True) -> Cost:
-    """YOLOv1's terms: one cell, two boxes, of which one number of the first varies."""
+    """YOLOv1's terms for one cell with two boxes, as a function of one number of the first box."""
     encoder = TASK_UTILS.build(dict(type='YOLOV1TargetEncoder', num_classes=1))
     loss = MODELS.build(dict(type='YOLOV1Loss'))
-    truth = InstanceData(bboxes=torch.tensor([[44.0, 44.0, 84.0, 84.0]]), labels=torch.tensor([0]))
-    targets = encoder.encode([truth], [(1, 1)], (128, 128))
+    targets = encoder.encode([one_object()], [(1, 1)], (128, 128))
     goal = (40 / 128) ** 0.5
     good = torch.tensor([0.5, 0.5, goal, goal])
     boxes = torch.stack((good, good * 0.5) if responsible else (good * 0.5, good))
@@ -250,3 +258,30 @@ def first_cell(part: str, responsible: bool = True) -> Cost:
         return terms['loss_wh'] if part == 'width' else terms['loss_obj'] + terms['loss_noobj']
 
     return cost
+
+
+def case_entry(name: str, objects: bool) -> Cost | None:
+    """A term with the inputs of its case in ``tests/cases.py``, as a function of one entry.
+
+    The entry is the one with the largest gradient, in inputs with or without objects. The value at
+    0 is subtracted. None: no entry has a gradient.
+    """
+    case = LOSSES[name]
+    term = MODELS.build(case.config)
+    inputs = (case.inputs if objects else case.empty)(torch.Generator().manual_seed(0))
+    key = case.wrt[0]
+    pred = inputs[key].float().requires_grad_()
+    inputs = {each: _as_float(value) for each, value in inputs.items()}
+    (slope,) = torch.autograd.grad(term(**{**inputs, key: pred}), pred)
+    if not slope.any():
+        return None
+    place = torch.zeros_like(slope).flatten()
+    place[slope.abs().argmax()] = 1
+    place, rest = place.view_as(slope), pred.detach() * (1 - place.view_as(slope))
+    base = term(**{**inputs, key: rest})
+    return lambda x: term(**{**inputs, key: rest + place * x}) - base
+
+
+def _as_float(value: object) -> object:
+    """A float64 tensor as float32; anything else unchanged."""
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value

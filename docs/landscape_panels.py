@@ -1,4 +1,4 @@
-"""Which costs are drawn for which loss."""
+"""The plots of each loss: which costs, over which number."""
 
 from __future__ import annotations
 
@@ -13,59 +13,63 @@ from torch import Tensor
 
 from mmdet_losses.losses import masked_l1_loss, masked_smooth_l1_loss
 
-sys.path.insert(0, str(Path(__file__).parent))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'docs')]
 
 from landscape_costs import (
     Cost,
     anchor_class,
+    case_entry,
     distance,
+    embeddings,
     first_cell,
     grid_cell,
-    heat_map_cell,
+    heatmap_cell,
     lone_push,
     mmdet_cell,
     moved_box,
     plain,
     prior_class,
     squared_cell,
-    tags,
     track_cell,
-    weighed,
+    weighted,
 )
+
+from tests.cases import LOSSES
 
 BLUE, ORANGE, GREEN, PURPLE = '#0072B2', '#D55E00', '#009E73', '#CC79A7'  # Okabe and Ito
 OURS, OFFICIAL, THEIRS, FOURTH = (BLUE, '-'), (ORANGE, '--'), (GREEN, ':'), (PURPLE, '-.')
 
 
 class Panel(NamedTuple):
-    """One pair of plots: cost above, gradient below."""
+    """A pair of plots: cost above, gradient below."""
 
     title: str
     label: str
-    """Of the x axis."""
+    """Label of the x axis."""
     x: Tensor
     lines: dict[str, tuple[tuple[str, str], Cost]]
 
 
 Panels = dict[str, Callable[[], Sequence[Panel]]]
-"""Registered name of a loss -> what makes its panels."""
+"""Registered name of a loss -> function that makes its panels."""
 
 LOGITS = torch.linspace(-8, 8, 97)
 NEAR = torch.linspace(-3, 3, 97)
 
 
-def heat_map_panel(title: str, low: float, high: float, target: float) -> Panel:
-    """Ours, the official clamp and MMDetection's."""
+def heatmap_panel(title: str, low: float, high: float, target: float) -> Panel:
+    """A heatmap cell: ours, ours with the official clamp, MMDetection's."""
     lines = {
-        'from logits (default)': (OURS, heat_map_cell(target, None)),
-        'clamp=1e-4 (official)': (OFFICIAL, heat_map_cell(target, 1e-4)),
+        'from logits (default)': (OURS, heatmap_cell(target, None)),
+        'clamp=1e-4 (official)': (OFFICIAL, heatmap_cell(target, 1e-4)),
         'MMDetection': (THEIRS, mmdet_cell(target)),
     }
     return Panel(title, 'logit', torch.linspace(low, high, 97), lines)
 
 
 def box_panels(mode: str, name: str) -> list[Panel]:
-    """A box moved and widened under one measure."""
+    """A box shifted and widened, with one IoU measure."""
     return [
         Panel(
             title,
@@ -77,8 +81,8 @@ def box_panels(mode: str, name: str) -> list[Panel]:
             },
         )
         for title, label, wider in (
-            ('box, pushed sideways', 'shift in widths', False),
-            ('box, made wider', 'log2 of its width over the true one', True),
+            ('box, shifted sideways', 'shift in widths', False),
+            ('box, wider', 'log2(width / target width)', True),
         )
     ]
 
@@ -107,7 +111,7 @@ def grid_panels(stem: str) -> list[Panel]:
 
 SQUARE = Panel(
     'heatmap, object, from scores',
-    'what the network says',
+    'network output',
     torch.linspace(-1, 2, 97),
     {
         'activated=True (default)': (OURS, squared_cell(True)),
@@ -124,17 +128,17 @@ FOCAL = Panel(
         'object, MMDetection': (THEIRS, anchor_class(True, True)),
     },
 )
-TAGS = Panel(
-    'tags of corners',
-    'difference of tags',
+EMBEDDINGS = Panel(
+    'embeddings of corners',
+    'difference',
     NEAR,
     {
-        'pull, one object': (OURS, tags(0)),
-        'push, two objects': ((ORANGE, '-'), tags(1)),
+        'pull, one object': (OURS, embeddings(0)),
+        'push, two objects': ((ORANGE, '-'), embeddings(1)),
     },
 )
 BOXES = Panel(
-    'box, pushed sideways',
+    'box, shifted sideways',
     'shift in widths',
     NEAR,
     {
@@ -144,11 +148,11 @@ BOXES = Panel(
     },
 )
 OVERVIEW = (
-    heat_map_panel('heatmap, object (t = 1)', -14, 6, 1.0),
-    heat_map_panel('heatmap, background (t = 0)', -6, 14, 0.0),
+    heatmap_panel('heatmap, object (t = 1)', -14, 6, 1.0),
+    heatmap_panel('heatmap, background (t = 0)', -6, 14, 0.0),
     FOCAL,
     BOXES,
-    TAGS,
+    EMBEDDINGS,
 )
 
 
@@ -160,12 +164,12 @@ def track_cells(objects: int) -> dict[str, tuple[tuple[str, str], Cost]]:
     }
 
 
-def heat_maps() -> Panels:
+def heatmap_terms() -> Panels:
     """Terms of heatmaps."""
     return {
         'PenaltyReducedFocalLoss': lambda: [
             *OVERVIEW[:2],
-            heat_map_panel('heatmap, near an object (t = 0.5)', -6, 14, 0.5),
+            heatmap_panel('heatmap, near an object (t = 0.5)', -6, 14, 0.5),
         ],
         'CenterTrackFocalLoss': lambda: [
             Panel(
@@ -180,7 +184,7 @@ def heat_maps() -> Panels:
                 LOGITS,
                 {
                     'CenterTrackFocalLoss': (OURS, track_cell(2)),
-                    'PenaltyReducedFocalLoss': (OFFICIAL, heat_map_cell(1.0, None)),
+                    'PenaltyReducedFocalLoss': (OFFICIAL, heatmap_cell(1.0, None)),
                 },
             ),
             Panel(
@@ -203,7 +207,7 @@ def heat_maps() -> Panels:
 
 
 def values() -> Panels:
-    """Terms of regressed values and of tags."""
+    """Terms of regressed values and embeddings."""
     return {
         'MaskedL1Loss': lambda: [
             Panel(
@@ -230,13 +234,13 @@ def values() -> Panels:
         ],
         'MaskedWeightedL1Loss': lambda: [
             Panel(
-                'one value, undivided',
+                'one value, not divided',
                 'prediction minus target',
                 NEAR,
                 {
-                    'weight 1': (OURS, weighed(1.0)),
-                    'weight 0.5': (OFFICIAL, weighed(0.5)),
-                    'weight 0': (FOURTH, weighed(0.0)),
+                    'weight 1': (OURS, weighted(1.0)),
+                    'weight 0.5': (OFFICIAL, weighted(0.5)),
+                    'weight 0': (FOURTH, weighted(0.0)),
                     'MMDetection L1Loss': (THEIRS, plain(L1Loss(reduction='sum'))),
                 },
             )
@@ -244,26 +248,26 @@ def values() -> Panels:
         'PullPushLoss': lambda: [
             Panel(
                 'pull, one object',
-                'difference of its tags',
+                'difference of its embeddings',
                 NEAR,
                 {
-                    'eps=1e-4 (official)': (OURS, tags(0)),
-                    'MMDetection': (THEIRS, tags(0, theirs=True)),
+                    'eps=1e-4 (official)': (OURS, embeddings(0)),
+                    'MMDetection': (THEIRS, embeddings(0, theirs=True)),
                 },
             ),
             Panel(
                 'push, two objects',
-                'difference of their tags',
+                'difference of their embeddings',
                 NEAR,
                 {
-                    'eps=1e-4 (official)': (OURS, tags(1)),
-                    'eps=0': (OFFICIAL, tags(1, 0.0)),
-                    'MMDetection': (THEIRS, tags(1, theirs=True)),
+                    'eps=1e-4 (official)': (OURS, embeddings(1)),
+                    'eps=0': (OFFICIAL, embeddings(1, 0.0)),
+                    'MMDetection': (THEIRS, embeddings(1, theirs=True)),
                 },
             ),
             Panel(
                 'push, one object',
-                'its tags',
+                'its embedding',
                 NEAR,
                 {
                     'eps=1e-4 (official)': (OURS, lone_push(1e-4)),
@@ -304,7 +308,7 @@ def anchors() -> Panels:
                 'logit of the class minus background',
                 LOGITS,
                 {
-                    'the three worst count': (OURS, prior_class(False)),
+                    'the three hardest count': (OURS, prior_class(False)),
                     'cross-entropy, without mining': (THEIRS, prior_class(False, mined=False)),
                 },
             ),
@@ -312,7 +316,7 @@ def anchors() -> Panels:
         'YOLOV1Loss': lambda: [
             Panel(
                 'confidence of a box',
-                'what the network says',
+                'network output',
                 torch.linspace(-1, 2, 97),
                 {
                     'responsible': (OURS, first_cell('confidence')),
@@ -321,7 +325,7 @@ def anchors() -> Panels:
             ),
             Panel(
                 'width of the responsible box',
-                'its square root, over the image',
+                'square root of width / image width',
                 torch.linspace(0.3, 0.9, 97),
                 {'responsible': (OURS, first_cell('width'))},
             ),
@@ -329,8 +333,18 @@ def anchors() -> Panels:
     }
 
 
+def case_panels(name: str) -> list[Panel]:
+    """The panel of a term without one of its own: its case, over one entry of the prediction."""
+    entries = {
+        'with objects': (OURS, case_entry(name, objects=True)),
+        'without objects': (OFFICIAL, case_entry(name, objects=False)),
+    }
+    lines = {label: (style, cost) for label, (style, cost) in entries.items() if cost is not None}
+    return [Panel('one entry of the prediction', 'value of the entry', NEAR, lines)]
+
+
 def panels() -> Panels:
-    """Registered name of a loss -> what makes its panels."""
+    """Registered name of a loss -> function that makes its panels."""
     grids = {f'{stem}Loss': stem for stem in ('YOLOV2', 'YOLOV3', 'YOLOV4', 'ScaledYOLOV4')}
     boxes = {
         'BoxIoULoss': ('iou', "mode='iou'"),
@@ -338,8 +352,10 @@ def panels() -> Panels:
         'DistanceIoULoss': ('diou', 'DIoU'),
         'CompleteIoULoss': ('ciou', 'CIoU'),
     }
+    terms = [name for name in LOSSES if ',' not in name]
     return {
-        **heat_maps(),
+        **{name: lambda name=name: case_panels(name) for name in terms},
+        **heatmap_terms(),
         **values(),
         **anchors(),
         **{name: lambda args=args: box_panels(*args) for name, args in boxes.items()},

@@ -1,4 +1,4 @@
-"""The documentation: a page for everything, and nothing in it that the code does not say.
+"""The documentation has a page for every component, and its quotes are in the code.
 
 Links and anchors are checked by `make docs`, which fails on any warning.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from docs import landscape, pages
+from docs import landscape, landscape_panels, loss_pages, pages, places, proof
 from mmdet_losses import losses
 from mmdet_losses.detectors.checkpoints import LAYOUTS
 from mmdet_losses.registry import MODELS
@@ -20,16 +20,12 @@ from tools.list_components import components
 
 ROOT = Path(__file__).resolve().parents[1]
 TERMS = sorted(name for name in losses.__all__ if name.endswith('Loss'))
-CRITERIA = sorted({each.name for each in pages.losses()} - set(TERMS))
-
-
-def test_every_term_is_shown_in_a_config():
-    assert sorted(pages.PLACES) == TERMS
+CRITERIA = sorted({each.name for each in loss_pages.losses()} - set(TERMS))
 
 
 @pytest.mark.parametrize('name', TERMS)
 def test_a_term_has_formula_shape_convention_plot_arguments_and_config(name):
-    text = pages.loss_page(name)
+    text = loss_pages.loss_page(name)
     assert re.search(r'\$[^$]+\$', text), 'no formula'
     for part in ('**Shape**', '**Convention**', '## Arguments', '## In a config', f'{name}.svg'):
         assert part in text
@@ -38,7 +34,7 @@ def test_a_term_has_formula_shape_convention_plot_arguments_and_config(name):
 
 @pytest.mark.parametrize('name', CRITERIA)
 def test_a_criterion_has_convention_arguments_and_config(name):
-    text = pages.loss_page(name)
+    text = loss_pages.loss_page(name)
     for part in ('Convention', '## Arguments', '## In a config', f"type='{name}'"):
         assert part in text
     assert '## Terms' in text or f'{name}.svg' in text
@@ -47,14 +43,37 @@ def test_a_criterion_has_convention_arguments_and_config(name):
 
 @pytest.mark.parametrize('name', TERMS)
 def test_the_config_on_a_page_builds_the_term(name, tmp_path):
-    _, text = pages.snippet(name)
-    base, key, _ = pages.PLACES[name]
+    _, text = places.snippet(name)
+    base, key, _ = places.place(name)
     folder = ROOT / 'configs' / base
     path = tmp_path / 'config.py'
     path.write_text(text.replace("'./", f"'{folder}/"))
     head = Config.fromfile(path).model.bbox_head
     term = (head if '::' in base else head.criterion)[key]
     assert type(MODELS.build(term)).__name__ == name
+
+
+def test_a_place_comes_from_the_configs_or_from_a_term_with_the_same_inputs(monkeypatch):
+    assert places.place('SigmoidFocalLoss').base == 'retinanet'
+    assert places.place('HeatmapMSELoss')[:2] == places.place('PenaltyReducedFocalLoss')[:2]
+    monkeypatch.setattr(places, 'LOSSES', {})
+    with pytest.raises(LookupError, match='add one to configs/'):
+        places.place.__wrapped__('HeatmapMSELoss')
+
+
+@pytest.mark.parametrize('name', ['MaskedL1Loss', 'PenaltyReducedFocalLoss'])
+def test_a_term_without_its_own_panel_is_drawn_with_its_case(name):
+    (panel,) = landscape_panels.case_panels(name)
+    for _, cost in panel.lines.values():
+        values, slope = landscape.curves(cost, panel.x)
+        assert values.std() > 0 and slope.abs().max() > 0
+
+
+def test_every_golden_array_is_counted_for_one_detector():
+    assert proof.detector_of('cornernet_squeeze models') == 'CornerNet-Squeeze'
+    assert proof.detector_of('darknet_decode v2 boxes') == 'YOLOv2'
+    with pytest.raises(ValueError, match='DETECTORS'):
+        proof.detector_of('unknown')
 
 
 def test_every_detector_has_a_page():
@@ -81,7 +100,7 @@ def test_every_family_of_checkpoints_is_listed():
     assert not missing
 
 
-def test_a_picture_is_drawn_the_same_each_time():
+def test_drawing_a_plot_twice_gives_the_same_file():
     one, two = (landscape.svg('MaskedL1Loss') for _ in range(2))
     assert one == two and b'MMDetection L1Loss' in one
 
@@ -112,10 +131,10 @@ FOREIGN = {
 """Messages of torch, MMEngine, MMCV and the system."""
 
 
-def test_our_messages_are_quoted_as_the_code_says_them():
+def test_quoted_messages_are_in_the_code():
     sources = [*ROOT.glob('mmdet_losses/**/*.py'), *ROOT.glob('tools/*.py')]
     code = ' '.join(path.read_text(encoding='utf-8') for path in sources)
-    code = re.sub(r"""['"]\s*\n\s*f?['"]""", '', code)  # sentences that go on in the next line
+    code = re.sub(r"""['"]\s*\n\s*f?['"]""", '', code)  # strings that continue in the next line
     quoted = re.findall(
         r'^\| (`.+?`(?:, `.+?`)*)',
         (ROOT / 'docs' / 'troubleshooting.md').read_text(encoding='utf-8'),

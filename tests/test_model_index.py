@@ -1,4 +1,4 @@
-"""What mim lists is what there is."""
+"""The index that mim reads lists every config, and every listed file exists."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ MIM = ROOT / 'mmdet_losses' / '.mim'
 
 
 def metafiles():
-    """Path -> content of every file that the index names, read where mim and MMEngine read it."""
+    """Path -> content of every file in the index, read from the folder that mim uses."""
     index = yaml.safe_load((MIM / 'model-index.yml').read_text())
     return {name: yaml.safe_load((MIM / name).read_text()) for name in index['Import']}
 
@@ -17,7 +17,9 @@ def metafiles():
 def test_every_config_is_listed_once_and_every_listed_file_exists():
     listed = [model['Config'] for content in metafiles().values() for model in content['Models']]
     paths = [path for path in ROOT.glob('configs/*/*.py') if path.parent.name != '_base_']
-    assert sorted(listed) == sorted(str(path.relative_to(ROOT)) for path in paths)
+    assert sorted(listed) == sorted(str(path.relative_to(ROOT)) for path in paths), (
+        'every config needs one entry in the metafile.yml of its folder (CONTRIBUTING.md, step 5)'
+    )
     assert all((MIM / config).is_file() for config in listed)
 
 

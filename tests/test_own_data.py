@@ -1,4 +1,4 @@
-"""The lines of docs/own_data.md work on the configs that the page names for them."""
+"""The config lines of docs/own_data.md work with every config that the page lists."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ REPEATED = sorted(
 
 
 def wraps(path):
-    """Whether the page counts this config among those that mix or repeat images."""
+    """Whether the page lists this config as one that mixes or repeats images."""
     mixes = re.match('ssd|yolov[234]|scaled_yolov4', path.parent.name)
     repeats = path.parent.name == 'bccd' or path.stem == 'cornernet_saccade_digits'
     return repeats or (mixes and path.stem.endswith('_coco'))
@@ -62,8 +62,8 @@ def test_the_lines_reach_data_sets_evaluators_and_head(path, tmp_path):
     assert set(values(cfg.model.bbox_head, 'num_classes')) == {2}
 
 
-def test_the_page_names_what_it_is_checked_with():
+def test_the_page_names_the_configs_of_this_test():
     base = re.search("_base_ = '(.*)'", LINES).group(1)
     assert ROOT / base in CONFIGS
     assert len([path for path in CONFIGS if wraps(path)]) > 10
-    assert all(f'(`{name}`)' in PAGE for name in OTHER_FORMATS)
+    assert all(f'`configs/{name}`' in PAGE for name in OTHER_FORMATS)
