@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.processes import ROOT, run_command
+
 TEXT = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf-8')
 STEPS = re.findall(r'^`([\w/.]+)` .*?```\w+\n(.*?)```', TEXT, re.DOTALL | re.MULTILINE)
 """(path, code) of every step."""
@@ -19,9 +19,7 @@ NAMES = ('MaskedGemanMcClureLoss', 'masked_geman_mcclure_loss')
 
 def copy_repository(folder: Path) -> None:
     """Copy the tracked files, links included."""
-    listed = subprocess.run(
-        ['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    listed = run_command(['git', 'ls-files', '-z'], cwd=ROOT)
     for name in filter(None, listed.stdout.split('\0')):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).exists():
@@ -59,13 +57,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, *command: str) -> None:
     """Run a Python module in the copy; its output is the message of a failure."""
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-m', *command],
-        cwd=folder,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
+    done = run_command([sys.executable, '-W', 'ignore', '-m', *command], cwd=folder)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
