@@ -206,6 +206,9 @@ OFFICIAL = {
     'yolov4/*x-mish*': CSP._replace(average='none'),
     'yolov4/yolov4-*': CSP,
     'yolov4/*': YOLOV4,
+    'scaled_yolov4/*finetune*': SCALED._replace(
+        schedule=_SCALED_SCHEDULE.format(450, 0.9, 0.2), start='`epoch_298.pth`'
+    ),
     'scaled_yolov4/*csp-cfg*': SCALED._replace(
         schedule=_SCALED_SCHEDULE.format(300, 0.8, 0.2), augmentation='not measured'
     ),
