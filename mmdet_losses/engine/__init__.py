@@ -4,6 +4,7 @@ from mmdet_losses.engine.check import CheckDataHook
 from mmdet_losses.engine.cli import (
     DATA_KEYS,
     add_common_arguments,
+    add_config_arguments,
     load_config,
     merge_options,
     run_tool,
@@ -42,6 +43,7 @@ __all__ = [
     'UpdateEMAHook',
     'UsageError',
     'add_common_arguments',
+    'add_config_arguments',
     'add_default_hooks',
     'build_runner',
     'end_processes',

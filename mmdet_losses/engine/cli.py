@@ -22,10 +22,9 @@ DATA_KEYS = (
 )  # fmt: skip
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the common arguments of MMDetection's train and test commands, and ``--debug``."""
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the config, ``--cfg-options`` and ``--debug``."""
     parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder of logs, checkpoints and metrics')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -34,11 +33,18 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config, e.g. train_cfg.max_epochs=2 key="[(a,b),(c,d)]"; '
         'data_root=DIR also changes the paths of data sets and evaluators',
     )
+    parser.add_argument('--debug', action='store_true', help='show the traceback of known errors')
+    parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the common arguments of MMDetection's train and test commands, and ``--debug``."""
+    add_config_arguments(parser)
+    parser.add_argument('--work-dir', help='folder of logs, checkpoints and metrics')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help='set by the launcher'
     )
-    parser.add_argument('--debug', action='store_true', help='show the traceback of known errors')
 
 
 def run_tool(work: Callable[[Config, argparse.Namespace], None], args: argparse.Namespace) -> None:

@@ -1,0 +1,255 @@
+"""predict.py: images, patterns and videos in; images, videos, crops and JSON out."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
+
+from mmdet_losses import engine
+from mmdet_losses.engine import media, progress
+from mmdet_losses.engine.predictor import Predictor
+from mmdet_losses.registry import MODELS
+from mmdet_losses.visualization.predictions import MIN_SIDE, VideoFile, draw_predictions
+from tools import predict
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+
+
+def save_untrained(config, path):
+    """Write a checkpoint of the config with initial weights, and without meta data."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        torch.manual_seed(0)
+        model = MODELS.build(Config.fromfile(config).model)
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return path
+
+
+@pytest.fixture(name='checkpoint', scope='module')
+def _checkpoint(tools, tmp_path_factory):
+    return save_untrained(tools.config, tmp_path_factory.mktemp('untrained') / 'untrained.pth')
+
+
+@pytest.fixture(name='images')
+def _images(tmp_path):
+    """Three images of different sizes."""
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in (('a.png', (64, 64)), ('b.jpg', (40, 96)), ('c.png', (120, 80))):
+        cv2.imwrite(str(folder / name), rng.integers(0, 255, (*size, 3), dtype=np.uint8))
+    return folder
+
+
+def run(*arguments):
+    engine.run_tool(predict.work, predict.parse_args([str(argument) for argument in arguments]))
+
+
+def failed(capsys, *arguments):
+    """The message of a usage error."""
+    with pytest.raises(SystemExit):
+        run(*arguments)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def read_json(folder):
+    return json.loads((folder / 'predictions.json').read_text())
+
+
+def test_a_folder_of_images(tools, checkpoint, images, tmp_path, capsys):
+    out = tmp_path / 'out'
+    run(tools.config, checkpoint, images, '--out', out, '--json', '--score', 0, '--crop')
+    names = ['a.png', 'b.jpg', 'c.png']
+    assert sorted(path.name for path in out.glob('*.*g')) == names
+    content = read_json(out)
+    assert content['classes'] == ['one', 'two']  # from the config: the checkpoint has no meta data
+    assert [each['file'] for each in content['images']] == names
+    assert [(each['width'], each['height']) for each in content['images']] == [
+        (64, 64), (96, 40), (80, 120),
+    ]  # fmt: skip
+    count = 0
+    for each in content['images']:
+        for found in each['objects']:
+            x1, y1, x2, y2 = found['bbox']
+            assert 0 <= x1 <= x2 <= each['width'] and 0 <= y1 <= y2 <= each['height']
+            assert found['class'] == content['classes'][found['label']]
+            count += 1
+    assert count > 0
+    text = capsys.readouterr().out
+    assert f'3 images, {count} objects (' in text and 'images per second' in text
+    for path in (out, out / 'predictions.json'):
+        assert f'results: {path}' in text
+
+
+def test_drawn_images_are_enlarged_and_keep_their_shape(tools, checkpoint, images, tmp_path):
+    run(tools.config, checkpoint, images / 'b.jpg', '--out', tmp_path, '--score', 0)
+    assert cv2.imread(str(tmp_path / 'b.jpg')).shape == (40 * 5, 96 * 5, 3)
+
+
+def test_a_pattern_keeps_the_folders(tools, checkpoint, images, tmp_path):
+    (images / 'inner').mkdir()
+    (images / 'a.png').rename(images / 'inner' / 'a.png')
+    run(tools.config, checkpoint, f'{images}/**/*.png', '--out', tmp_path / 'out')
+    found = sorted(str(p.relative_to(tmp_path / 'out')) for p in (tmp_path / 'out').rglob('*.png'))
+    assert found == ['c.png', 'inner/a.png']
+
+
+def test_classes_and_score_select(tools, checkpoint, images, tmp_path, capsys):
+    arguments = (tools.config, checkpoint, images, '--out', tmp_path, '--json', '--no-images')
+    run(*arguments, '--score', 0)
+    everything = [each for image in read_json(tmp_path)['images'] for each in image['objects']]
+    run(*arguments, '--score', 0, '--classes', 'two')
+    two = [each for image in read_json(tmp_path)['images'] for each in image['objects']]
+    assert two == [each for each in everything if each['class'] == 'two']
+    run(*arguments, '--score', 0.999)
+    assert not any(image['objects'] for image in read_json(tmp_path)['images'])
+    assert not list(tmp_path.glob('*.png'))
+    capsys.readouterr()
+    message = failed(capsys, *arguments, '--classes', 'three')
+    assert '--classes three: the detector has no such class; choose from one, two.' in message
+
+
+def test_a_file_that_is_not_an_image_is_skipped_and_counted(
+    tools, checkpoint, images, tmp_path, capsys
+):
+    (images / 'broken.png').write_bytes(b'not an image')
+    run(tools.config, checkpoint, images, '--out', tmp_path / 'out')
+    text = capsys.readouterr().out
+    assert '3 images' in text and '1 files skipped (not readable): ' in text
+
+
+def test_a_video_becomes_a_video(tools, checkpoint, tmp_path, capsys):
+    source = VideoFile(tmp_path / 'source.mp4', fps=5)
+    for i in range(4):
+        source.write(np.full((48, 64, 3), 40 * i, np.uint8))
+    source.close()
+    out = tmp_path / 'out'
+    run(tools.config, checkpoint, tmp_path / 'source.mp4', '--out', out, '--json', '--frames', 3)
+    frames = list(media.open_media(str(out / 'source.mp4')))
+    assert [frame.image.shape for frame in frames] == [(48 * 8, 64 * 8, 3)] * 3
+    assert media.open_media(str(out / 'source.mp4')).fps == 5
+    assert [each['frame'] for each in read_json(out)['images']] == [0, 1, 2]
+    assert '3 frames, ' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('config', 'key'),
+    [
+        ('centernet_pose/centernet_pose_figures', 'keypoints'),
+        ('centertrack/centertrack_videos', 'track'),
+        ('cornernet_saccade/cornernet_saccade_digits', None),
+        ('yolov4/yolov4_digits', None),
+    ],
+)
+def test_every_kind_of_detector(config, key, images, tmp_path):
+    path = CONFIGS / f'{config}.py'
+    checkpoint = save_untrained(path, tmp_path / 'untrained.pth')
+    options = ['model.test_cfg.score_thr=0']
+    if key == 'track':
+        options.append('model.tracker.new_score=0')
+    run(
+        path, checkpoint, images, '--out', tmp_path / 'out', '--json', '--score', 0,
+        '--cfg-options', *options,
+    )  # fmt: skip
+    objects = [each for image in read_json(tmp_path / 'out')['images'] for each in image['objects']]
+    assert len(list((tmp_path / 'out').glob('*.*g'))) == 3
+    if key is not None:
+        assert objects and all(key in each for each in objects)
+    if key == 'keypoints':
+        assert all(len(each['keypoints']) == 17 for each in objects)
+
+
+@pytest.mark.parametrize(
+    ('source', 'message'),
+    [
+        ('empty', 'folder empty has no images ('),
+        ('nested', "for its subfolders use 'nested/**/*.png'"),
+        ('absent.png', 'absent.png not found (from '),
+        ('*.bmp', 'pattern *.bmp matches 0 files, but no image.'),
+        ('notes.txt', 'notes.txt is neither an image ('),
+        ('broken.mp4', 'OpenCV cannot read the video broken.mp4'),
+        ('webcam:x', "camera 'x' is not a number"),
+    ],
+)
+def test_a_source_without_images_prints_one_message(
+    tools, checkpoint, images, tmp_path, monkeypatch, capsys, source, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'nested').mkdir()
+    images.rename(tmp_path / 'nested' / 'inner')
+    (tmp_path / 'notes.txt').write_text('text')
+    (tmp_path / 'broken.mp4').write_bytes(b'no video')
+    assert message in failed(capsys, tools.config, checkpoint, source)
+    assert not (tmp_path / 'predictions').exists()
+
+
+def test_checkpoints_that_do_not_fit_print_one_message(tools, checkpoint, images, tmp_path, capsys):
+    absent = failed(capsys, tools.config, 'absent.pth', images, '--out', tmp_path)
+    assert 'checkpoint absent.pth not found' in absent
+    other = failed(capsys, CONFIGS / 'ssd/ssd_digits.py', checkpoint, images, '--out', tmp_path)
+    assert f'checkpoint {checkpoint} does not fit' in other or 'has no layer of' in other
+    classes = ['model.bbox_head.predictor.num_classes=3', 'model.bbox_head.encoder.num_classes=3']
+    message = failed(
+        capsys, tools.config, checkpoint, images, '--out', tmp_path, '--cfg-options', *classes
+    )
+    assert 'of another shape' in message and 'The number of classes may differ.' in message
+
+
+def test_show_without_windows_prints_one_message(
+    tools, checkpoint, images, tmp_path, monkeypatch, capsys
+):
+    def imshow(*_):
+        raise cv2.error('The function is not implemented')
+
+    monkeypatch.setattr(cv2, 'imshow', imshow)
+    message = failed(capsys, tools.config, checkpoint, images, '--out', tmp_path, '--show')
+    assert '--show needs a display and an OpenCV with windows' in message
+
+
+def test_class_names_of_the_checkpoint_come_first(tools, checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    content['meta'] = dict(dataset_meta=dict(CLASSES=('left', 'right')))
+    torch.save(content, tmp_path / 'named.pth')
+    predictor = Predictor(Config.fromfile(tools.config), str(tmp_path / 'named.pth'), 'cpu')
+    assert predictor.classes == ('left', 'right')
+
+
+def test_labels_stay_inside_the_image_and_the_image_is_not_changed():
+    image = np.zeros((MIN_SIDE, MIN_SIDE, 3), np.uint8)
+    corners = [[0.0, 0, 20, 20], [MIN_SIDE - 20.0, MIN_SIDE - 20, MIN_SIDE, MIN_SIDE]]
+    for box in corners:
+        found = InstanceData(
+            bboxes=torch.tensor([box]), labels=torch.tensor([0]), scores=torch.tensor([0.5])
+        )
+        drawn = draw_predictions(image, found, dict(classes=['a long name of a class']))
+        filled = (drawn.max(-1) > 0).sum()
+        middle = np.array([[200.0, 200, 220, 220]])
+        found.bboxes = torch.tensor(middle)
+        inside = draw_predictions(image, found, dict(classes=['a long name of a class']))
+        assert filled >= 0.8 * (inside.max(-1) > 0).sum()  # the label is complete
+    assert not image.any()
+
+
+def test_progress_is_lines_outside_a_terminal(monkeypatch):
+    monkeypatch.setattr(progress, 'LINE_INTERVAL', 0)
+    stream = io.StringIO()
+    assert list(progress.show_progress(iter('abc'), 3, 'images', stream)) == ['a', 'b', 'c']
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith('1 of 3 images, ') and 's left' in lines[0]
+    assert lines[-1].startswith('3 of 3 images, ') and 's left' not in lines[-1]
+
+
+def test_short_work_shows_no_lines():
+    stream = io.StringIO()
+    assert list(progress.show_progress([1, 2], None, 'images', stream)) == [1, 2]
+    assert stream.getvalue() == ''
