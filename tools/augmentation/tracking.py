@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 
 from mmdet_losses.data.objects import box_array
-from mmdet_losses.detectors.center import track_encoder
+from mmdet_losses.detectors.center import centertrack_encoder
 from mmdet_losses.ops import compose_affine
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def item(scene: Scene) -> dict:
 
 
 def previous_numbers(
-    results: dict, encoder: track_encoder.CenterTrackTargetEncoder, count: int
+    results: dict, encoder: centertrack_encoder.CenterTrackTargetEncoder, count: int
 ) -> dict[str, NDArray[np.float64]]:
     """What is drawn and learned of the previous image; ``count`` tracked objects."""
     previous = results['previous']
@@ -93,7 +93,7 @@ def previous_numbers(
 class Drawn:
     """One row per previous object: in view, its peaks, and the centre that is learned from."""
 
-    def __init__(self, frame: track_encoder.PreviousFrame, peaks: Any, mask: Any) -> None:
+    def __init__(self, frame: centertrack_encoder.PreviousFrame, peaks: Any, mask: Any) -> None:
         count = frame.mask.shape[1]
         self.seen = frame.mask[0].numpy()
         self.learned = frame.centers[0].numpy()
@@ -102,7 +102,7 @@ class Drawn:
 
 
 def _drawn(
-    encoder: track_encoder.CenterTrackTargetEncoder,
+    encoder: centertrack_encoder.CenterTrackTargetEncoder,
     boxes: NDArray,
     labels: NDArray,
     size: tuple[int, int],
@@ -118,7 +118,7 @@ def _drawn(
         return torch.zeros(len(xy), *shape)
 
     generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-    with mock.patch.object(track_encoder, 'draw_gaussians', hold):
+    with mock.patch.object(centertrack_encoder, 'draw_gaussians', hold):
         frame = encoder.encode_previous([instances], size, generator)
     return Drawn(frame, seen['peaks'], seen['mask'])
 
