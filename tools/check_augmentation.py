@@ -7,8 +7,6 @@
 Runs the recipe's own training pipeline on the fixed images of the file and compares the two sets of
 draws by a statistical test (:mod:`tools.augmentation.distance`). ``--all`` compares every file of a
 folder with the recipe that it belongs to. Exits with 1 if a quantity differs.
-
-Without ``--golden`` the pipeline is only run: the number of draws without objects is printed.
 """
 
 from __future__ import annotations

@@ -14,10 +14,6 @@ model = dict(
 custom_hooks = _base_.custom_hooks
 custom_hooks[0].warmup_momentum = 0.8
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[0].update(scale=0.9, translate=0.1, center='random', min_area=0.1)
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-
 # the mosaic of this branch meets at a random point; `scale` and `translate` of its hyp.scratch.yaml
 train_pipeline = _base_.train_pipeline
 train_pipeline[0].update(scale=0.9, translate=0.1, center='random', min_area=0.1)

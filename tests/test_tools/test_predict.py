@@ -25,11 +25,18 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
 def save_untrained(config, path):
-    """Write a checkpoint of the config with initial weights, and without meta data."""
+    """Write a checkpoint of the config with initial weights, and without meta data.
+
+    Sizes are positive: without an area in the image, a box is dropped.
+    """
     with DefaultScope.overwrite_default_scope('mmdet'):
         torch.manual_seed(0)
         model = MODELS.build(Config.fromfile(config).model)
-    torch.save(dict(state_dict=model.state_dict()), path)
+    state = model.state_dict()
+    for name, value in state.items():
+        if name.endswith('predictor.size.2.bias'):
+            value.fill_(4.0)
+    torch.save(dict(state_dict=state), path)
     return path
 
 

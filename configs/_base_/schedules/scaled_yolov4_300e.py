@@ -35,6 +35,7 @@ custom_hooks = [
     ),
 ]
 sync_bn = 'torch'  # as in the official commands
-default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))
+# every second epoch: the second stages of P5 to P7 resume at epoch 298
+default_hooks = dict(checkpoint=dict(interval=2, max_keep_ckpts=3))
 # The accumulation adapts to the number of images; the learning rate is not scaled.
 auto_scale_lr = dict(enable=False, base_batch_size=64)
