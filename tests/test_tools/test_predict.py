@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -34,7 +35,7 @@ def save_untrained(config, path):
         model = MODELS.build(Config.fromfile(config).model)
     state = model.state_dict()
     for name, value in state.items():
-        if name.endswith('predictor.size.2.bias'):
+        if re.search(r'predictor\.size\..*2\.bias$', name):
             value.fill_(4.0)
     torch.save(dict(state_dict=state), path)
     return path
