@@ -76,7 +76,8 @@ def test_config_builds(path):
             dataset = dataset.get('dataset') or dataset.datasets[0]
         assert all(TRANSFORMS.build(step) is not None for step in dataset.pipeline)
     assert cfg.train_cfg.get('max_epochs', cfg.train_cfg.get('max_iters')) > 0
-    assert cfg.param_scheduler
+    hooks = [hook['type'] for hook in cfg.get('custom_hooks') or []]
+    assert cfg.param_scheduler or 'ScaledYOLOV4ScheduleHook' in hooks
     assert cfg.auto_scale_lr.base_batch_size > 0
 
 

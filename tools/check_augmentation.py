@@ -18,10 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import mmdet_losses  # noqa: F401
+
+# isort: split
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-import mmdet_losses  # noqa: F401
 from tools.augmentation.distance import Test, compare
 from tools.augmentation.layout import read_draws, read_scene, write_draws
 from tools.augmentation.recipes import recipe_of

@@ -19,11 +19,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import mmdet_losses
+
+# isort: split
+from mmengine.config import Config, ConfigDict, DictAction
+
 from mmdet_losses.core.checkpoint import Conversion, choose_layout, convert, network_of
 from mmdet_losses.detectors.checkpoints import LAYOUTS
 

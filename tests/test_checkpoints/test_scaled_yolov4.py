@@ -45,7 +45,7 @@ def official(arch: str) -> dict[str, torch.Tensor]:
 
 
 def ours(arch: str) -> dict[str, torch.Tensor]:
-    return network_of(recipe(f'scaled_yolov4/scaled_yolov4_{arch}_*.py')).state_dict()
+    return network_of(recipe(f'scaled_yolov4/scaled_yolov4_{arch}_*-300e-*.py')).state_dict()
 
 
 def test_anchor_buffers_are_left_out_with_a_reason() -> None:

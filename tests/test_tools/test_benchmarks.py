@@ -55,9 +55,9 @@ def test_the_distance_to_the_limits_is_told():
         return Line(what, 'any', ours, 0.0, None, None, None, None)
 
     lines = [line('limit: read', 2.0), line('focal', 5.0), line('other', 1.0)]
-    [output] = benchmark_losses.nearness(lines)
+    [output] = benchmark_losses.compared_with_limits(lines)
     assert output == 'focal, forward and backward, takes 2.5 times the limit (read)'
-    assert benchmark_losses.nearness(lines[1:]) == []
+    assert benchmark_losses.compared_with_limits(lines[1:]) == []
 
 
 def test_boxes_lie_inside():
@@ -94,4 +94,4 @@ def test_command_line(capsys, monkeypatch, tmp_path):
     assert '"what": "ciou loss, and gradient"' in file.read_text()
     assert capsys.readouterr().out.count(' loss, ') == 8
     assert benchmark_losses.main(['--only', 'nothing']) == 2
-    assert 'is no section' in capsys.readouterr().out
+    assert 'is unknown' in capsys.readouterr().out

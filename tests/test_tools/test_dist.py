@@ -26,7 +26,7 @@ def test_two_processes(tools, tmp_path):
         'dist_train.sh', tools.ranks, 2, '--work-dir', tmp_path, *options, PORT=tools.free_port()
     )
     assert result.status == 0, result.text[-3000:]
-    assert result.text.count('working on the CPU with 2 processes over gloo') == 1
+    assert result.text.count('running on the CPU with 2 processes over gloo') == 1
     assert 'Scaling the original LR by 2.0' in result.text  # 2 x 2 images, base 2
     assert equal_ranks(tmp_path) == 2  # half of the 4 iterations of one process
 

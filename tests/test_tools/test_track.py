@@ -88,7 +88,7 @@ def test_two_processes_train(tools, short, tmp_path):
         'dist_train.sh', short.config, 2, '--work-dir', tmp_path, PORT=tools.free_port()
     )
     assert result.status == 0, result.text[-3000:]
-    assert 'working on the CPU with 2 processes over gloo' in result.text
+    assert 'running on the CPU with 2 processes over gloo' in result.text
     assert result.text.count('mot/mota') == 1
     assert (tmp_path / 'epoch_1.pth').is_file()
 

@@ -175,7 +175,7 @@ def _classes(number: int) -> dict:
 
 
 def _run_scaled(name: str, keys: Shapes, meta: dict) -> Outputs:
-    pattern = f'scaled_yolov4/{name}_*.py'
+    pattern = f'scaled_yolov4/{name}_*-300e-*.py'
     anchors = len(recipe(pattern).bbox_head.encoder.anchors[0])
     model = recipe(pattern, _classes(keys[next(reversed(keys))][0] // anchors - 5))
     source = split_scaled_yolov4(make_weights(keys, meta))
