@@ -51,6 +51,7 @@ class Training(NamedTuple):
 
 
 _ADAM = 'Adam {}'
+_BY_RULES = 'official rules, not compared yet'
 _CORNER_TEST = 'score 0, official_soft_nms 0.5, 100 boxes'
 _SAME_BATCH = 'the same images per GPU on every GPU'
 
@@ -96,7 +97,7 @@ SSD = Training(
     'SGD 0.001, momentum 0.9, decay 0.0005 of everything',
     '120,000 updates, x 0.1 after 80,000, 100,000',
     batch='32 = 1 x 32',
-    augmentation='equal (ssd.pytorch)',
+    augmentation=_BY_RULES,
     reasons=dict(batch='no batch norm; the losses are divided over all GPUs'),
 )
 MMDET_SSD = Training(
@@ -113,7 +114,7 @@ REDMON = Training(
     _DARKNET_SGD.format('0.001', '0.9'),
     _BURN_IN.format('500,200', '400,000', '450,000'),
     batch='64 = 16 subdivisions of 4',
-    augmentation='equal',
+    augmentation=_BY_RULES,
     reasons=dict(batch=_SUBDIVISIONS),
 )
 YOLOV4 = REDMON._replace(
@@ -134,7 +135,7 @@ SCALED = Training(
     _SCALED_SCHEDULE.format(300, 0.9, 0.2),
     '0.9999 (1 - exp(-u / 2000)) per update u, statistics included',
     batch='64 = 4 x 16, synchronised',
-    augmentation='equal',
+    augmentation=_BY_RULES,
     start='random',
     reasons=dict(batch='the same 64 images, normalised together'),
 )
@@ -149,7 +150,7 @@ RETINANET = Training(
 
 OFFICIAL = {
     'cornernet/*': CORNERNET,
-    'cornernet_squeeze/*': CORNERNET._replace(batch='55 = 13 + 3 x 14'),
+    'cornernet_squeeze/*': CORNERNET._replace(batch='55 = 13 + 3 x 14', augmentation=_BY_RULES),
     'cornernet_saccade/*': CORNERNET._replace(
         batch='48 = 4 x 12',
         test='score 0, official_soft_nms 0.7, 100 boxes',
