@@ -113,6 +113,7 @@ class DarknetFromCfg(BaseModule):
         self.kept = sorted(used)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images (B, 3, h, w) to the inputs of the detection layers, in the order of the cfg."""
         outputs: dict[int, Tensor] = {}
         found = []
         for index, (row, layer) in enumerate(zip(self.table, self.layers, strict=True)):

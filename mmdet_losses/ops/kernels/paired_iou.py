@@ -91,6 +91,7 @@ class _Similarity(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients with respect to both box tensors, in closed form."""
         rows, sides, reach, union, iou = ctx.saved_tensors
         mode, aspect_factor = ctx.options
         by_pred = by_target = None
