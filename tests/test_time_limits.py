@@ -29,6 +29,14 @@ time.sleep(60)
 """
 
 
+def ends(pid: int) -> bool:
+    """Whether a killed process ends within 20 s: a busy machine needs a moment."""
+    end = time.monotonic() + 20
+    while is_running(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not is_running(pid)
+
+
 def is_running(pid: int) -> bool:
     try:
         state = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0]
@@ -78,7 +86,7 @@ def test_a_command_that_hangs_is_killed_with_its_children():
     with pytest.raises(pytest.fail.Exception, match=r'did not end within 3 s:\n\d+') as failure:
         run_command([sys.executable, '-c', STARTS_ANOTHER], limit=3)
     child = int(str(failure.value).partition('s:\n')[2].split()[0])
-    assert not is_running(child)
+    assert ends(child)
 
 
 def test_a_command_that_nothing_waits_for_is_killed():
@@ -87,7 +95,7 @@ def test_a_command_that_nothing_waits_for_is_killed():
     assert is_running(child)
     kill_started()
     assert process.returncode is not None
-    assert not is_running(child)
+    assert ends(child)
 
 
 def test_a_test_that_hangs_fails_with_its_stack_and_the_next_one_runs(tmp_path):

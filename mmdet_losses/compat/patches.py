@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import util
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -48,19 +50,37 @@ def defer_matplotlib() -> None:
     """
     if 'mmdet.utils' in sys.modules or 'matplotlib' in sys.modules:
         return
-    names = ['matplotlib', 'matplotlib.pyplot', 'matplotlib.patches']
-    if importlib.util.find_spec('seaborn'):
-        names.append('seaborn')
-    deferred = {name: _DeferredModule(name) for name in names}
-    for part in ('pyplot', 'patches'):
-        setattr(deferred['matplotlib'], part, deferred[f'matplotlib.{part}'])
-    sys.modules.update(deferred)
+    finder = _DeferringFinder()
+    sys.meta_path.insert(0, finder)
     try:
         importlib.import_module('mmdet.utils')
         importlib.import_module('mmdet.visualization')
     finally:
-        for name in names:
+        sys.meta_path.remove(finder)
+        for name in finder.found:
             del sys.modules[name]
+
+
+class _DeferringFinder(MetaPathFinder, Loader):
+    """Import system entry that finds a :class:`_DeferredModule` for each plotting module."""
+
+    def __init__(self) -> None:
+        self.packages = [name for name in ('matplotlib', 'seaborn') if util.find_spec(name)]
+        self.found: list[str] = []
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name.partition('.')[0] not in self.packages:
+            return None
+        return ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        self.found.append(spec.name)
+        return _DeferredModule(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing is executed: the real module is loaded at the first use."""
 
 
 class _DeferredModule(ModuleType):

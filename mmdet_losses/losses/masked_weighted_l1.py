@@ -31,6 +31,7 @@ def masked_weighted_l1_loss(
         divide by the sum + 1e-4, which their criteria pass.
 
     Example:
+        >>> import torch
         >>> pred, weight = torch.tensor([2.0, 4.0, 9.0]), torch.tensor([1.0, 0.5, 0.0])
         >>> masked_weighted_l1_loss(pred, torch.zeros(3), weight, reduction='sum')
         tensor(4.)

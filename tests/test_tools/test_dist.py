@@ -81,7 +81,7 @@ def test_an_error_of_the_first_process_ends_all_processes(tools, trained):
     )
     assert result.status != 0
     assert 'error (rank' in result.text
-    assert 'already holds 3 checkpoint(s)' in result.text
+    assert 'already has 3 checkpoint(s)' in result.text
 
 
 def test_the_scripts_print_their_usage(tools):
