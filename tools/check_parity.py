@@ -21,11 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.parity.rows import Row, failure
 
-FAMILIES = ('corner', 'center', 'anchor', 'darknet')
+FAMILIES = ('corner', 'center', 'anchor', 'darknet', 'darknet_detect')
 NETWORKS = ('models', 'models_anchor')
 KINDS = ('losses', 'targets', 'decode', 'models', 'trajectories')
 WORDS = {
-    'decode': ('decode', 'detect', 'tracker', 'prehm'),
+    'trajectories': ('train_',),
+    'models': ('cfg_forward',),
+    'decode': ('decode', 'detect', 'tracker', 'prehm', 'real_'),
     'losses': ('loss', 'multibox', 'iou_'),
 }
 
@@ -39,7 +41,7 @@ def file_checks() -> dict[str, Callable[[Path], list[Row]]]:
 
 
 def kind_of(name: str) -> str:
-    """What a golden file is about, from its name: 'losses', 'targets' or 'decode'."""
+    """What a golden file is about, from its name: one of :data:`KINDS`."""
     for kind, words in WORDS.items():
         if any(word in name for word in words):
             return kind

@@ -33,6 +33,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 """Darknet's name of an activation -> its module."""
 
 HEADS = ('yolo', 'region', 'detection')
+NORM = {**BATCH_NORM, 'momentum': 0.01}
+"""Darknet's batch norm."""
 
 
 class _Darknet2d(nn.Module):
@@ -81,6 +83,8 @@ class DarknetFromCfg(BaseModule):
         layers: the table.
         size: (h, w) of the images; it matters for `[connected]` and `[local]` layers only.
         in_channels: channels of the image.
+        norm_cfg: config of the batch norm. Both programs use ``eps=1e-5`` on a GPU. Redmon's CPU
+            program adds 1e-6 to the root instead; ``eps=1e-6`` gives its outputs.
 
     Raises:
         ValueError: an unknown type of layer or activation, or a table without a detection layer.
@@ -91,6 +95,7 @@ class DarknetFromCfg(BaseModule):
         layers: Sequence[dict[str, Any]],
         size: tuple[int, int] = (416, 416),
         in_channels: int = 3,
+        norm_cfg: dict[str, Any] = NORM,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -104,7 +109,7 @@ class DarknetFromCfg(BaseModule):
             before = shapes[-1] if shapes else (in_channels, *size)
             check_choice('type', row['type'], (*_BUILD, *_COMBINE, *HEADS))
             if row['type'] in _BUILD:
-                module = _BUILD[row['type']](row, before)
+                module = _BUILD[row['type']]({**row, 'norm_cfg': norm_cfg}, before)
             else:
                 module = ACTIVATIONS[row.get('activation', 'linear')]()
             self.layers.append(module)
@@ -138,7 +143,7 @@ def _convolutional(row: dict[str, Any], shape: tuple[int, int, int]) -> nn.Modul
         padding=row.get('padding', size // 2) * dilation,
         dilation=dilation,
         groups=row.get('groups', 1),
-        norm_cfg=BATCH_NORM if row.get('batch_normalize') else None,
+        norm_cfg=row['norm_cfg'] if row.get('batch_normalize') else None,
         act_cfg=None,
     )
     return _Darknet2d(conv, row['activation'])

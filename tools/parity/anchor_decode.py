@@ -94,7 +94,7 @@ def _decode_case(case: Case) -> tuple[Tensor, Tensor, Tensor]:
         )
         count, size = conf.shape[3], cls.shape[1:3]
         decoded = YOLOV1TargetEncoder(cls.shape[3], count).decode_all(outputs, (height, width))
-        return tuple(_cell_major(each, count, size) for each in decoded)
+        return tuple(cell_major(each, count, size) for each in decoded)
     x = case.tensor('x')
     size = tuple(x.shape[2:])
     count = len(case['mask']) if 'mask' in case else len(case['anchors'])
@@ -106,11 +106,11 @@ def _decode_case(case: Case) -> tuple[Tensor, Tensor, Tensor]:
     else:
         anchors = [(case['anchors'] / np.array(size[::-1])).tolist()]
         decoded = YOLOV2TargetEncoder(classes, anchors).decode_all(YOLOV2Outputs((x,)), (1, 1))
-    boxes, objects, scores = (_cell_major(each, count, size) for each in decoded)
+    boxes, objects, scores = (cell_major(each, count, size) for each in decoded)
     return _undo_letterbox(boxes, case, (width, height), input_size), objects, scores
 
 
-def _cell_major(values: Tensor, count: int, size: tuple[int, ...]) -> Tensor:
+def cell_major(values: Tensor, count: int, size: tuple[int, ...]) -> Tensor:
     """(1, A * H * W, ...) to (H * W * A, ...)."""
     return values[0].unflatten(0, (count, size[0] * size[1])).transpose(0, 1).flatten(0, 1)
 

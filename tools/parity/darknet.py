@@ -9,24 +9,43 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmdet_losses.detectors.yolo.darknet_cfg import layer_table, parse_cfg
+from mmdet_losses.detectors.yolo.darknet_cfg import Section, layer_table, parse_cfg
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order
+from mmdet_losses.detectors.yolo.grids import cell_offset
+from mmdet_losses.detectors.yolo.maps import RawLevel, join_level, split_level
 from mmdet_losses.networks import DarknetFromCfg
 from tools.parity.models import TOLERANCE, make_inputs, make_weights
 from tools.parity.rows import Row
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def darknet_data(path: Path) -> Path:
+    """``data/darknet`` above a golden file, or in ``shared`` of the project or beside it.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    above = [*path.resolve().parents, ROOT / 'shared', ROOT.parent / 'shared']
+    for folder in above:
+        if (folder / 'data' / 'darknet').is_dir():
+            return folder / 'data' / 'darknet'
+    raise FileNotFoundError(f'There is no data/darknet above {path}; put images and cfgs there.')
+
 
 def cfg_forward(path: Path) -> list[Row]:
-    """Mean and standard deviation of every layer, and the inputs of the detection layers.
+    """Mean and standard deviation of every layer, inputs and outputs of the detection layers.
 
-    The cfg is ``data/darknet/cfg/<name>.cfg`` beside the golden folder. ``post_*`` is not compared:
-    it is the output of the detection layers, which the decoders' checks cover.
+    The cfg is ``data/darknet/cfg/<name>.cfg``.
     """
     name = path.stem.removeprefix('cfg_forward_')
-    cfg = path.resolve().parents[2] / 'data' / 'darknet' / 'cfg' / f'{name}.cfg'
+    cfg = darknet_data(path) / 'cfg' / f'{name}.cfg'
     with np.load(path) as golden:
         height, width = golden['input_hw'].tolist()
-        network = DarknetFromCfg(layer_table(parse_cfg(cfg.read_text())), (height, width)).eval()
+        eps = 1e-6 if str(golden['cfg']).startswith('pjreddie') else 1e-5
+        sections = parse_cfg(cfg.read_text())
+        table = layer_table(sections)
+        network = DarknetFromCfg(table, (height, width), norm_cfg=dict(type='BN', eps=eps)).eval()
         meta = dict(
             weights_seed=int(golden['weights_seed']),
             scale=json.loads(str(golden['scale'])),
@@ -34,8 +53,6 @@ def cfg_forward(path: Path) -> list[Row]:
             inputs={'image': {'shape': (1, 3, height, width)}},
         )
         weights = make_weights(json.loads(str(golden['keys'])), meta)
-        if str(golden['cfg']).startswith('pjreddie'):
-            weights = {key: _redmon_variance(key, value) for key, value in weights.items()}
         fill(network, list(weights.values()))
         image = make_inputs(meta)['image']
         rows = [_row(path.stem, 'input_first', image.flatten()[:8], golden['input_first'])]
@@ -47,7 +64,9 @@ def cfg_forward(path: Path) -> list[Row]:
         with torch.no_grad():
             outputs = network(image)
         for head, output in zip(network.heads, outputs, strict=True):
+            after = head_output(sections[head + 1], output)
             rows.append(_row(path.stem, f'pre_{head}', output[0], golden[f'pre_{head}']))
+            rows.append(_row(path.stem, f'post_{head}', after[0], golden[f'post_{head}']))
         order = sorted(traced)
         got = torch.stack([torch.stack([v.mean(), v.std(correction=0)]) for _, v in
                            sorted(traced.items())])  # fmt: skip
@@ -55,11 +74,17 @@ def cfg_forward(path: Path) -> list[Row]:
     return rows
 
 
-def _redmon_variance(key: str, value: Tensor) -> Tensor:
-    """The variance v for which sqrt(v + 1e-5) equals Redmon's CPU code, sqrt(value) + 1e-6."""
-    if not key.endswith('running_var'):
-        return value
-    return ((value.double().sqrt() + 1e-6).square() - 1e-5).float()
+def head_output(head: Section, level: Tensor) -> Tensor:
+    """Output (B, A * (5 + C), H, W) of a [yolo] layer, or of Redmon's [region] layer."""
+    region = head.type == 'region'
+    count = head.number('num', 1) if region else len(head.text('mask', '0').split(','))
+    raw, scale = split_level(level, count), float(head.text('scale_x_y', '1'))
+    if head.number('new_coords', 0):  # the convolution before has the sigmoid
+        xy = raw.xy * scale - (scale - 1) / 2
+        return join_level(raw._replace(xy=xy), tuple(level.shape[2:]))
+    cls = raw.cls.softmax(2) if region else raw.cls.sigmoid()
+    raw = RawLevel(cell_offset(raw.xy, scale), raw.wh, raw.obj.sigmoid(), cls)
+    return join_level(raw, tuple(level.shape[2:]))
 
 
 def fill(network: DarknetFromCfg, values: list[Tensor]) -> None:

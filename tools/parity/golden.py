@@ -75,7 +75,7 @@ class GoldenCases:
     def __init__(self, path: Path) -> None:
         with np.load(path) as file:
             self.arrays = {key: file[key] for key in file.files}
-        self.name = path.stem
+        self.path, self.name = path, path.stem
         self.read: set[str] = set()
 
     def __iter__(self) -> Iterator[Case]:

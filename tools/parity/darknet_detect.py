@@ -1,0 +1,295 @@
+"""Detections of darknet's official checkpoints on images, step by step.
+
+The image is the lossless copy of darknet's own JPEG decoder (`.png`) where there is one. Images,
+cfgs and weights are in ``data/darknet``.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from mmdet.models import DetDataPreprocessor
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmdet_losses.core import postprocess
+from mmdet_losses.detectors.yolo import YOLOV3Outputs, YOLOV3TargetEncoder
+from mmdet_losses.detectors.yolo.darknet_cfg import Section, layer_table, parse_cfg
+from mmdet_losses.detectors.yolo.darknet_files import read_darknet_weights
+from mmdet_losses.networks import DarknetFromCfg
+from mmdet_losses.registry import TRANSFORMS
+from tools.parity.anchor_decode import cell_major
+from tools.parity.darknet import darknet_data, head_output
+from tools.parity.golden import Case, GoldenCases, complete
+from tools.parity.rows import Row, compare
+
+LOWEST, OVERLAP = 0.005, 0.45
+"""Least objectness of ``det_*`` and the NMS threshold of both programs."""
+PROBABILITY, PIXELS, LOGIT, INPUT = 1e-4, 0.05, 1e-3, 1e-6
+"""Tolerances of the golden data's README; of the input: float32 rounding."""
+
+
+class Program(NamedTuple):
+    """An official checkpoint and how its program treats images."""
+
+    network: DarknetFromCfg
+    heads: list[Section]
+    encoder: YOLOV3TargetEncoder
+    transform: str
+    nms: dict[str, Any]
+    names: list[str]
+
+
+def load_program(cfg: Path, redmon: bool) -> Program:
+    """The network of a cfg with the weights beside it."""
+    sections = parse_cfg(cfg.read_text())
+    norm_cfg = dict(type='BN', eps=1e-6 if redmon else 1e-5)
+    network = DarknetFromCfg(layer_table(sections), norm_cfg=norm_cfg).eval()
+    holder = nn.ModuleDict({'backbone': network})
+    state = read_darknet_weights(cfg.with_suffix('.weights'), holder, ('backbone',))
+    holder.load_state_dict(state, strict=False)
+    heads = [section for section in sections if section.type == 'yolo']
+    encoder = YOLOV3TargetEncoder(
+        int(heads[0].text('classes', '20')),
+        [_anchors(head) for head in heads],
+        scale_xy=[float(head.text('scale_x_y', '1')) for head in heads],
+        score_thr=LOWEST,
+        topk=None,
+    )
+    transform = 'DarknetLetterBox' if redmon else 'DarknetResize'
+    names = (cfg.parent / 'coco.names').read_text().splitlines()
+    return Program(network, heads, encoder, transform, _nms(heads[-1]), names)
+
+
+def _anchors(head: Section) -> list[tuple[float, float]]:
+    pairs = np.array(head.text('anchors', '').split(','), float).reshape(-1, 2)
+    return [tuple(pairs[int(each)]) for each in head.text('mask', '0').split(',')]
+
+
+def _nms(head: Section) -> dict[str, Any]:
+    kind = head.text('nms_kind', 'default')
+    if kind == 'default':
+        return dict(type='nms', iou_threshold=OVERLAP)
+    beta = 0.6 if kind == 'greedynms' else float(head.text('beta_nms', '0.6'))
+    return dict(type='darknet_nms', iou_threshold=OVERLAP, kind='diou', beta=beta)
+
+
+def detections(golden: GoldenCases) -> list[Row]:
+    """Preprocessing, network outputs, boxes, NMS and printed lines of every image."""
+    cases = list(golden)
+    lines = [str(line) for case in cases for line in case['printed_25']]
+    redmon = not any('left_x' in line for line in lines)  # AlexeyAB's ran with -ext_output
+    data = darknet_data(golden.path)
+    name = golden.name.removeprefix('real_').replace('_', '-')
+    program = load_program(data / f'{name}.cfg', redmon)
+    return [row._replace(file=golden.name) for case in cases for row in _check(case, program, data)]
+
+
+def _check(case: Case, program: Program, data: Path) -> list[Row]:
+    file = data / str(case['file'])
+    lossless = file.with_suffix('.png')
+    image = cv2.imread(str(lossless if lossless.is_file() else file))
+    row = partial(_row, case)
+    rows = [
+        row('cksum', np.array(posix_checksum(file.read_bytes()))),
+        row('im_wh', np.array(image.shape[1::-1])),
+        row('pixels_sub16', image[::16, ::16, ::-1]),
+    ]
+    size = tuple(case['net_wh'].tolist())
+    results = dict(img=image, ori_shape=image.shape[:2])
+    results = TRANSFORMS.build(dict(type=program.transform, size=size)).transform(results)
+    inputs = torch.from_numpy(results['img']).permute(2, 0, 1)
+    preprocessor = DetDataPreprocessor([0] * 3, [255] * 3, bgr_to_rgb=True)
+    batch = preprocessor(dict(inputs=[inputs], data_samples=None))['inputs']
+    spread = batch.double().mean(), batch.double().std(correction=0)
+    rows += [
+        row('input_sub8', batch[0, :, ::8, ::8], INPUT),
+        row('input_mean_std', torch.stack(spread), INPUT),
+    ]
+    with torch.no_grad():
+        maps = program.network(batch)
+    for level, index in enumerate(program.network.heads):
+        after = head_output(program.heads[level], maps[level])
+        rows += [
+            row(f'{part}_{index}.sample', values.flatten()[::step], limit)
+            for part, values, step, limit in (
+                ('pre', maps[level], 4, LOGIT),
+                ('post', after, 28, LOGIT),
+            )
+            if f'{part}_{index}.sample' in case
+        ]
+        if f'pre_{index}' in case:
+            rows.append(row(f'pre_{index}', maps[level][0], LOGIT))
+    return rows + _detection_rows(case, program, YOLOV3Outputs(maps), results)
+
+
+def _detection_rows(
+    case: Case, program: Program, outputs: YOLOV3Outputs, results: dict
+) -> list[Row]:
+    """Boxes with an objectness above :data:`LOWEST`, their probabilities, NMS, printed lines."""
+    found = predictions(program.encoder, outputs, results)
+    pixels, prob, row = found.pixels, found.prob, partial(_row, case)
+    width, height = case['im_wh'].tolist()
+    corners = (pixels[:, :2] + pixels[:, 2:]) / 2, pixels[:, 2:] - pixels[:, :2]
+    fractions = torch.cat(corners, 1) / torch.tensor([width, height] * 2)
+    rows = [
+        row('det_box', pixels, PIXELS),
+        row('det_box_frac', fractions, PIXELS / max(width, height)),
+        row('det_obj', found.objects, PROBABILITY),
+    ]
+    if prob.shape == case['det_prob'].shape:
+        want = case.tensor('det_prob')
+        listed = torch.where(prob > LOWEST, prob, 0)
+        undecided = (prob - LOWEST).abs() < PROBABILITY
+        rows.append(row('det_prob', torch.where(undecided, want, listed), PROBABILITY))
+        # NMS of the golden boxes: a rounding can change the winner of two equal predictions
+        given = found._replace(boxes=_to_input(case.tensor('det_box'), results), prob=want)
+        rows.append(row('det_prob_nms', after_nms(given, program.nms, LOWEST)))
+    rows += [
+        row(
+            'final',
+            listed_pairs(found, program.nms, 0.25),
+            np.array([0, PROBABILITY, *[PIXELS] * 4]),
+        ),
+        *(_printed_row(case, key, found, program) for key in ('printed_25', 'printed_50')),
+    ]
+    return rows
+
+
+class Found(NamedTuple):
+    """Predictions of an image in the order of the program: level, row, column, anchor."""
+
+    boxes: Tensor
+    """(n, 4) xyxy in pixels of the network input."""
+    pixels: Tensor
+    """(n, 4) xyxy in pixels of the image."""
+    objects: Tensor
+    prob: Tensor
+    """(n, C) objectness times class score."""
+
+
+def predictions(encoder: YOLOV3TargetEncoder, outputs: YOLOV3Outputs, results: dict) -> Found:
+    """All predictions whose objectness is above :data:`LOWEST`."""
+    decoded = encoder.decode_all(outputs, results['img_shape'])
+    counts = [len(level) for level in encoder.anchors]
+    sizes = [tuple(level.shape[2:]) for level in outputs.levels]
+    numbers = [count * h * w for count, (h, w) in zip(counts, sizes, strict=True)]
+    boxes, objects, classes = (
+        torch.cat(
+            [
+                cell_major(part, count, size)
+                for part, count, size in zip(values.split(numbers, 1), counts, sizes, strict=True)
+            ]
+        )
+        for values in decoded
+    )
+    kept = objects > LOWEST
+    boxes, objects = boxes[kept], objects[kept]
+    same = InstanceData(bboxes=boxes, scores=torch.ones(len(boxes)))
+    pixels = postprocess(same, results, {}, rescale=True).bboxes
+    return Found(boxes, pixels, objects, classes[kept] * objects[:, None])
+
+
+def _to_input(pixels: Tensor, results: dict) -> Tensor:
+    """The inverse of the rescaling: boxes in pixels of the network input."""
+    top, _, left, _ = results.get('border', (0, 0, 0, 0))
+    return pixels * torch.tensor(results['scale_factor'] * 2) + torch.tensor([left, top] * 2)
+
+
+def after_nms(found: Found, nms: dict[str, Any], score_thr: float) -> Tensor:
+    """(n, C) probabilities above a threshold after NMS; zero where dropped."""
+    row, label = found.prob.nonzero(as_tuple=True)
+    pairs = InstanceData(
+        bboxes=found.boxes[row], scores=found.prob[row, label], labels=label, row=row
+    )
+    kept = postprocess(pairs, {}, dict(score_thr=score_thr, nms=nms))
+    table = torch.zeros_like(found.prob)
+    table[kept.row, kept.labels] = kept.scores
+    return table
+
+
+def listed_pairs(found: Found, nms: dict[str, Any], score_thr: float) -> Tensor:
+    """(m, 6) class, probability, box of the pairs after NMS, in the order of the program.
+
+    The program sorts its boxes by the probability of each class in turn, also of classes that NMS
+    drops; the last class decides.
+    """
+    kept = after_nms(found, nms, score_thr)
+    above = torch.where(found.prob > score_thr, found.prob, 0)
+    order = torch.arange(len(above))
+    for column in above.t():
+        order = order[column[order].argsort(descending=True, stable=True)]
+    row, label = kept[order].nonzero(as_tuple=True)
+    row = order[row]
+    return torch.cat((label[:, None], kept[row, label][:, None], found.pixels[row]), 1)
+
+
+def _printed_row(case: Case, key: str, found: Found, program: Program) -> Row:
+    """Class and percentage of every line, and the box where the program prints it."""
+    lines = [str(line) for line in case[key]]
+    want = np.array([_numbers(line, program.names) for line in lines]).reshape(len(lines), -1)
+    got = listed_pairs(found, program.nms, int(key[-2:]) / 100)
+    if want.shape[1] > 2:
+        got = _by_left_edge(got)
+    x1, y1, x2, y2 = got[:, 2:].t()
+    columns = torch.stack((got[:, 0], got[:, 1] * 100, x1, y1, x2 - x1, y2 - y1), 1)
+    # half a unit is the rounding of the program
+    limits = np.array([0, 0.5 + 100 * PROBABILITY, *[0.5 + PIXELS] * 4])[: want.shape[1]]
+    return _compare(case.label(key), columns[:, : want.shape[1]], want, limits)
+
+
+def _numbers(line: str, names: list[str]) -> list[float]:
+    """Class, percentage and, where printed, left, top, width, height."""
+    name, _, rest = line.partition(': ')
+    return [names.index(name), *(float(each) for each in re.findall(r'-?\d+', rest))]
+
+
+def _by_left_edge(rows: Tensor) -> Tensor:
+    """Rows by the left edge of their box; of one box the best class, then the others in order."""
+    rows = rows[rows[:, 0].argsort(stable=True)]
+    same = (rows[:, None, 2:] == rows[:, 2:]).all(-1)
+    behind = (rows[:, 1] > rows[:, 1, None]) & same
+    rows = rows[behind.any(1).long().argsort(stable=True)]
+    return rows[rows[:, 2].argsort(stable=True)]
+
+
+def _row(case: Case, key: str, got: Tensor | np.ndarray, limit: float | np.ndarray = 0) -> Row:
+    return _compare(case.label(key), got, case[key], limit)
+
+
+def _compare(
+    quantity: str, got: Tensor | np.ndarray, want: np.ndarray, limit: float | np.ndarray
+) -> Row:
+    """A row whose tolerance can differ between columns."""
+    row = compare('', quantity, got, want, atol=float(np.max(limit)))
+    if not row.ok or np.ndim(limit) == 0:
+        return row
+    gap = np.abs(np.asarray(got, np.float64) - want)
+    text = 'atol ' + ', '.join(f'{each:g}' for each in limit)
+    return row._replace(ok=bool((gap <= limit).all()), tolerance=text)
+
+
+def posix_checksum(data: bytes) -> list[int]:
+    """Checksum and number of bytes, as ``cksum`` prints them."""
+    table = []
+    for byte in range(256):
+        value = byte << 24
+        for _ in range(8):
+            value = (value << 1) ^ (0x104C11DB7 if value >> 31 else 0)
+        table.append(value)
+    crc, size = 0, len(data)
+    length = size
+    while length:
+        data, length = data + bytes([length & 255]), length >> 8
+    for byte in data:
+        crc = (crc << 8) & 0xFFFFFFFF ^ table[crc >> 24 ^ byte]
+    return [~crc & 0xFFFFFFFF, size]
+
+
+CHECKS = {'real_': complete(detections)}
