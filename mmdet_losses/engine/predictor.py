@@ -94,7 +94,8 @@ class Predictor(DetInferencer):
         _check_fit(state, model.state_dict(), self._checkpoint, self._config)
         model.load_state_dict(state)
         saved = checkpoint.get('meta', {}).get('dataset_meta') or {}
-        model.dataset_meta = _meta(cfg) | {key.lower(): value for key, value in saved.items()}
+        meta: Any = _meta(cfg) | {key.lower(): value for key, value in saved.items()}
+        model.dataset_meta = meta
 
     def _init_pipeline(self, cfg: Config) -> Compose:
         steps = _from_memory(deepcopy(cfg.test_dataloader.dataset.pipeline))

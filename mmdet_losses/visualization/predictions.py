@@ -117,7 +117,7 @@ class VideoFile:
         if self._writer is None:
             code = 'mp4v' if self.path.suffix.lower() == '.mp4' else 'MJPG'
             size = image.shape[1::-1]
-            fourcc = cv2.VideoWriter_fourcc(*code)
+            fourcc = cv2.VideoWriter.fourcc(*code)
             self._writer = cv2.VideoWriter(str(self.path), fourcc, self.fps, size)
             if not self._writer.isOpened():
                 raise OSError(f'OpenCV cannot write the video {self.path} on this machine.')

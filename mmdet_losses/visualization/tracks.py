@@ -19,8 +19,8 @@ TRAIL = 8
 
 def identity_colour(identity: int) -> tuple[int, int, int]:
     """Bright BGR colour; consecutive identities differ by the golden angle in hue."""
-    rgb = colorsys.hsv_to_rgb(identity * 0.381966 % 1, 0.75, 1.0)
-    return tuple(int(255 * value) for value in rgb[::-1])
+    red, green, blue = colorsys.hsv_to_rgb(identity * 0.381966 % 1, 0.75, 1.0)
+    return int(255 * blue), int(255 * green), int(255 * red)
 
 
 def draw_tracks(

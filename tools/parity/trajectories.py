@@ -7,6 +7,7 @@ the schedule (:data:`SYSTEMS` and :func:`compress` are all of it).
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -138,6 +139,7 @@ def _train_chunk(rank: int, world: int, folder: str, precision: str, work_dir: s
     case = TrajectoryCase(Path(folder))
     run = _train(case, SYSTEMS[case.meta['system']], precision, Path(work_dir))
     torch.save(tuple(run), Path(work_dir) / f'{rank}.pt')
+    gc.collect()  # the group must not be freed by the last reference of the model
     torch.distributed.destroy_process_group()
 
 
