@@ -23,7 +23,6 @@ model = dict(
             strides=(8, 16, 32),
             octave_base_scale=octave_base_scale,
             ratios=ratios,
-            score_thr=0.01,
         ),
         criterion=dict(type='RetinaNetLoss'),
     ),

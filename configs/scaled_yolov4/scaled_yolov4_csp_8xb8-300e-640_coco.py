@@ -44,7 +44,6 @@ model = dict(
             ],
             strides=(8, 16, 32),
             anchor_threshold=4.0,
-            score_thr=0.001,
         ),
         criterion=dict(type='ScaledYOLOV4Loss', box_gain=0.05, obj_gain=1.0, cls_gain=0.5),
     ),

@@ -27,10 +27,12 @@ class EncodedDenseHead(BaseDenseHead):
         criterion: config of the :class:`~mmdet_losses.core.criterion.DetectorLoss` (MODELS).
         train_cfg: unused; MMDetection passes it.
         test_cfg: ``score_thr``, ``nms``, ``max_per_img``, see
-            :func:`~mmdet_losses.core.postprocess.postprocess`.
+            :func:`~mmdet_losses.core.postprocess.postprocess`. An encoder that drops low scores
+            takes its ``score_thr`` from here, unless its own config has one.
 
     Raises:
-        ValueError: predictor and encoder have different numbers of classes.
+        ValueError: predictor and encoder have different numbers of classes, or ``score_thr`` of
+            the test is below that of the encoder, which has dropped these scores before.
     """
 
     def __init__(
@@ -54,6 +56,9 @@ class EncodedDenseHead(BaseDenseHead):
         self.criterion = MODELS.build(criterion)
         self.train_cfg = train_cfg
         self.test_cfg = ConfigDict(test_cfg or {})
+        if hasattr(self.encoder, 'score_thr') and 'score_thr' not in encoder:
+            self.encoder.score_thr = self.test_cfg.get('score_thr', self.encoder.score_thr)
+        self._check_threshold(self.test_cfg)
 
     def forward(self, feats: tuple[Tensor, ...]) -> tuple:
         """Outputs (``outputs_type`` of the encoder) from feature maps."""
@@ -81,13 +86,25 @@ class EncodedDenseHead(BaseDenseHead):
         **_: Any,
     ) -> list[InstanceData]:
         """Results of each image from the output fields."""
+        cfg = self.test_cfg if cfg is None else cfg
+        self._check_threshold(cfg)
         outputs = self.encoder.outputs_type(*fields)
         decoded = self.encoder.decode(outputs, input_size(batch_img_metas))
-        cfg = self.test_cfg if cfg is None else cfg
         return [
             postprocess(instances, img_meta, cfg, rescale)
             for instances, img_meta in zip(decoded, batch_img_metas, strict=True)
         ]
+
+    def _check_threshold(self, cfg: dict) -> None:
+        """Raise ``ValueError`` if the encoder drops scores above the threshold of the test."""
+        first = getattr(self.encoder, 'score_thr', 0.0)
+        threshold = cfg.get('score_thr', first)
+        if threshold < first:
+            raise ValueError(
+                f'score_thr is {threshold:g} in test_cfg but {first:g} in the encoder, which drops '
+                'lower scores before; remove score_thr from the config of the encoder: it then '
+                'uses that of test_cfg.'
+            )
 
 
 def input_size(img_metas: list[dict]) -> Size:

@@ -1,10 +1,12 @@
 """Every detector in MMDetection's dense head interface."""
 
+import inspect
+
 import pytest
 import torch
 from mmdet.structures import DetDataSample
 
-from mmdet_losses.registry import MODELS
+from mmdet_losses.registry import MODELS, TASK_UTILS
 from tests.cases import DETECTORS
 from tests.detector_cases import IMG_SIZE, instances, meta
 
@@ -21,7 +23,7 @@ def _head(stem):
             'predictor': case.predictor,
             'encoder': case.encoder,
             'criterion': case.criterion,
-            'test_cfg': case.test_cfg,
+            'test_cfg': {**case.test_cfg, 'score_thr': 0.001},
         }
     )
     head.init_weights()
@@ -66,7 +68,6 @@ def test_losses_contain_the_number_of_objects(head, stem, counts):
 def test_predictions_of_a_plain_pipeline_are_in_image_pixels(head, stem):
     """Resize and Pad set no ``border``; boxes are divided by the scale factor (T-17)."""
     case = DETECTORS[stem]
-    head.test_cfg.score_thr = 0.0
     feats = features(case, 1)
     head.eval()
     with torch.no_grad():
@@ -80,7 +81,6 @@ def test_predictions_of_a_plain_pipeline_are_in_image_pixels(head, stem):
 
 def test_boxes_are_moved_by_the_border(head, stem):
     case = DETECTORS[stem]
-    head.test_cfg.score_thr = 0.0
     feats = features(case, 1)
     head.eval()
     with torch.no_grad():
@@ -98,3 +98,32 @@ def test_a_missing_input_size_raises_an_error(head, stem):
     bare.gt_instances = samples(case, [1])[0].gt_instances
     with pytest.raises(KeyError, match='batch_input_shape is missing'):
         head.loss(features(case, 1), [bare])
+
+
+def test_the_score_threshold_of_the_test_is_that_of_the_encoder(head, stem):
+    """An encoder that drops low scores keeps every box that the test may return."""
+    first = getattr(head.encoder, 'score_thr', None)
+    if first is None:
+        pytest.skip('this encoder drops no scores')
+    assert first == head.test_cfg.score_thr == 0.001
+    head.test_cfg.score_thr = 0.0005
+    with pytest.raises(
+        ValueError, match=r'score_thr is 0\.0005 in test_cfg but 0\.001 in the encod'
+    ):
+        head.eval().predict(features(DETECTORS[stem], 1), samples(DETECTORS[stem], [0]))
+
+
+def test_a_threshold_below_that_of_the_encoder_raises_when_the_head_is_built(stem):
+    case = DETECTORS[stem]
+    parts = {name: dict(getattr(case, name)) for name in ('predictor', 'encoder', 'criterion')}
+    parts['encoder']['score_thr'] = 0.01
+    build = dict(type='EncodedDenseHead', **parts, test_cfg=dict(score_thr=0.001))
+    accepted = 'score_thr' in inspect.signature(TASK_UTILS.get(case.encoder['type'])).parameters
+    if not accepted:
+        pytest.skip('this encoder drops no scores')
+    with pytest.raises(
+        ValueError, match=r'score_thr is 0\.001 in test_cfg but 0\.01 in the encoder'
+    ):
+        MODELS.build(build)
+    parts['encoder'].pop('score_thr')
+    assert MODELS.build(build).encoder.score_thr == 0.001
