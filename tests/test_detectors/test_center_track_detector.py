@@ -261,3 +261,31 @@ def test_tensor_mode_returns_the_outputs():
 def test_a_missing_scale_factor_raises_an_error():
     with pytest.raises(KeyError, match=r'scale_factor is missing .* add it to meta_keys'):
         build().eval()(images(1), [sample(scale_factor=None)], mode='predict')
+
+
+def test_the_flip_test_averages_heatmap_and_size_with_the_mirrored_frames():
+    detector = build().eval()
+    image, previous, heatmap = images(1), images(2)[1:], torch.rand(1, 1, *SIZE)
+    frames = image, previous, heatmap
+    with torch.no_grad():
+        upright = detector._outputs(*frames)
+        mirrored = detector._outputs(*(each.flip(-1) for each in frames))
+        detector.flip_test = True
+        both = detector._outputs(*frames)
+    score = (upright.heatmap.sigmoid() + mirrored.heatmap.flip(-1).sigmoid()) / 2
+    torch.testing.assert_close(both.heatmap.sigmoid(), score)
+    torch.testing.assert_close(both.size, (upright.size + mirrored.size.flip(-1)) / 2)
+    for name in ('offset', 'tracking', 'ltrb_amodal'):
+        torch.testing.assert_close(getattr(both, name), getattr(upright, name))
+    assert both.ltrb is None
+
+
+def test_a_mirrored_video_has_mirrored_detections_in_the_flip_test():
+    found = []
+    for batch in (images(2), images(2).flip(-1)):
+        detector = build()
+        detector.flip_test = True
+        with torch.no_grad():
+            samples = detector.eval()(batch, [sample(0), sample(1)], mode='predict')
+        found.append([each.pred_instances.scores for each in samples])
+    torch.testing.assert_close(found[0][0], found[1][0])

@@ -5,6 +5,7 @@ Zhou, Koltun and Krähenbühl, *Tracking Objects as Points*, sections 4 and 5.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
@@ -13,8 +14,10 @@ from mmdet.models.detectors import SingleStageDetector
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from mmdet_losses.core.head import input_size
+from mmdet_losses.detectors.center.tta import Outputs, average_mirrored
 from mmdet_losses.registry import MODELS
 
 
@@ -49,6 +52,8 @@ class CenterTrack(SingleStageDetector):
 
     Args:
         tracker: config of the tracker (default ``CenterTrackTracker``).
+        flip_test: at test, average heatmap and size with those of the mirrored frames; all other
+            outputs are those of the upright frames, as in the official code.
         **kwargs: of ``SingleStageDetector``; the backbone takes (image, previous image, previous
             heatmap), like ``DLANet`` and ``PreviousFrameBackbone``; the head's encoder is
             ``CenterTrackTargetEncoder``.
@@ -57,8 +62,11 @@ class CenterTrack(SingleStageDetector):
         ValueError: a training batch without previous images.
     """
 
-    def __init__(self, *args: Any, tracker: dict | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, tracker: dict | None = None, flip_test: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.flip_test = flip_test
         self.tracker = MODELS.build({'type': 'CenterTrackTracker', **(tracker or {})})
         self._last: LastFrame | None = None
 
@@ -133,7 +141,7 @@ class CenterTrack(SingleStageDetector):
             tracks = in_input_pixels(self.tracker.tracks, meta, rescale)
         frame = self.bbox_head.encoder.encode_previous([tracks], input_size([meta]))
         previous = image if self._last is None else self._last.image
-        outputs = self.bbox_head(self.extract_feat(image, previous, frame.heatmap))
+        outputs = self._outputs(image, previous, frame.heatmap)
         found = self.bbox_head.predict_by_feat(*outputs, batch_img_metas=[meta], rescale=rescale)[0]
         now = self.tracker.track(found)
         now = now[now.active > 0]
@@ -141,6 +149,18 @@ class CenterTrack(SingleStageDetector):
         sample.pred_track_instances = now
         self._last = LastFrame(meta.get('video_id'), meta.get('frame_id', 0), image.detach())
         return found
+
+    def _outputs(self, *frames: Tensor) -> Outputs:
+        """Outputs of image, previous image and previous heatmap, each of one frame."""
+        if not self.flip_test:
+            return self.bbox_head(self.extract_feat(*frames))
+        both = (torch.cat((each, each.flip(-1))) for each in frames)
+        outputs = self.bbox_head(self.extract_feat(*both))
+        upright, mirrored = (
+            tree_map_only(Tensor, operator.itemgetter(half), outputs)
+            for half in (slice(0, 1), slice(1, 2))
+        )
+        return average_mirrored(upright, mirrored)
 
     def _starts_video(self, image: Tensor, meta: dict) -> bool:
         last = self._last

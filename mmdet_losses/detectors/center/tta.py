@@ -12,11 +12,15 @@ from torch import Tensor, nn
 
 from mmdet_losses.core import OutputsTTAModel, postprocess
 from mmdet_losses.core.head import input_size
-from mmdet_losses.detectors.center.contracts import CenterNetPointsOutputs, CenterNetPoseOutputs
+from mmdet_losses.detectors.center.contracts import (
+    CenterNetPointsOutputs,
+    CenterNetPoseOutputs,
+    CenterTrackOutputs,
+)
 from mmdet_losses.ops import promote
 from mmdet_losses.registry import MODELS
 
-Outputs = CenterNetPointsOutputs | CenterNetPoseOutputs
+Outputs = CenterNetPointsOutputs | CenterNetPoseOutputs | CenterTrackOutputs
 
 
 @MODELS.register_module()
