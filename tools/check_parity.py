@@ -1,8 +1,9 @@
 """Compare this package with golden numbers of the official codes, and print a table.
 
 Reads every golden file below DIR that a check understands (by the file's name, the longest known
-beginning wins) and every network folder (one with a ``meta.json``). Exits with 1 if anything
-differs by more than its tolerance.
+beginning wins) and every network folder (one with a ``meta.json``). Every array of a file is
+compared, an input, or listed at the end with the reason why it is not compared. Exits with 1 if
+anything differs by more than its tolerance, or if an array is none of these.
 """
 
 from __future__ import annotations
@@ -11,17 +12,25 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tools.parity.golden import INPUT, Check, run
 from tools.parity.rows import Row, failure
 
-FAMILIES = ('corner', 'center', 'anchor', 'darknet', 'darknet_detect')
+FAMILIES = (
+    'anchor',
+    'center',
+    'corner',
+    'darknet',
+    'darknet_detect',
+    'scaled_yolov4',
+    'yolo_decode',
+)
 NETWORKS = ('models', 'models_anchor')
 KINDS = ('losses', 'targets', 'decode', 'models', 'trajectories')
 WORDS = {
@@ -32,12 +41,18 @@ WORDS = {
 }
 
 
-def file_checks() -> dict[str, Callable[[Path], list[Row]]]:
+def file_checks() -> dict[str, Check]:
     """Beginning of a file's name to its check, from every family."""
-    checks: dict[str, Callable[[Path], list[Row]]] = {}
+    checks: dict[str, Check] = {}
     for family in FAMILIES:
         checks.update(importlib.import_module(f'tools.parity.{family}').CHECKS)
     return checks
+
+
+def check_of(name: str, checks: Mapping[str, Check]) -> Check | None:
+    """The check with the longest beginning of ``name``; None: no check."""
+    known = [prefix for prefix in checks if name.startswith(prefix)]
+    return checks[max(known, key=len)] if known else None
 
 
 def kind_of(name: str) -> str:
@@ -78,28 +93,44 @@ def run_checks(
     for path in sorted(root.rglob('*.npz')):
         if path.parent in networks or kind_of(path.stem) not in kinds:
             continue
-        known = [prefix for prefix in checks if path.stem.startswith(prefix)]
-        check = checks[max(known, key=len)] if known else None
-        yield str(path.relative_to(root)), _carry_out(check, path, path.stem)
+        check = check_of(path.stem, checks)
+        yield str(path.relative_to(root)), run(check, path) if check else None
     for folder in networks:
         if kind_of_folder(folder) in kinds:
-            check = partial(check_folder, precisions=precisions)
-            yield str(folder.relative_to(root)), _carry_out(check, folder, folder.name)
+            yield str(folder.relative_to(root)), _folder_rows(folder, precisions)
 
 
-def _carry_out(check: Callable | None, path: Path, name: str) -> list[Row] | None:
-    if check is None:
-        return None
+def _folder_rows(folder: Path, precisions: tuple[str, ...]) -> list[Row] | None:
     try:
-        return check(path)
+        return check_folder(folder, precisions)
     except Exception as error:  # a check that breaks is a failed check, the others still run
-        return [failure(name, error)]
+        return [failure(folder.name, error)]
 
 
 def line(cells: tuple[str, ...]) -> str:
     """One line of the table."""
-    widths = (34, 44, 10, 10, 24, 0)
+    widths = (34, 44, 10, 10, 10, 24, 0)
     return ' '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+
+
+def print_row(row: Row) -> None:
+    """One comparison; long lists of tolerances are cut."""
+    numbers = (f'{row.max_abs:.2e}', f'{row.max_rel:.2e}', f'{row.used:.3f}')
+    verdict = 'ok' if row.ok else 'FAILED'
+    print(line((row.file, row.quantity, *numbers, f'{row.tolerance}'[:24], verdict)), flush=True)
+
+
+def print_notes(notes: Sequence[Row]) -> None:
+    """What is not compared, grouped by reason; inputs are counted only."""
+    groups: dict[str, list[Row]] = {}
+    for note in notes:
+        groups.setdefault(note.reason, []).append(note)
+    for reason, rows in groups.items():
+        count = sum(row.quantity.count(',') + 1 for row in rows)
+        print(f'not compared: {count} arrays: {reason}')
+        if reason != INPUT:
+            for row in rows:
+                print(f'  {row.file}: {row.quantity}')
 
 
 def parse_args() -> argparse.Namespace:
@@ -132,25 +163,26 @@ def main() -> int:
     torch.manual_seed(0)
     table: list[Row] = []
     unchecked: list[str] = []
-    print(line(('file', 'quantity', 'max abs', 'max rel', 'tolerance', 'verdict')))
+    print(line(('file', 'quantity', 'max abs', 'max rel', 'used', 'tolerance', 'verdict')))
+    notes: list[Row] = []
     for name, rows in run_checks(args.golden, kinds, tuple(args.precision.split(','))):
         if rows is None:
             unchecked.append(name)
-            continue
-        for row in rows:
-            table.append(row)
-            verdict = 'ok' if row.ok else 'FAILED'
-            numbers = (f'{row.max_abs:.2e}', f'{row.max_rel:.2e}', f'{row.tolerance}')
-            print(line((row.file, row.quantity, *numbers, verdict)), flush=True)
+        for row in rows or ():
+            (notes if row.reason else table).append(row)
+            if not row.reason:
+                print_row(row)
     if not table and not unchecked:
         print(f'--golden {args.golden} holds no golden file of the kinds {args.only}.')
         return 2
     failed = sum(not row.ok for row in table)
+    print()
+    print_notes(notes)
     print(f'\n{len(table)} quantities checked, {failed} failed; {len(unchecked)} files unchecked.')
     for name in unchecked:
         print(f'  no check for {name}')
     if args.json:
-        rows = [row._asdict() for row in table]
+        rows = [row._asdict() for row in table + notes]
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps({'rows': rows, 'unchecked': unchecked}, indent=1))
     return 1 if failed else 0

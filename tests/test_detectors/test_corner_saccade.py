@@ -15,8 +15,8 @@ from mmdet_losses.detectors.corner import (
     cornernet_saccade,
 )
 from mmdet_losses.registry import MODELS
-from tools.parity.corner_decode import _outputs, _pairing
-from tools.parity.golden_file import GoldenFile
+from tools.parity.corner_decode import pairing_options, read_outputs
+from tools.parity.golden import GoldenFile
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'corner'
 MEAN, STD = [10.0, 20.0, 30.0], [2.0, 4.0, 5.0]
@@ -61,23 +61,23 @@ def batch(*sizes):
 
 
 def test_both_passes_equal_the_official_test(monkeypatch):
-    golden = GoldenFile(GOLDEN / 'decode_saccade_full.npz')
+    [golden] = GoldenFile(GOLDEN / 'decode_saccade_full.npz')
     input_size = tuple(golden.array('input_size').tolist())
     model = detector(
         golden.number('num_classes'),
-        encoder=_pairing(golden),
+        encoder=pairing_options(golden),
         input_size=input_size,
         full_image_sides=golden.array('init_sizes').tolist(),
         attention_threshold=float(golden.array('att_threshold')),
         zooms=golden.array('att_scales').tolist(),
         max_crops=golden.number('att_max_crops'),
     )
-    maps = [key for key in sorted(golden.arrays) if key.startswith('in_first_att_logits')]
+    maps = golden.names('in_first_att_logits*')
     first = CornerNetSaccadeOutputs(
-        *_outputs(golden, 'in_first_', CornerNetOutputs)[:2],
+        *read_outputs(golden, 'in_first_', CornerNetOutputs)[:2],
         attentions=tuple(golden.tensor(key) for key in maps),
     )
-    second = _outputs(golden, 'in_second_', CornerNetOutputs)
+    second = read_outputs(golden, 'in_second_', CornerNetOutputs)
     count = len(second.tl.heatmap)
     unused = tuple(each[:1].expand(count, -1, -1, -1) for each in first.attentions)
     second = CornerNetSaccadeOutputs(*second[:2], attentions=unused)

@@ -22,8 +22,8 @@ from mmdet_losses.detectors.corner import (
 )
 from mmdet_losses.detectors.corner.tta import view_of
 from mmdet_losses.detectors.corner.views import InputView
-from tools.parity.corner_decode import _outputs, _pairing
-from tools.parity.golden_file import GoldenFile
+from tools.parity.corner_decode import pairing_options, read_outputs
+from tools.parity.golden import GoldenFile
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'corner'
 FAMILIES = {
@@ -56,13 +56,13 @@ class Replayed(nn.Module):
 
 @pytest.mark.parametrize('name', FAMILIES)
 def test_equals_the_official_test(name):
-    golden = GoldenFile(GOLDEN / f'decode_{name}_full.npz')
+    [golden] = GoldenFile(GOLDEN / f'decode_{name}_full.npz')
     encoder_type, outputs_type = FAMILIES[name]
-    encoder = encoder_type(golden.number('num_classes'), **_pairing(golden))
+    encoder = encoder_type(golden.number('num_classes'), **pairing_options(golden))
     image = np.zeros((*golden.array('image_size').tolist(), 3), np.uint8)
     data, outputs = dict(inputs=[], data_samples=[]), []
     for place, scale in enumerate(golden.array('test_scales').tolist()):
-        both = _outputs(golden, f'in_scale{place}_', outputs_type)
+        both = read_outputs(golden, f'in_scale{place}_', outputs_type)
         for flipped in range(len(both.tl.heatmap)):
             results = CornerCanvas(round(scale, 6))(dict(img=image))
             sample = DetDataSample(metainfo={**results, 'flip': bool(flipped)})

@@ -1,27 +1,21 @@
-"""Golden checks of the centre family, by the beginning of a file's name."""
+"""Golden checks of the centre family: beginning of a file's name -> check."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from tools.parity import center_points, center_pose, center_track
+from tools.parity.golden import Check
 
-from tools.parity import center_points as points
-from tools.parity import center_pose as pose
-from tools.parity import center_track as track
-from tools.parity.rows import Row
-
-CHECKS: dict[str, Callable[[Path], list[Row]]] = {
-    'gaussian': points.check_gaussian,
-    'targets_ctdet': points.check_targets,
-    'targets_ctdet_keepres': points.check_targets_keep,
-    'losses_ctdet': points.check_losses,
-    'decode_ctdet': points.check_decode,
-    'targets_multi_pose': pose.check_targets,
-    'losses_multi_pose': pose.check_losses,
-    'decode_multi_pose': pose.check_decode,
-    'targets_track': track.check_targets,
-    'losses_track': track.check_losses,
-    'decode_track': track.check_decode,
-    'tracker_greedy': track.check_tracker,
-    'prehm_test_track': track.check_previous,
+CHECKS: dict[str, Check] = {
+    'gaussian': center_points.gaussian,
+    'targets_ctdet': center_points.targets,
+    'losses_ctdet': center_points.losses,
+    'decode_ctdet': center_points.decode,
+    'targets_multi_pose': center_pose.targets,
+    'losses_multi_pose': center_pose.losses,
+    'decode_multi_pose': center_pose.decode,
+    'targets_track': center_track.targets,
+    'losses_track': center_track.losses,
+    'decode_track': center_track.decode,
+    'tracker_greedy': center_track.tracker,
+    'prehm_test_track': center_track.previous_heatmap,
 }

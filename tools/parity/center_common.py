@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.ops import Peaks, Splats
-from tools.parity.golden_file import GoldenFile
-from tools.parity.rows import Row
+from mmdet_losses.ops import Splats
+from tools.parity.golden import EXACT, Case
+from tools.parity.rows import failure
 
-TARGET = {'atol': 1e-6}
-LOSS = {'rtol': 1e-5}
-# Gradients beyond 1 occur where nothing divides a saturated heatmap; float32 has seven digits.
-GRADIENT = {'atol': 1e-6, 'rtol': 1e-6}
-DECODED = {'atol': 1e-4}
+# The largest gradients belong to saturated heatmaps, which nothing divides.
+GRADIENT = 2e-6
 L1 = {'type': 'MaskedL1Loss'}
+SMOOTH_L1 = {'type': 'MaskedSmoothL1Loss', 'beta': 1.0}
 FOCAL = {'type': 'PenaltyReducedFocalLoss', 'clamp': 1e-4}
+UNSORTED = 'the official order is arbitrary where no peak is left'
 
 
 def splats_of(heatmap: Tensor) -> Splats:
@@ -30,31 +27,10 @@ def splats_of(heatmap: Tensor) -> Splats:
     return Splats(index, flat[index], tuple(heatmap.shape))
 
 
-def instances_of(
-    golden: GoldenFile,
-    boxes: str = 'gt_boxes',
-    labels: str | None = 'gt_labels',
-    count: str = 'n_gt',
-) -> list[InstanceData]:
-    """The ground truth of every image; without labels all are class 0."""
-    numbers, rows = golden.array(count), golden.array(boxes)
-    kinds = np.zeros(rows.shape[:2], np.int64) if labels is None else golden.array(labels)
-    return [
-        InstanceData(bboxes=torch.tensor(box[:n]), labels=torch.tensor(kind[:n]))
-        for n, box, kind in zip(numbers.tolist(), rows, kinds, strict=True)
-    ]
-
-
-def input_size(golden: GoldenFile) -> tuple[int, int]:
-    """(h, w) of the network input."""
-    width, height = golden.array('input_wh').tolist()
-    return height, width
-
-
-def feature_size(golden: GoldenFile) -> tuple[int, int]:
+def feature_size(case: Case) -> tuple[int, int]:
     """(H, W) of the output map."""
-    height, width = input_size(golden)
-    return height // golden.number('stride'), width // golden.number('stride')
+    height, width = case.img_size()
+    return height // case.number('stride'), width // case.number('stride')
 
 
 def padded(rows: Tensor, slots: int) -> Tensor:
@@ -63,56 +39,61 @@ def padded(rows: Tensor, slots: int) -> Tensor:
     return torch.cat((rows, more), 1)
 
 
+def counts(mask: Tensor) -> dict[str, Tensor]:
+    """Fields of every target type that follow from the mask."""
+    return {'mask': mask, 'num_pos': mask.sum().float(), 'num_dropped': torch.zeros(())}
+
+
+def compare_all(case: Case, values: Mapping[str, Tensor], slots: int) -> None:
+    """Targets: maps within rounding; indices and masks exactly; (B, M, ...) rows padded."""
+    for key, value in values.items():
+        exact = not value.is_floating_point()
+        rows = value if value.shape[-2:] == case.array(key).shape[-2:] else padded(value, slots)
+        case.compare(key, rows, 0.0 if exact else EXACT)
+
+
 def compare_gradients(
-    golden: GoldenFile, total: Tensor, leaves: dict[str, Tensor], prefix: str = ''
+    case: Case, total: Tensor, leaves: dict[str, Tensor], prefix: str = ''
 ) -> None:
     """The gradient of ``total`` by each leaf against ``<prefix>grad_<name>``, where stored."""
-    stored = {name: leaf for name, leaf in leaves.items() if f'{prefix}grad_{name}' in golden}
+    stored = {name: leaf for name, leaf in leaves.items() if f'{prefix}grad_{name}' in case}
     if not stored:
         return
     grads = torch.autograd.grad(total, list(stored.values()), retain_graph=True)
     for name, grad in zip(stored, grads, strict=True):
-        golden.compare(f'{prefix}grad_{name}', grad, **GRADIENT)
+        case.compare(f'{prefix}grad_{name}', grad, GRADIENT)
 
 
 def compare_terms(
-    golden: GoldenFile,
+    case: Case,
     terms: dict[str, Tensor],
     names: Sequence[tuple[str, str, float]],
     total: str,
 ) -> None:
     """Terms (ours, official name, weight) where stored, unweighted, and their weighted sum."""
     for ours, official, weight in names:
-        if official in golden:
-            golden.compare(official, terms[ours].detach() / weight, **LOSS)
-    golden.compare(total, sum(terms.values()).detach(), **LOSS)
+        if official in case:
+            case.compare(official, terms[ours].detach() / weight, EXACT)
+    case.compare(total, sum(terms.values()).detach(), EXACT)
 
 
 def compare_detections(
-    golden: GoldenFile, key: str, got: Sequence[np.ndarray], score_column: int
+    case: Case, keys: str, got: Sequence[Tensor], want: Tensor, score: int, tol: float = EXACT
 ) -> None:
-    """Rows of each image; those with equal scores may come in any order (a plateau has none).
-
-    Only rows with a positive golden score count: below, the official order is arbitrary.
+    """Rows of each image with a positive golden score; ties in any order.
 
     Args:
-        key: the golden array (B, K, F).
+        keys: the golden arrays.
         got: (N, F) rows of each image, best first, N >= K: beyond K, rows that tie with the last.
+        want: (B, K, F) golden rows, best first.
+        score: column of the score.
     """
-    worst = largest = 0.0
-    for have, rows in zip(got, golden.array(key).astype(np.float64), strict=True):
-        want = rows[rows[:, score_column] > 0]
-        order = np.abs(have[: len(want), score_column] - want[:, score_column])
-        worst = max(worst, float(order.max(initial=0)))
-        free = np.ones(len(have), bool)
-        for row in want:
-            distance = np.where(free, np.abs(have - row).max(1), math.inf)
-            best = int(distance.argmin())
-            worst, free[best] = max(worst, float(distance[best])), False
-        largest = max(largest, float(np.abs(want).max(initial=0)))
-    relative = worst / largest if largest else worst
-    atol = DECODED['atol']
-    golden.rows.append(Row(golden.name, key, worst, relative, f'atol {atol:g}', worst <= atol))
+    for image, (have, rows) in enumerate(zip(got, want, strict=True)):
+        positive = rows[rows[:, score] > 0]
+        if bool((have[:, score].diff() > 0).any()):
+            error = ValueError(f'the detections of image {image} are not sorted by score')
+            case.add(failure(case.file.name, error, keys))
+        case.compare_rows(keys, have, positive, tol, ties=True, empty=UNSORTED)
 
 
 def count_candidates(heat: Tensor, k: int) -> int:
@@ -122,28 +103,10 @@ def count_candidates(heat: Tensor, k: int) -> int:
     return max(k, int((flat >= last).sum(1)[last[:, 0] > 0].max())) if (last > 0).any() else k
 
 
-def compare_indices(golden: GoldenFile, key: str, peaks: Peaks, scores: np.ndarray) -> None:
-    """Cells of the peaks, exactly; those of equal scores may come in any order."""
-    wrong = 0
-    for image, cells in enumerate(golden.array(key).tolist()):
-        have = list(zip(peaks.index[image].tolist(), peaks.scores[image].tolist(), strict=True))
-        for cell, score in zip(cells, scores[image].tolist(), strict=True):
-            same = [abs(other - score) for index, other in have if index == cell]
-            wrong += score > 0 and min(same, default=math.inf) > DECODED['atol']
-    golden.rows.append(Row(golden.name, key, wrong, wrong, 'exact', wrong == 0))
-
-
-def detections(instances: Sequence[InstanceData], *fields: str) -> list[np.ndarray]:
+def detections(instances: Sequence[InstanceData], *fields: str) -> list[Tensor]:
     """Fields of each image as the columns of one array (N, F)."""
-    return [
-        torch.cat(
-            [
-                each[name].flatten(1) if each[name].dim() > 1 else each[name][:, None]
-                for name in fields
-            ],
-            1,
-        )
-        .double()
-        .numpy()
-        for each in instances
-    ]
+    return [torch.cat([_columns(each[name]) for name in fields], 1).double() for each in instances]
+
+
+def _columns(values: Tensor) -> Tensor:
+    return values.flatten(1) if values.dim() > 1 else values[:, None]

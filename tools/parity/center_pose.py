@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-import numpy as np
 import torch
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.detectors.center import (
@@ -17,22 +16,19 @@ from mmdet_losses.detectors.center import (
     DenseKeypoints,
 )
 from tools.parity.center_common import (
-    DECODED,
     FOCAL,
     L1,
-    TARGET,
+    SMOOTH_L1,
+    compare_all,
     compare_detections,
     compare_gradients,
     compare_terms,
+    counts,
     detections,
     feature_size,
-    input_size,
-    instances_of,
-    padded,
     splats_of,
 )
-from tools.parity.golden_file import GoldenFile
-from tools.parity.rows import Row, compare
+from tools.parity.golden import EXACT, Case
 
 SIGMA = re.compile(r'(tgt_)?mse_hm_sigma(\d+)$')
 TERMS = (
@@ -46,47 +42,59 @@ TERMS = (
 """Ours, theirs, place in ``weights_hm_wh_off_hp_hmhp``."""
 
 
-def check_targets(path: Path) -> list[Row]:
+def targets(case: Case) -> None:
     """Every target, dense keypoints and Gaussians of one size too."""
-    golden = GoldenFile(path)
-    img_size, size = input_size(golden), feature_size(golden)
-    slots, num_keypoints = golden.number('max_objs'), golden.number('num_joints')
-    instances = instances_of(golden, labels=None)
-    for image, keypoints in zip(instances, golden.tensor('gt_keypoints'), strict=True):
-        keypoints = keypoints[: len(image)]
-        image.keypoints, image.keypoints_visible = keypoints[..., :2], keypoints[..., 2]
+    img_size, size = case.img_size(), feature_size(case)
+    slots, num_keypoints = case.number('max_objs'), case.number('num_joints')
+    boxes, points = case.tensor('gt_boxes'), case.tensor('gt_keypoints')
+    instances = [
+        _person(box[:n], row[:n])
+        for box, row, n in zip(boxes, points, case.array('n_gt').tolist(), strict=True)
+    ]
     common = {'num_keypoints': num_keypoints, 'max_objects': slots}
     encoder = CenterNetPoseTargetEncoder(keypoint_target='dense', **common)
-    targets = encoder.encode(instances, [size], img_size)
-    pairs = targets.keypoint_mask.repeat_interleave(2, -1)
-    golden.compare('hm', targets.heatmap.dense(), **TARGET)
-    golden.compare('hm_hp', targets.keypoint_heatmap.dense(), **TARGET)
-    golden.compare('ind', padded(targets.index, slots))
-    golden.compare('wh', padded(targets.size, slots), **TARGET)
-    golden.compare('reg', padded(targets.offset, slots), **TARGET)
-    golden.compare('reg_mask', padded(targets.mask, slots))
-    golden.compare('hps', padded(targets.keypoints, slots), **TARGET)
-    golden.compare('hps_mask', padded(pairs, slots))
-    golden.compare('hp_offset', padded(targets.keypoint_offset, slots * num_keypoints), **TARGET)
-    golden.compare('hp_ind', padded(targets.keypoint_index, slots * num_keypoints))
-    golden.compare('hp_mask', padded(targets.keypoint_mask.flatten(1), slots * num_keypoints))
-    golden.compare('dense_hps', targets.dense_keypoints.keypoints, **TARGET)
-    golden.compare('dense_hps_mask', targets.dense_keypoints.weight, **TARGET)
-    for key in [key for key in golden.arrays if SIGMA.match(key)]:
+    encoded = encoder.encode(instances, [size], img_size)
+    people = {
+        'hm': encoded.heatmap.dense(),
+        'hm_hp': encoded.keypoint_heatmap.dense(),
+        'ind': encoded.index,
+        'wh': encoded.size,
+        'reg': encoded.offset,
+        'reg_mask': encoded.mask,
+        'hps': encoded.keypoints,
+        'hps_mask': encoded.keypoint_mask.repeat_interleave(2, -1),
+        'dense_hps': encoded.dense_keypoints.keypoints,
+        'dense_hps_mask': encoded.dense_keypoints.weight,
+    }
+    compare_all(case, people, slots)
+    keypoints = {
+        'hp_offset': encoded.keypoint_offset,
+        'hp_ind': encoded.keypoint_index,
+        'hp_mask': encoded.keypoint_mask.flatten(1),
+    }
+    compare_all(case, keypoints, slots * num_keypoints)
+    for key in [key for key in case.keys if SIGMA.match(key)]:
         encoder = CenterNetPoseTargetEncoder(sigma=int(SIGMA.match(key)[2]), **common)
-        targets = encoder.encode(instances, [size], img_size)
-        golden.compare(key, targets.heatmap.dense(), **TARGET)
-        dense = targets.keypoint_heatmap.dense()
-        golden.compare(key.replace('_hm_', '_hm_hp_'), dense, **TARGET)
-    return golden.finish()
+        encoded = encoder.encode(instances, [size], img_size)
+        case.compare(key, encoded.heatmap.dense(), EXACT)
+        dense = encoded.keypoint_heatmap.dense()
+        case.compare(key.replace('_hm_', '_hm_hp_'), dense, EXACT)
 
 
-def check_losses(path: Path) -> list[Row]:
+def _person(boxes: Tensor, keypoints: Tensor) -> InstanceData:
+    return InstanceData(
+        bboxes=boxes,
+        labels=torch.zeros(len(boxes), dtype=torch.int64),
+        keypoints=keypoints[..., :2],
+        keypoints_visible=keypoints[..., 2],
+    )
+
+
+def losses(case: Case) -> None:
     """The official criterion and its variants."""
-    golden = GoldenFile(path)
-    weights = golden.array('weights_hm_wh_off_hp_hmhp').astype(np.float64).tolist()
+    weights = case.decimals('weights_hm_wh_off_hp_hmhp')
     names = ('hm_logit', 'wh', 'hps', 'reg', 'hm_hp_logit', 'hp_offset')
-    leaves = {name: golden.tensor(f'pred_{name}', grad=True) for name in names}
+    leaves = {name: case.leaf(f'pred_{name}') for name in names}
     outputs = CenterNetPoseOutputs(
         heatmap=leaves['hm_logit'],
         size=leaves['wh'],
@@ -95,43 +103,30 @@ def check_losses(path: Path) -> list[Row]:
         keypoint_heatmap=leaves['hm_hp_logit'],
         keypoint_offset=leaves['hp_offset'],
     )
-    for prefix, options, targets in _variants(golden):
-        terms = _criterion(weights, **options)(outputs, targets)
+    for prefix, options, encoded in _variants(case):
+        terms = _criterion(weights, **options)(outputs, encoded)
         pairs = [(ours, prefix + official, weights[place]) for ours, official, place in TERMS]
-        compare_terms(golden, terms, pairs, f'{prefix}loss')
+        compare_terms(case, terms, pairs, f'{prefix}loss')
         named = {**leaves, 'hm_hp_raw': leaves['hm_hp_logit']}
-        compare_gradients(golden, sum(terms.values()), named, prefix)
-    return golden.finish()
+        compare_gradients(case, sum(terms.values()), named, prefix)
 
 
-def _variants(golden: GoldenFile) -> list[tuple[str, dict, CenterNetPoseTargets]]:
+def _variants(case: Case) -> list[tuple[str, dict, CenterNetPoseTargets]]:
     """(prefix, options of the criterion, targets) of the runs that the file holds."""
-    targets = _targets_of(golden)
-    smooth = {'type': 'MaskedSmoothL1Loss', 'beta': 1.0}
-    variants = [
-        ('', {}, targets),
-        (
-            'sl1_',
-            {
-                'loss_size': smooth,
-                'loss_offset': smooth,
-                'loss_keypoint_offset': smooth,
-                'normalizer': 'objects',
-            },
-            targets,
-        ),
-    ]
-    if 'dense_loss' in golden:
-        dense = DenseKeypoints(golden.tensor('tgt_dense_hps'), golden.tensor('tgt_dense_hps_mask'))
-        variants.append(('dense_', {}, targets._replace(dense_keypoints=dense)))
-    if 'mse_loss' in golden:
-        key = next(key for key in golden.arrays if SIGMA.match(key))
-        heatmap = splats_of(golden.tensor(key))
-        dense = splats_of(golden.tensor(key.replace('_hm_', '_hm_hp_')))
+    encoded = _targets_of(case)
+    smooth = dict.fromkeys(('loss_size', 'loss_offset', 'loss_keypoint_offset'), SMOOTH_L1)
+    variants = [('', {}, encoded), ('sl1_', {**smooth, 'normalizer': 'objects'}, encoded)]
+    if 'dense_loss' in case:
+        dense = DenseKeypoints(case.tensor('tgt_dense_hps'), case.tensor('tgt_dense_hps_mask'))
+        variants.append(('dense_', {}, encoded._replace(dense_keypoints=dense)))
+    if 'mse_loss' in case:
+        key = next(key for key in case.keys if SIGMA.match(key))
+        heatmap = splats_of(case.tensor(key))
+        dense = splats_of(case.tensor(key.replace('_hm_', '_hm_hp_')))
         options = {'loss_keypoint_heatmap': {'type': 'HeatmapMSELoss'}}
-        replaced = targets._replace(heatmap=heatmap, keypoint_heatmap=dense)
+        replaced = encoded._replace(heatmap=heatmap, keypoint_heatmap=dense)
         variants.append(('mse_', options, replaced))
-    return [variant for variant in variants if f'{variant[0]}loss' in golden]
+    return [variant for variant in variants if f'{variant[0]}loss' in case]
 
 
 def _criterion(
@@ -147,41 +142,34 @@ def _criterion(
     return CenterNetPoseLoss(**configs, normalizer=normalizer)
 
 
-def _targets_of(golden: GoldenFile) -> CenterNetPoseTargets:
-    mask = golden.tensor('tgt_reg_mask')
-    pairs = golden.tensor('tgt_hps_mask')
-    golden.compare('tgt_hp_mask', pairs[..., ::2].flatten(1))
-    golden.compare('tgt_hps_mask', pairs[..., ::2].repeat_interleave(2, -1))
+def _targets_of(case: Case) -> CenterNetPoseTargets:
+    case.skip('the mask of tgt_hps_mask per keypoint', 'tgt_hp_mask')
     return CenterNetPoseTargets(
-        heatmap=splats_of(golden.tensor('tgt_hm')),
-        index=golden.tensor('tgt_ind'),
-        labels=torch.zeros_like(golden.tensor('tgt_ind')),
-        size=golden.tensor('tgt_wh'),
-        offset=golden.tensor('tgt_reg'),
-        mask=mask,
-        keypoints=golden.tensor('tgt_hps'),
-        keypoint_mask=pairs[..., ::2],
-        keypoint_heatmap=splats_of(golden.tensor('tgt_hm_hp')),
-        keypoint_index=golden.tensor('tgt_hp_ind'),
-        keypoint_offset=golden.tensor('tgt_hp_offset'),
-        num_pos=mask.sum().float(),
-        num_dropped=torch.zeros(()),
+        heatmap=splats_of(case.tensor('tgt_hm')),
+        index=case.tensor('tgt_ind'),
+        labels=torch.zeros_like(case.tensor('tgt_ind')),
+        size=case.tensor('tgt_wh'),
+        offset=case.tensor('tgt_reg'),
+        keypoints=case.tensor('tgt_hps'),
+        keypoint_mask=case.tensor('tgt_hps_mask')[..., ::2],
+        keypoint_heatmap=splats_of(case.tensor('tgt_hm_hp')),
+        keypoint_index=case.tensor('tgt_hp_ind'),
+        keypoint_offset=case.tensor('tgt_hp_offset'),
+        **counts(case.tensor('tgt_reg_mask')),
     )
 
 
-def check_decode(path: Path) -> list[Row]:
+def decode(case: Case) -> None:
     """Persons and keypoints, with and without branches, and which keypoints were snapped."""
-    golden = GoldenFile(path)
-    logits, keypoint_logits = golden.tensor('hm_logit'), golden.tensor('hm_hp_logit')
-    golden.compare('heat', logits.sigmoid(), **DECODED)
-    golden.compare('hm_hp', keypoint_logits.sigmoid(), **DECODED)
+    logits, keypoint_logits = case.tensor('hm_logit'), case.tensor('hm_hp_logit')
+    case.skip('the sigmoid of the logits, which the decoder computes', 'heat', 'hm_hp')
     outputs = CenterNetPoseOutputs(
         heatmap=logits,
-        size=golden.tensor('wh'),
-        keypoints=golden.tensor('hps'),
-        offset=golden.tensor('reg'),
+        size=case.tensor('wh'),
+        keypoints=case.tensor('hps'),
+        offset=case.tensor('reg'),
         keypoint_heatmap=keypoint_logits,
-        keypoint_offset=golden.tensor('hp_offset'),
+        keypoint_offset=case.tensor('hp_offset'),
     )
     runs = {
         'dets': outputs,
@@ -190,16 +178,14 @@ def check_decode(path: Path) -> list[Row]:
         'dets_no_reg': outputs._replace(offset=None),
     }
     num_keypoints = keypoint_logits.shape[1]
-    encoder = CenterNetPoseTargetEncoder(num_keypoints, logits.shape[1], topk=golden.number('K'))
-    keypoints = {}
+    encoder = CenterNetPoseTargetEncoder(num_keypoints, logits.shape[1], topk=case.number('K'))
+    rows = {}
     for key, each in runs.items():
         instances = encoder.decode(each, logits.shape[-2:])
-        rows = detections(instances, 'bboxes', 'scores', 'keypoints', 'labels')
-        compare_detections(golden, key, rows, 4)
-        keypoints[key] = torch.stack([image.keypoints for image in instances])
-    snapped: Tensor = (keypoints['dets'] != keypoints['dets_no_hm_hp']).any(-1)
-    # Behind the last peak the official order is arbitrary.
-    found = golden.array('dets')[..., 4, None] > 0
-    want = golden.array('snapped') & found
-    golden.rows.append(compare(golden.name, 'snapped', snapped.numpy() & found, want))
-    return golden.finish()
+        rows[key] = detections(instances, 'bboxes', 'scores', 'keypoints', 'labels')
+        compare_detections(case, key, rows[key], case.tensor(key), 4)
+    # Which keypoints moved, beside the row of the person that they belong to.
+    pairs = zip(rows['dets'], rows['dets_no_hm_hp'], strict=True)
+    moved = [torch.cat((a, (a != b)[:, 5:-1].unflatten(1, (-1, 2)).any(-1)), 1) for a, b in pairs]
+    want = torch.cat((case.tensor('dets'), case.tensor('snapped')), -1)
+    compare_detections(case, 'snapped', moved, want, 4)

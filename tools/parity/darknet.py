@@ -14,8 +14,8 @@ from mmdet_losses.detectors.yolo.darknet_files import layers_in_order
 from mmdet_losses.detectors.yolo.grids import cell_offset
 from mmdet_losses.detectors.yolo.maps import RawLevel, join_level, split_level
 from mmdet_losses.networks import DarknetFromCfg
+from tools.parity.golden import Case, Check
 from tools.parity.models import TOLERANCE, make_inputs, make_weights
-from tools.parity.rows import Row
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,45 +33,52 @@ def darknet_data(path: Path) -> Path:
     raise FileNotFoundError(f'There is no data/darknet above {path}; put images and cfgs there.')
 
 
-def cfg_forward(path: Path) -> list[Row]:
+def cfg_forward(case: Case) -> None:
     """Mean and standard deviation of every layer, inputs and outputs of the detection layers.
 
     The cfg is ``data/darknet/cfg/<name>.cfg``.
     """
-    name = path.stem.removeprefix('cfg_forward_')
-    cfg = darknet_data(path) / 'cfg' / f'{name}.cfg'
-    with np.load(path) as golden:
-        height, width = golden['input_hw'].tolist()
-        eps = 1e-6 if str(golden['cfg']).startswith('pjreddie') else 1e-5
-        sections = parse_cfg(cfg.read_text())
-        table = layer_table(sections)
-        network = DarknetFromCfg(table, (height, width), norm_cfg=dict(type='BN', eps=eps)).eval()
-        meta = dict(
-            weights_seed=int(golden['weights_seed']),
-            scale=json.loads(str(golden['scale'])),
-            input_seed=int(golden['input_seed']),
-            inputs={'image': {'shape': (1, 3, height, width)}},
+    name = case.file.name.removeprefix('cfg_forward_')
+    cfg = darknet_data(case.file.path) / 'cfg' / f'{name}.cfg'
+    height, width = case.size('input_hw')
+    eps = 1e-6 if str(case['cfg']).startswith('pjreddie') else 1e-5
+    sections = parse_cfg(cfg.read_text())
+    network = DarknetFromCfg(
+        layer_table(sections), (height, width), norm_cfg=dict(type='BN', eps=eps)
+    ).eval()
+    meta = dict(
+        weights_seed=int(case['weights_seed']),
+        scale=json.loads(str(case['scale'])),
+        input_seed=int(case['input_seed']),
+        inputs={'image': {'shape': (1, 3, height, width)}},
+    )
+    weights = make_weights(json.loads(str(case['keys'])), meta)
+    case.compare('floats', sum(value.numel() for value in weights.values()))
+    fill(network, list(weights.values()))
+    image = make_inputs(meta)['image']
+    case.compare('input_first', image.flatten()[:8])
+    traced: dict[int, Tensor] = {}
+    for index, layer in enumerate(network.layers):
+        layer.register_forward_hook(
+            lambda module, inputs, output, index=index: traced.update({index: output})
         )
-        weights = make_weights(json.loads(str(golden['keys'])), meta)
-        fill(network, list(weights.values()))
-        image = make_inputs(meta)['image']
-        rows = [_row(path.stem, 'input_first', image.flatten()[:8], golden['input_first'])]
-        traced: dict[int, Tensor] = {}
-        for index, layer in enumerate(network.layers):
-            layer.register_forward_hook(
-                lambda module, inputs, output, index=index: traced.update({index: output})
-            )
-        with torch.no_grad():
-            outputs = network(image)
-        for head, output in zip(network.heads, outputs, strict=True):
-            after = head_output(sections[head + 1], output)
-            rows.append(_row(path.stem, f'pre_{head}', output[0], golden[f'pre_{head}']))
-            rows.append(_row(path.stem, f'post_{head}', after[0], golden[f'post_{head}']))
-        order = sorted(traced)
-        got = torch.stack([torch.stack([v.mean(), v.std(correction=0)]) for _, v in
-                           sorted(traced.items())])  # fmt: skip
-        rows.append(_row(path.stem, 'trace', got, golden['trace'][order]))
-    return rows
+    with torch.no_grad():
+        outputs = network(image)
+    case.compare('heads', np.array(network.heads))
+    for head, output in zip(network.heads, outputs, strict=True):
+        compare_std(case, f'pre_{head}', output[0])
+        compare_std(case, f'post_{head}', head_output(sections[head + 1], output)[0])
+    case.skip('the sections of the cfg', 'layer_types')
+    spread = np.full(case['trace'].shape, np.nan)
+    for index, values in traced.items():
+        spread[index] = float(values.mean()), float(values.std(correction=0))
+    where = ~np.isnan(spread[:, 0])
+    case.compare('trace', spread, where=where, atol=TOLERANCE * case['trace'][where].std())
+
+
+def compare_std(case: Case, key: str, got: Tensor) -> None:
+    """Compare within :data:`TOLERANCE` standard deviations of the golden array."""
+    case.compare(key, got, atol=TOLERANCE * float(case[key].std()))
 
 
 def head_output(head: Section, level: Tensor) -> Tensor:
@@ -97,13 +104,4 @@ def fill(network: DarknetFromCfg, values: list[Tensor]) -> None:
             state[key].copy_(value.reshape(state[key].shape))
 
 
-def _row(file: str, quantity: str, got: Tensor, want: np.ndarray) -> Row:
-    """A row whose tolerance is in standard deviations of the golden array."""
-    if tuple(got.shape) != want.shape:
-        return Row(file, f'{quantity}: {tuple(got.shape)}', np.inf, np.inf, TOLERANCE, False)
-    worst = float(np.abs(got.double().numpy() - want).max())
-    relative = worst / float(want.std())
-    return Row(file, quantity, worst, relative, TOLERANCE, relative <= TOLERANCE)
-
-
-CHECKS = {'cfg_forward': cfg_forward}
+CHECKS: dict[str, Check] = {'cfg_forward': cfg_forward}

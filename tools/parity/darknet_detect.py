@@ -7,7 +7,7 @@ cfgs and weights are in ``data/darknet``.
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,15 +24,16 @@ from mmdet_losses.detectors.yolo.darknet_cfg import Section, layer_table, parse_
 from mmdet_losses.detectors.yolo.darknet_files import read_darknet_weights
 from mmdet_losses.networks import DarknetFromCfg
 from mmdet_losses.registry import TRANSFORMS
-from tools.parity.anchor_decode import cell_major
 from tools.parity.darknet import darknet_data, head_output
-from tools.parity.golden import Case, GoldenCases, complete
-from tools.parity.rows import Row, compare
+from tools.parity.golden import Case, Check
+from tools.parity.yolo_decode import cell_major
 
 LOWEST, OVERLAP = 0.005, 0.45
 """Least objectness of ``det_*`` and the NMS threshold of both programs."""
 PROBABILITY, PIXELS, LOGIT, INPUT = 1e-4, 0.05, 1e-3, 1e-6
 """Tolerances of the golden data's README; of the input: float32 rounding."""
+
+NONE = 'the program finds nothing, and ours neither'
 
 
 class Program(NamedTuple):
@@ -46,6 +47,7 @@ class Program(NamedTuple):
     names: list[str]
 
 
+@cache
 def load_program(cfg: Path, redmon: bool) -> Program:
     """The network of a cfg with the weights beside it."""
     sections = parse_cfg(cfg.read_text())
@@ -80,86 +82,61 @@ def _nms(head: Section) -> dict[str, Any]:
     return dict(type='darknet_nms', iou_threshold=OVERLAP, kind='diou', beta=beta)
 
 
-def detections(golden: GoldenCases) -> list[Row]:
-    """Preprocessing, network outputs, boxes, NMS and printed lines of every image."""
-    cases = list(golden)
-    lines = [str(line) for case in cases for line in case['printed_25']]
-    redmon = not any('left_x' in line for line in lines)  # AlexeyAB's ran with -ext_output
-    data = darknet_data(golden.path)
-    name = golden.name.removeprefix('real_').replace('_', '-')
+def detections(case: Case) -> None:
+    """Preprocessing, network outputs, boxes, NMS and printed lines of an image."""
+    printed = [rows for key, rows in case.file.arrays.items() if key.endswith('printed_25')]
+    redmon = not any('left_x' in str(row) for rows in printed for row in rows)  # no -ext_output
+    data = darknet_data(case.file.path)
+    name = case.file.name.removeprefix('real_').replace('_', '-')
     program = load_program(data / f'{name}.cfg', redmon)
-    return [row._replace(file=golden.name) for case in cases for row in _check(case, program, data)]
-
-
-def _check(case: Case, program: Program, data: Path) -> list[Row]:
     file = data / str(case['file'])
     lossless = file.with_suffix('.png')
     image = cv2.imread(str(lossless if lossless.is_file() else file))
-    row = partial(_row, case)
-    rows = [
-        row('cksum', np.array(posix_checksum(file.read_bytes()))),
-        row('im_wh', np.array(image.shape[1::-1])),
-        row('pixels_sub16', image[::16, ::16, ::-1]),
-    ]
-    size = tuple(case['net_wh'].tolist())
+    case.compare('cksum', np.array(posix_checksum(file.read_bytes())))
+    case.compare('im_wh', np.array(image.shape[1::-1]))
+    case.compare('pixels_sub16', image[::16, ::16, ::-1])
     results = dict(img=image, ori_shape=image.shape[:2])
-    results = TRANSFORMS.build(dict(type=program.transform, size=size)).transform(results)
+    transform = TRANSFORMS.build(dict(type=program.transform, size=case.size('net_wh')))
+    results = transform.transform(results)
     inputs = torch.from_numpy(results['img']).permute(2, 0, 1)
     preprocessor = DetDataPreprocessor([0] * 3, [255] * 3, bgr_to_rgb=True)
     batch = preprocessor(dict(inputs=[inputs], data_samples=None))['inputs']
     spread = batch.double().mean(), batch.double().std(correction=0)
-    rows += [
-        row('input_sub8', batch[0, :, ::8, ::8], INPUT),
-        row('input_mean_std', torch.stack(spread), INPUT),
-    ]
+    case.compare('input_sub8', batch[0, :, ::8, ::8], atol=INPUT)
+    case.compare('input_mean_std', torch.stack(spread), atol=INPUT)
     with torch.no_grad():
         maps = program.network(batch)
     for level, index in enumerate(program.network.heads):
         after = head_output(program.heads[level], maps[level])
-        rows += [
-            row(f'{part}_{index}.sample', values.flatten()[::step], limit)
-            for part, values, step, limit in (
-                ('pre', maps[level], 4, LOGIT),
-                ('post', after, 28, LOGIT),
-            )
-            if f'{part}_{index}.sample' in case
-        ]
-        if f'pre_{index}' in case:
-            rows.append(row(f'pre_{index}', maps[level][0], LOGIT))
-    return rows + _detection_rows(case, program, YOLOV3Outputs(maps), results)
+        case.compare(f'pre_{index}', maps[level][0], atol=LOGIT)
+        case.compare(f'pre_{index}.sample', maps[level].flatten()[::4], atol=LOGIT)
+        case.compare(f'post_{index}.sample', after.flatten()[::28], atol=LOGIT)
+    _compare_detections(case, program, YOLOV3Outputs(maps), results)
 
 
-def _detection_rows(
+def _compare_detections(
     case: Case, program: Program, outputs: YOLOV3Outputs, results: dict
-) -> list[Row]:
+) -> None:
     """Boxes with an objectness above :data:`LOWEST`, their probabilities, NMS, printed lines."""
     found = predictions(program.encoder, outputs, results)
-    pixels, prob, row = found.pixels, found.prob, partial(_row, case)
-    width, height = case['im_wh'].tolist()
+    pixels, prob = found.pixels, found.prob
+    width, height = case.size('im_wh')
     corners = (pixels[:, :2] + pixels[:, 2:]) / 2, pixels[:, 2:] - pixels[:, :2]
     fractions = torch.cat(corners, 1) / torch.tensor([width, height] * 2)
-    rows = [
-        row('det_box', pixels, PIXELS),
-        row('det_box_frac', fractions, PIXELS / max(width, height)),
-        row('det_obj', found.objects, PROBABILITY),
-    ]
-    if prob.shape == case['det_prob'].shape:
-        want = case.tensor('det_prob')
-        listed = torch.where(prob > LOWEST, prob, 0)
-        undecided = (prob - LOWEST).abs() < PROBABILITY
-        rows.append(row('det_prob', torch.where(undecided, want, listed), PROBABILITY))
-        # NMS of the golden boxes: a rounding can change the winner of two equal predictions
-        given = found._replace(boxes=_to_input(case.tensor('det_box'), results), prob=want)
-        rows.append(row('det_prob_nms', after_nms(given, program.nms, LOWEST)))
-    rows += [
-        row(
-            'final',
-            listed_pairs(found, program.nms, 0.25),
-            np.array([0, PROBABILITY, *[PIXELS] * 4]),
-        ),
-        *(_printed_row(case, key, found, program) for key in ('printed_25', 'printed_50')),
-    ]
-    return rows
+    case.compare('det_box', pixels, atol=PIXELS)
+    case.compare('det_box_frac', fractions, atol=PIXELS / max(width, height))
+    case.compare('det_obj', found.objects, atol=PROBABILITY)
+    listed = torch.where(prob > LOWEST, prob, 0)
+    undecided = (prob - LOWEST).abs() < PROBABILITY
+    case.compare('det_prob', listed, atol=PROBABILITY, where=~undecided.numpy())
+    # NMS of the golden boxes: a rounding can change the winner of two equal predictions
+    boxes = _to_input(case.tensor('det_box'), results)
+    given = found._replace(boxes=boxes, prob=case.tensor('det_prob'))
+    case.compare('det_prob_nms', after_nms(given, program.nms, LOWEST))
+    limits = np.array([0, PROBABILITY, *[PIXELS] * 4])
+    case.compare('final', listed_pairs(found, program.nms, 0.25), atol=limits, empty=NONE)
+    for key in ('printed_25', 'printed_50'):
+        _compare_printed(case, key, found, program)
 
 
 class Found(NamedTuple):
@@ -230,7 +207,7 @@ def listed_pairs(found: Found, nms: dict[str, Any], score_thr: float) -> Tensor:
     return torch.cat((label[:, None], kept[row, label][:, None], found.pixels[row]), 1)
 
 
-def _printed_row(case: Case, key: str, found: Found, program: Program) -> Row:
+def _compare_printed(case: Case, key: str, found: Found, program: Program) -> None:
     """Class and percentage of every line, and the box where the program prints it."""
     lines = [str(line) for line in case[key]]
     want = np.array([_numbers(line, program.names) for line in lines]).reshape(len(lines), -1)
@@ -241,7 +218,7 @@ def _printed_row(case: Case, key: str, found: Found, program: Program) -> Row:
     columns = torch.stack((got[:, 0], got[:, 1] * 100, x1, y1, x2 - x1, y2 - y1), 1)
     # half a unit is the rounding of the program
     limits = np.array([0, 0.5 + 100 * PROBABILITY, *[0.5 + PIXELS] * 4])[: want.shape[1]]
-    return _compare(case.label(key), columns[:, : want.shape[1]], want, limits)
+    case.compare(key, columns[:, : want.shape[1]], want=want, atol=limits, empty=NONE)
 
 
 def _numbers(line: str, names: list[str]) -> list[float]:
@@ -257,22 +234,6 @@ def _by_left_edge(rows: Tensor) -> Tensor:
     behind = (rows[:, 1] > rows[:, 1, None]) & same
     rows = rows[behind.any(1).long().argsort(stable=True)]
     return rows[rows[:, 2].argsort(stable=True)]
-
-
-def _row(case: Case, key: str, got: Tensor | np.ndarray, limit: float | np.ndarray = 0) -> Row:
-    return _compare(case.label(key), got, case[key], limit)
-
-
-def _compare(
-    quantity: str, got: Tensor | np.ndarray, want: np.ndarray, limit: float | np.ndarray
-) -> Row:
-    """A row whose tolerance can differ between columns."""
-    row = compare('', quantity, got, want, atol=float(np.max(limit)))
-    if not row.ok or np.ndim(limit) == 0:
-        return row
-    gap = np.abs(np.asarray(got, np.float64) - want)
-    text = 'atol ' + ', '.join(f'{each:g}' for each in limit)
-    return row._replace(ok=bool((gap <= limit).all()), tolerance=text)
 
 
 def posix_checksum(data: bytes) -> list[int]:
@@ -292,4 +253,4 @@ def posix_checksum(data: bytes) -> list[int]:
     return [~crc & 0xFFFFFFFF, size]
 
 
-CHECKS = {'real_': complete(detections)}
+CHECKS: dict[str, Check] = {'real_': detections}

@@ -1,8 +1,8 @@
-"""Golden files: their cases, and ground truth in MMDetection's form."""
+"""Golden files: their cases, what was compared, what was not and why."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -11,93 +11,211 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from tools.parity.rows import Row
+from tools.parity.rows import Array, Row, compare, compare_rows, failure, numbers
+
+EXACT = 1e-6
+"""Tolerance of float32 results that follow the same formula: eight steps of float32."""
+
+
+INPUT = 'inputs of the official code'
 
 
 class Case:
-    """The arrays of one case of a file, and those of the whole file."""
+    """The arrays of one case of a golden file.
 
-    def __init__(self, name: str, arrays: dict[str, np.ndarray], read: set[str]) -> None:
-        self.name, self.arrays, self.read = name, arrays, read
+    Every array ends up compared, used as an input, or listed with the reason why it is neither;
+    any other array is a failed row of the table.
+    """
+
+    def __init__(self, file: GoldenFile, name: str, keys: dict[str, str]) -> None:
+        self.file, self.name, self.keys = file, name, keys
+        """``keys``: name of an array in the case -> name in the file."""
 
     def __contains__(self, key: str) -> bool:
-        return key in self.arrays
+        return key in self.keys
 
-    def __getitem__(self, key: str) -> np.ndarray:
-        self.read |= {key, f'{self.name}__{key}'}
-        return self.arrays[key]
+    def array(self, key: str) -> np.ndarray:
+        """An array, which counts as an input unless it is compared too."""
+        self.file.inputs.setdefault(self.keys[key], key)
+        return self.file.arrays[self.keys[key]]
 
-    def skip(self, *patterns: str) -> None:
-        """Mark arrays that need no check; the caller's comment gives the reason."""
-        for key in self.arrays:
-            if any(fnmatch(key, pattern) for pattern in patterns):
-                self.read |= {key, f'{self.name}__{key}'}
+    __getitem__ = array
+
+    def names(self, pattern: str) -> list[str]:
+        """Names of the arrays that fit a pattern, in alphabetical order."""
+        return sorted(key for key in self.keys if fnmatch(key, pattern))
+
+    def number(self, key: str) -> int | float:
+        """A scalar; a float32 is read as the shortest decimal number (0.3, not 0.300000012)."""
+        value = self.array(key)[()]
+        return float(str(value)) if value.dtype.kind == 'f' else int(value)
+
+    def decimals(self, key: str) -> list[float]:
+        """A row of numbers, each read as by :meth:`number`."""
+        return [float(str(value)) for value in self.array(key)]
+
+    def size(self, key: str) -> tuple[int, ...]:
+        """A row of integers."""
+        return tuple(int(value) for value in self.array(key))
+
+    def tensor(self, key: str, dtype: torch.dtype | None = None, grad: bool = False) -> Tensor:
+        """A copy as a tensor, of another type or with gradients if asked."""
+        return torch.from_numpy(np.array(self.array(key))).to(dtype).requires_grad_(grad)
+
+    def leaf(self, key: str, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A copy as a tensor with gradients."""
+        return self.tensor(key, dtype, grad=True)
+
+    def compare(
+        self,
+        key: str,
+        got: Array | Callable[[], Array],
+        tol: float = 0.0,
+        each: float = 0.0,
+        atol: float | np.ndarray = 0.0,
+        want: np.ndarray | None = None,
+        where: np.ndarray | None = None,
+        empty: str = '',
+    ) -> None:
+        """Compare an array if the file has it, see :func:`tools.parity.rows.compare`.
+
+        Args:
+            got: our value, or a function that computes it; its errors fail this array only.
+            want: golden value that was computed from the array; the array itself if absent.
+            where: mask of the entries to compare, for both sides.
+            empty: reason why the array may be empty; then ours must be empty too.
+        """
+        if key not in self.keys:
+            return
+        self.file.compared.add(self.keys[key])
+        try:
+            value = got() if callable(got) else got
+            want = self.file.arrays[self.keys[key]] if want is None else want
+            if where is not None:
+                value, want = np.asarray(value)[where], want[where]
+            if empty and not want.size and not numbers(value).size:
+                self._note(key, empty)
+                return
+            self.add(compare(self.file.name, self.label(key), value, want, tol, each, atol))
+        except Exception as error:
+            self.add(failure(self.file.name, error, self.label(key)))
+
+    def compare_rows(
+        self,
+        keys: str,
+        got: Array,
+        want: Array | None = None,
+        tol: float | Sequence[float] = 0.0,
+        ties: bool = False,
+        empty: str = '',
+    ) -> None:
+        """Compare rows as sets, see :func:`tools.parity.rows.compare_rows`.
+
+        Args:
+            keys: the arrays that the golden rows come from, with commas.
+            want: golden rows; the array itself if absent.
+            tol: largest difference of a column, in units of its largest golden value.
+            empty: reason why there may be no rows; then there must be none of ours.
+        """
+        names = [key.split('[')[0] for key in keys.split(', ')]
+        self.file.compared |= {self.keys[name] for name in names}
+        rows = numbers(self.file.arrays[self.keys[keys]] if want is None else want)
+        if empty and not len(rows) and not len(got):
+            self._note(names[0], empty)
+            return
+        finite = np.where(np.isfinite(rows), np.abs(rows), 0)
+        allowed = np.asarray(tol) * finite.reshape(-1, rows.shape[-1]).max(0, initial=0.0)
+        self.add(compare_rows(self.file.name, self.label(keys), got, rows, allowed, ties))
+
+    def _note(self, key: str, reason: str) -> None:
+        self.file.empty.setdefault(self.keys[key], reason)
+
+    def skip(self, reason: str, *patterns: str) -> None:
+        """List the arrays that fit a pattern as not compared."""
+        for pattern in patterns:
+            for key in self.names(pattern):
+                if self.keys[key] not in self.file.compared:
+                    self.file.skipped.setdefault(self.keys[key], reason)
+
+    def add(self, row: Row) -> None:
+        """Add a row to the table."""
+        self.file.rows.append(row)
 
     def label(self, quantity: str) -> str:
         """The case and the quantity."""
         return f'{self.name} {quantity}' if self.name else quantity
 
-    def number(self, key: str) -> float:
-        """A scalar."""
-        return float(self[key])
-
-    def tensor(self, key: str, dtype: torch.dtype | None = None) -> Tensor:
-        """An array as a tensor of its own or the given type."""
-        return torch.from_numpy(np.array(self[key])).to(dtype)
-
-    def leaf(self, key: str, dtype: torch.dtype = torch.float32) -> Tensor:
-        """An array as a tensor with gradients."""
-        return self.tensor(key, dtype).requires_grad_()
-
-    def instances(self, boxes: str = 'gt_boxes') -> list[InstanceData]:
+    def instances(self, boxes: str = 'gt_boxes', count: str = 'num_gt') -> list[InstanceData]:
         """The ground truth without its padding."""
         block = zip(
-            self.tensor(boxes), self.tensor('gt_labels'), self['num_gt'].tolist(), strict=True
+            self.tensor(boxes), self.tensor('gt_labels'), self.array(count).tolist(), strict=True
         )
         return [InstanceData(bboxes=box[:n], labels=label[:n]) for box, label, n in block]
-
-    def instances_without(self, dropped: str) -> list[InstanceData]:
-        """The ground truth without the boxes marked in the array ``dropped``."""
-        masks = zip(self.instances(), self.tensor(dropped).bool(), strict=True)
-        return [each[~mask[: len(each)]] for each, mask in masks]
 
     def img_size(self) -> tuple[int, int]:
         """(h, w) of the network input."""
         if 'input_wh' in self:
-            width, height = self['input_wh'].tolist()
+            width, height = self.size('input_wh')
             return height, width
-        return (int(self['image_size']),) * 2
+        return (int(self.array('image_size')),) * 2
 
 
-class GoldenCases:
-    """A golden file as its cases; arrays that no check reads become failed rows."""
+class GoldenFile:
+    """A golden file as its cases, and the rows of the table."""
 
     def __init__(self, path: Path) -> None:
         with np.load(path) as file:
             self.arrays = {key: file[key] for key in file.files}
         self.path, self.name = path, path.stem
-        self.read: set[str] = set()
+        self.compared: set[str] = set()
+        self.skipped: dict[str, str] = {}
+        self.empty: dict[str, str] = {}
+        self.inputs: dict[str, str] = {}
+        """Name in the file -> name in the case."""
+        self.rows: list[Row] = []
 
     def __iter__(self) -> Iterator[Case]:
         """One case without a name where all arrays belong to the file."""
-        shared = {key: value for key, value in self.arrays.items() if '__' not in key}
+        shared = {key: key for key in self.arrays if '__' not in key}
         names = list(dict.fromkeys(key.split('__')[0] for key in self.arrays if '__' in key))
         for name in names or ['']:
             mark = f'{name}__'
-            own = {k.split('__', 1)[1]: v for k, v in self.arrays.items() if k.startswith(mark)}
-            yield Case(name, {**shared, **own}, self.read)
+            own = {k.split('__', 1)[1]: k for k in self.arrays if k.startswith(mark)}
+            yield Case(self, name, {**shared, **own})
 
-    def unread(self) -> list[Row]:
-        """A failed row for each array that no check read."""
-        missed = [key for key in self.arrays if key not in self.read]
-        return [Row(self.name, f'{key}: not checked', np.inf, np.inf, '', False) for key in missed]
+    def finish(self) -> list[Row]:
+        """All rows: comparisons, arrays that no check used, and what is not compared and why."""
+        known = self.compared | set(self.skipped) | set(self.inputs)
+        missed = [key for key in self.arrays if key not in known]
+        failed = [
+            Row(self.name, f'{key}: not checked', np.inf, np.inf, '', False, np.inf)
+            for key in missed
+        ]
+        reasons: dict[str, list[str]] = {}
+        for key, reason in (self.skipped | self.empty).items():
+            reasons.setdefault(reason, []).append(key)
+        inputs = [name for key, name in self.inputs.items() if key not in self.compared]
+        reasons.setdefault(INPUT, []).extend(dict.fromkeys(inputs))
+        notes = [
+            Row(self.name, ', '.join(names), 0, 0, '', True, 0, reason)
+            for reason, names in reasons.items()
+            if names
+        ]
+        return self.rows + failed + notes
 
 
-def complete(check: Callable[[GoldenCases], list[Row]]) -> Callable[[Path], list[Row]]:
-    """A check of a file from a check of its cases; every array must be read."""
+Check = Callable[[Case], None]
 
-    def whole(path: Path) -> list[Row]:
-        golden = GoldenCases(path)
-        return check(golden) + golden.unread()
 
-    return whole
+def run(check: Check, path: Path) -> list[Row]:
+    """The rows of a file; an error in one case leaves the other cases as they are.
+
+    The arrays that a failed case did not reach are failed rows.
+    """
+    golden = GoldenFile(path)
+    for case in golden:
+        try:
+            check(case)
+        except Exception as error:
+            case.add(failure(golden.name, error, case.name))
+    return golden.finish()

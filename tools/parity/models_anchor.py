@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +21,15 @@ from mmdet_losses.detectors.checkpoints import LAYOUTS
 from mmdet_losses.detectors.yolo.checkpoints import split_scaled_yolov4
 from mmdet_losses.ops import box_center, box_size
 from mmdet_losses.registry import TASK_UTILS
-from tools.parity.models import Outputs, Shapes, compare, load, make_inputs, make_weights, recipe
+from tools.parity.models import (
+    Outputs,
+    Shapes,
+    compare_outputs,
+    load,
+    make_inputs,
+    make_weights,
+    recipe,
+)
 from tools.parity.rows import Row
 
 DARKNET_CONFIGS = {
@@ -69,11 +76,7 @@ def check_model(folder: Path) -> list[Row] | None:
         return None
     with torch.no_grad():
         outputs = run(name, keys, meta)
-    with np.load(folder / 'io.npz') as gold:
-        return [
-            compare(folder.name, quantity, outputs.get(quantity), stored, gold)
-            for quantity, stored in meta['outputs'].items()
-        ]
+    return compare_outputs(folder, meta, outputs)
 
 
 def forward(model: nn.Module, image: Tensor) -> tuple:
@@ -153,21 +156,28 @@ def _post_yolo(pre: Tensor, anchors: int, scale: float, activate: bool) -> Tenso
 
 
 def _run_ssd(name: str, keys: Shapes, meta: dict) -> Outputs:
+    """Outputs of every input; those of an input ``image<suffix>`` have its suffix, too."""
     size = int(re.match(r'ssd(\d+)', name)[1])
     num_classes = keys['conf.0.weight'][0] // 4 - 1
     data = 'coco' if num_classes == 80 else 'voc0712'
-    model = recipe(f'ssd/ssd{size}_*_{data}.py', _classes(num_classes))
-    source = background_last(make_weights(keys, meta))
-    outputs = forward(load(LAYOUTS['ssd_pytorch'], model, source), make_inputs(meta)['image'])
-    cls, loc = (
-        torch.cat([each.permute(0, 2, 3, 1).reshape(1, -1, width) for each in maps], dim=1)
-        for maps, width in ((outputs.cls, num_classes + 1), (outputs.box, 4))
-    )
-    encoder = TASK_UTILS.build(model.bbox_head.encoder)
-    priors = encoder.priors(encoder.feat_sizes(outputs), (size, size))
-    cell_major = [level.cxcywh().unflatten(0, (level.shape[0], -1)) for level in priors]
-    priors = torch.cat([level.transpose(0, 1).flatten(0, 1) for level in cell_major])
-    return dict(loc=loc, conf=cls.roll(1, dims=2), priors=priors)
+    config = recipe(f'ssd/ssd{size}_*_{data}.py', _classes(num_classes))
+    model = load(LAYOUTS['ssd_pytorch'], config, background_last(make_weights(keys, meta)))
+    encoder = TASK_UTILS.build(config.bbox_head.encoder)
+    found: Outputs = {}
+    for image_name, image in make_inputs(meta).items():
+        outputs = forward(model, image)
+        cls, loc = (
+            torch.cat([each.permute(0, 2, 3, 1).reshape(len(image), -1, width) for each in maps], 1)
+            for maps, width in ((outputs.cls, num_classes + 1), (outputs.box, 4))
+        )
+        priors = encoder.priors(encoder.feat_sizes(outputs), (size, size))
+        cells = [level.cxcywh().unflatten(0, (level.shape[0], -1)) for level in priors]
+        rows = torch.cat([level.transpose(0, 1).flatten(0, 1) for level in cells])
+        suffix = image_name.removeprefix('image')
+        values = dict(loc=loc, conf=cls.roll(1, dims=2), priors=rows)
+        found |= {f'{key}{suffix}': value for key, value in values.items()}
+        found |= {f'{image_name}.{key}': value for key, value in values.items()}
+    return found
 
 
 def _classes(number: int) -> dict:

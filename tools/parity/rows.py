@@ -1,59 +1,134 @@
-"""One row of the parity table, and comparisons that return it."""
+"""One row of the parity table, and the comparisons that make it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+Array = torch.Tensor | np.ndarray | float
+TINY = 1e-9
+"""Unit of a tolerance where all golden values are zero."""
+
 
 class Row(NamedTuple):
-    """The comparison of one quantity of a golden file."""
+    """The comparison of one array of a golden file, or the reason why there is none."""
 
     file: str
     """Name of the golden file or folder."""
     quantity: str
-    """The quantity of the file."""
+    """The array of the file."""
     max_abs: float
     """Largest absolute difference."""
     max_rel: float
-    """Largest difference in the unit of the tolerance (see the check)."""
+    """Largest difference, divided by the largest golden value (networks: standard deviation)."""
     tolerance: float | str
     ok: bool
+    used: float = float('nan')
+    """Largest difference divided by the difference that the tolerance allows."""
+    reason: str = ''
+    """Why the array is not compared; empty for a comparison."""
+
+
+def numbers(value: Array) -> np.ndarray:
+    """A tensor, an array or a number as a float64 array."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value, dtype=np.float64)
 
 
 def compare(
     file: str,
     quantity: str,
-    got: torch.Tensor | np.ndarray | float,
-    want: np.ndarray | float,
-    atol: float = 0.0,
-    rtol: float = 0.0,
+    got: Array,
+    want: Array,
+    tol: float = 0.0,
+    each: float = 0.0,
+    atol: float | np.ndarray = 0.0,
 ) -> Row:
-    """Compare one array; with neither tolerance it must be exact.
+    """Compare one array; without a tolerance it must be equal.
 
-    A value passes within ``atol + rtol * |want|``; NaN equals NaN and infinity equals infinity.
-    The relative error is the largest difference divided by the largest golden value.
+    A value passes within ``tol * largest + each * |want| + atol``, where ``largest`` is the
+    largest absolute golden value; ``atol`` is one number or one per column. NaN equals NaN and
+    infinity equals infinity. An empty array fails: it compares nothing.
     """
-    if isinstance(got, torch.Tensor):
-        got = got.detach().cpu().numpy()
-    have, gold = np.asarray(got, dtype=np.float64), np.asarray(want, dtype=np.float64)
-    tolerance = ' + '.join(
-        f'{name} {value:g}' for name, value in (('atol', atol), ('rtol', rtol)) if value
-    )
+    have, gold = numbers(got), numbers(want)
+    words = [f'{tol:g} of max'] * (tol > 0) + [f'{each:g} of each'] * (each > 0)
+    words += [f'{value:g}' for value in np.unique(np.atleast_1d(atol)) if value]
+    tolerance = ' + '.join(words) or 'exact'
     if have.shape != gold.shape:
         shapes = f'{quantity}: shape {have.shape} instead of {gold.shape}'
-        return Row(file, shapes, np.inf, np.inf, tolerance or 'exact', False)
-    ok = bool(np.isclose(have, gold, atol=atol, rtol=rtol, equal_nan=True).all())
-    finite = np.isfinite(have) & np.isfinite(gold)
-    worst = float(np.abs(have - gold)[finite].max(initial=0.0))
-    largest = float(np.abs(gold)[finite].max(initial=0.0))
+        return Row(file, shapes, np.inf, np.inf, tolerance, False, np.inf)
+    if not gold.size:
+        return Row(file, f'{quantity}: empty', np.inf, np.inf, tolerance, False, np.inf)
+    finite = np.isfinite(gold)
+    largest = float(np.abs(gold[finite]).max(initial=0.0))
+    with np.errstate(invalid='ignore'):
+        error = np.abs(have - gold)
+    same = (have == gold) | (np.isnan(have) & np.isnan(gold))
+    error = np.where(same, 0.0, np.where(np.isfinite(error), error, np.inf))
+    allowed = tol * max(largest, TINY) + each * np.where(finite, np.abs(gold), 0.0) + atol
+    used = units(error, allowed)
+    worst = float(error.max())
+    return Row(
+        file,
+        quantity,
+        worst,
+        worst / largest if largest else worst,
+        tolerance,
+        bool(used <= 1),
+        used,
+    )
+
+
+def units(error: np.ndarray, allowed: np.ndarray | float) -> float:
+    """The largest error in units of what is allowed; infinite where nothing is allowed."""
+    with np.errstate(divide='ignore', invalid='ignore'):
+        ratio = np.where(error > 0, error / np.asarray(allowed), 0.0)
+    return float(ratio.max(initial=0.0))
+
+
+def compare_rows(
+    file: str,
+    quantity: str,
+    got: Array,
+    want: Array,
+    allowed: Sequence[float],
+    ties: bool = False,
+) -> Row:
+    """Compare rows as sets: each golden row has a row of ours of its own.
+
+    Args:
+        got, want: (N, D).
+        allowed: largest difference of each of the D columns.
+        ties: ``got`` may have more rows (those that tie with the last one).
+    """
+    have, gold = numbers(got), numbers(want)
+    limits = np.asarray(allowed, dtype=np.float64)
+    text = ', '.join(f'{value:.1e}' for value in dict.fromkeys(limits.tolist()))
+    if len(have) != len(gold) and not (ties and len(have) > len(gold)):
+        message = f'{quantity}: {len(have)} rows instead of {len(gold)}'
+        return Row(file, message, np.inf, np.inf, text, False, np.inf)
+    if not gold.size:
+        return Row(file, f'{quantity}: empty', np.inf, np.inf, text, False, np.inf)
+    free, worst, used = np.ones(len(have), bool), 0.0, 0.0
+    for row in gold:
+        with np.errstate(invalid='ignore', divide='ignore'):
+            error = np.where(have == row, 0.0, np.abs(have - row))
+            scaled = np.where(error > 0, error / limits, 0.0).max(1)
+        scaled[~free | np.isnan(scaled)] = np.inf
+        best = int(scaled.argmin())
+        free[best] = False
+        worst, used = max(worst, float(error[best].max())), max(used, float(scaled[best]))
+    largest = float(np.abs(gold[np.isfinite(gold)]).max(initial=0.0))
     relative = worst / largest if largest else worst
-    return Row(file, quantity, worst, relative, tolerance or 'exact', ok)
+    return Row(file, quantity, worst, relative, text, bool(used <= 1), used)
 
 
-def failure(file: str, error: Exception) -> Row:
+def failure(file: str, error: Exception, where: str = '') -> Row:
     """The row of a check that raised an error."""
     message = ' '.join(str(error).split())[:200]
-    return Row(file, f'{type(error).__name__}: {message}', np.inf, np.inf, '', False)
+    text = f'{where} {type(error).__name__}: {message}'.strip()
+    return Row(file, text, np.inf, np.inf, '', False, np.inf)

@@ -113,10 +113,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         self, level: int, feat_size: Size, img_size: Size, device: torch.device | str
     ) -> GridAnchors:
         small, large = self.min_sizes[level], self.max_sizes[level]
-        shapes = [(small, small), (math.sqrt(small * large),) * 2]
-        for ratio in self.aspect_ratios[level]:
-            root = math.sqrt(ratio)
-            shapes += [(small * root, small / root), (small / root, small * root)]
+        roots = [math.sqrt(ratio) for ratio in self.aspect_ratios[level]]
         axes = []
         for axis, (cells, length) in enumerate(zip(feat_size[::-1], img_size[::-1], strict=True)):
             stride = length / cells
@@ -124,9 +121,15 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
                 given = self.strides[level]
                 stride = given[axis] if isinstance(given, tuple | list) else given
             cell = torch.arange(cells, dtype=torch.float64, device=device)
-            center = (cell + 0.5) * stride / length
-            size = constant([shape[axis] / length for shape in shapes], center)
-            center = center.float().expand(len(shapes), -1)
+            # ssd.pytorch's order of operations; it decides between priors of equal IoU
+            center = (cell + 0.5) / (length / stride)
+            side = small / length
+            sides = [side, math.sqrt(side * (large / length))]
+            for root in roots:
+                pair = side * root, side / root
+                sides += pair if axis == 0 else pair[::-1]
+            size = constant(sides, center)
+            center = center.float().expand(len(sides), -1)
             size = size.float()[:, None].expand(-1, cells)
             if self.clip:
                 center, size = center.clamp(0, 1), size.clamp(0, 1)
@@ -146,7 +149,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         padded = pad_instances(gt_instances)
         boxes, labels, mask = usable_boxes(padded, img_size, self.num_classes)
-        boxes = scale_boxes(boxes, 1 / img_size[1], 1 / img_size[0])
+        boxes = boxes / constant([*img_size[::-1]] * 2, boxes)
         levels = self.priors(feat_sizes, img_size, boxes.device)
         shapes = tuple(level.shape for level in levels)
         iou = torch.cat([grid_iou(boxes, level) for level in levels], -1)
