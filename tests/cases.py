@@ -230,6 +230,7 @@ ELSEWHERE: dict[str, str] = {
     'CPUAutocastOptimWrapper': 'test_engine/test_cpu.py',
     'ChannelsLastHook': 'test_engine/test_cpu.py',
     'CocoKeypointDataset': 'test_data/test_keypoints.py',
+    'ClassAPMetric': 'test_metrics/test_class_ap.py',
     'CocoKeypointMetric': 'test_metrics/test_coco_keypoints.py',
     'ColorJitterLighting': 'test_data/test_color.py',
     'CornerCanvas': 'test_data/test_canvas.py',

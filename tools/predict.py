@@ -1,7 +1,8 @@
 """Predict images, videos or a camera with a trained detector: boxes, keypoints or tracks.
 
 SOURCE is an image, a folder, a pattern in quotes ('data/**/*.jpg'), a video, or webcam[:NUMBER].
-Images with the predictions are written to --out, videos as one .mp4 file.
+Images with the predictions are written to --out, videos as one .mp4 file. The objects of a single
+image are also printed, one per line: class and score.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,8 @@ from mmdet_losses import engine
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 
-from mmdet_losses.engine.media import Frame, Media, open_media
+from mmdet_losses.data.darknet_jpeg import read_darknet_image
+from mmdet_losses.engine.media import Frame, ImageFiles, Media, open_media
 from mmdet_losses.engine.predictor import Predictor
 from mmdet_losses.engine.progress import show_progress
 from mmdet_losses.visualization.predictions import VideoFile, draw_predictions
@@ -42,12 +45,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('source', metavar='SOURCE', help='image, folder, pattern, video or webcam[:NUMBER]')
     add('--out', type=Path, default=Path('predictions'), help='folder of the results')
     add('--json', action='store_true', help='also write predictions.json')
+    add('--print', action='store_true', help='print the objects of every image')
     add('--crop', action='store_true', help='also write every object as an image, by class')
     add('--show', action='store_true', help='show the results in a window; q closes it')
     add('--no-images', action='store_true', help='write no images and no video')
     add('--score', type=float, default=0.3, help='lowest score (default: %(default)s)')
     add('--classes', nargs='+', metavar='NAME', help='only these classes')
     add('--frames', type=int, help='stop after this number of images or frames')
+    add(
+        '--decoder',
+        choices=('opencv', 'darknet'),
+        help='of JPEG files; default: darknet for a single image and a config with its test input '
+        '(one second per megapixel), otherwise opencv',
+    )
     add('--batch-size', type=int, default=1, help='images per step (default: %(default)s)')
     add('--device', help='for example cpu or cuda:1; default: a GPU if there is one')
     return parser.parse_args(argv)
@@ -60,6 +70,7 @@ class Results:
         self.args, self.predictor, self.media = args, predictor, media
         self.records: list[dict[str, Any]] = []
         self.counts: Counter[str] = Counter()
+        self.lines: list[str] | None = [] if args.print or media.total == 1 else None
         self.frames = 0
         self.trails: dict[int, Any] = {}
         self.video: VideoFile | None = None
@@ -72,6 +83,8 @@ class Results:
         self.frames += 1
         names = [self.predictor.classes[label] for label in found.labels.tolist()]
         self.counts.update(names)
+        if self.lines is not None:
+            self.lines += [f'{frame.name}:', *object_lines(found, self.predictor.classes)]
         if self.args.json:
             self.records.append(as_record(frame, found, names, self.media.is_video))
         if self.args.crop:
@@ -104,13 +117,14 @@ class Results:
             (self.args.out / 'predictions.json').write_text(json.dumps(content) + '\n')
 
     def summary(self, seconds: float) -> str:
-        """Numbers of images and objects, rate, and paths."""
+        """The printed objects, then numbers of images and objects, rate, and paths."""
         unit = 'frames' if self.media.is_video else 'images'
         total = sum(self.counts.values())
         kinds = ', '.join(f'{name} {count}' for name, count in self.counts.most_common(8))
         lines = [
+            *(self.lines or ()),
             f'{self.frames} {unit}, {total} objects{f" ({kinds})" if kinds else ""}, '
-            f'{self.frames / max(seconds, 1e-9):.1f} {unit} per second'
+            f'{self.frames / max(seconds, 1e-9):.1f} {unit} per second',
         ]
         if self.media.unreadable:
             first = self.media.unreadable[0]
@@ -119,6 +133,27 @@ class Results:
         paths += [self.args.out / 'crops'] if self.args.crop else []
         paths += [self.args.out / 'predictions.json'] if self.args.json else []
         return '\n'.join([*lines, *(f'results: {path}' for path in paths)])
+
+
+def object_lines(found: InstanceData, classes: Sequence[str]) -> list[str]:
+    """Class and score of every object, in percent.
+
+    The order is that of darknet's program: all classes of a box are together, and boxes are sorted
+    by the score of the last class, then of the class before it, and so on.
+    """
+    boxes: dict[tuple[float, ...], dict[int, list[str]]] = {}
+    scores: dict[tuple[float, ...], list[float]] = {}
+    for i, (box, label, score) in enumerate(
+        zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True)
+    ):
+        key = tuple(box)
+        track = f', track {int(found.instances_id[i])}' if 'instances_id' in found else ''
+        line = f'  {classes[label]} {100 * score:.0f} %{track}'
+        boxes.setdefault(key, {}).setdefault(label, []).append(line)
+        row = scores.setdefault(key, [0.0] * len(classes))
+        row[label] = max(row[label], score)
+    order = sorted(boxes, key=lambda key: scores[key][::-1], reverse=True)
+    return [line for key in order for label in sorted(boxes[key]) for line in boxes[key][label]]
 
 
 def as_record(
@@ -205,6 +240,9 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
         raise engine.UsageError(f'checkpoint {args.checkpoint} not found (from {Path.cwd()}).')
     predictor = Predictor(cfg, args.checkpoint, args.device)
     labels = labels_of(args.classes, predictor.classes)
+    decoder = args.decoder or ('darknet' if predictor.is_darknet and media.total == 1 else 'opencv')
+    if isinstance(media, ImageFiles) and decoder == 'darknet':
+        media.read = read_darknet_image
     results = Results(args, predictor, media)
     total = media.total if args.frames is None else min(args.frames, media.total or args.frames)
     unit = 'frames' if media.is_video else 'images'

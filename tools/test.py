@@ -33,7 +33,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="test-time augmentation: the config's tta_model and tta_pipeline, or horizontal flip "
         f'and the scales {", ".join(map(str, TTA_SCALES))}',
     )
+    parser.add_argument(
+        '--metric',
+        choices=['VOC'],
+        help="replaces the config's evaluator; VOC: AP of every class as in `darknet detector map`",
+    )
+    parser.add_argument(
+        '--iou', type=float, nargs='+', help='IoU thresholds of --metric VOC (default: 0.5)'
+    )
     args = parser.parse_args(argv)
+    if args.iou and args.metric is None:
+        parser.error('--iou needs --metric VOC')
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out is {args.out}; the predictions are pickled, so give a .pkl file')
     return args
@@ -49,6 +59,8 @@ def test(cfg: Config, args: argparse.Namespace) -> None:
         trigger_visualization_hook(cfg, args)
     if args.tta:
         add_tta(cfg)
+    if args.metric:
+        cfg.test_evaluator = dict(type='mmdet_losses.ClassAPMetric', iou_thrs=args.iou or [0.5])
     runner = engine.build_runner(cfg)
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))

@@ -33,6 +33,7 @@ class DarknetLR(_ParamScheduler):
         steps: updates at which the rate changes.
         scales: factor of each step.
         subdivisions: iterations per update (``accumulative_counts`` of the wrapper).
+        end: unused; MMEngine's runner passes the length of the training.
         last_step: see MMEngine.
         verbose: see MMEngine.
 
@@ -61,6 +62,7 @@ class DarknetLR(_ParamScheduler):
         scales: Sequence[float] = (),
         subdivisions: int = 1,
         by_epoch: bool = False,
+        end: int | None = None,
         last_step: int = -1,
         verbose: bool = False,
     ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,16 +52,26 @@ class Media:
         raise NotImplementedError
 
 
+def read_image(path: Path) -> NDArray[np.uint8] | None:
+    """BGR image as OpenCV reads it; None if it cannot."""
+    return cv2.imread(str(path))
+
+
 class ImageFiles(Media):
-    """Image files, in the given order."""
+    """Image files, in the given order.
+
+    Attributes:
+        read: Function of a path that returns a BGR image, or None if the file is no image.
+    """
 
     def __init__(self, name: str, paths: list[Path], folder: Path) -> None:
         super().__init__(name, len(paths))
         self.paths, self.folder = paths, folder
+        self.read: Callable[[Path], NDArray[np.uint8] | None] = read_image
 
     def __iter__(self) -> Iterator[Frame]:
         for number, path in enumerate(self.paths):
-            image = cv2.imread(str(path))
+            image = self.read(path)
             if image is None:
                 self.unreadable.append(path)
                 continue

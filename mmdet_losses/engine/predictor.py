@@ -33,12 +33,18 @@ class Predictor(DetInferencer):
         checkpoint: Checkpoint file or URL.
         device: Default: a GPU if there is one.
 
+    Attributes:
+        is_tracker: The results are tracks.
+        is_darknet: The test input is prepared as darknet does.
+
     Raises:
         UsageError: The checkpoint does not fit the config.
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | None = None) -> None:
-        self.is_tracker = 'SamplePair' in _step_types(cfg.test_dataloader.dataset.pipeline)
+        steps = set(_step_types(cfg.test_dataloader.dataset.pipeline))
+        self.is_tracker = 'SamplePair' in steps
+        self.is_darknet = bool(steps & {'DarknetLetterBox', 'DarknetResize'})
         self._checkpoint, self._config = checkpoint, str(cfg.filename)
         super().__init__(cfg, checkpoint, device, show_progress=False)
 

@@ -1,7 +1,8 @@
-"""Metrics that MMDetection lacks: COCO keypoints, MOT, share of pixels, and the oracle."""
+"""Metrics that MMDetection lacks: AP of classes, COCO keypoints, MOT, pixels, and the oracle."""
 
+from mmdet_losses.metrics.class_ap import ClassAPMetric
 from mmdet_losses.metrics.coco_keypoints import CocoKeypointMetric
 from mmdet_losses.metrics.seen_pixels import SeenPixels
 from mmdet_losses.metrics.tracking import MOTMetric
 
-__all__ = ['CocoKeypointMetric', 'MOTMetric', 'SeenPixels']
+__all__ = ['ClassAPMetric', 'CocoKeypointMetric', 'MOTMetric', 'SeenPixels']

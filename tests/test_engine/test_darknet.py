@@ -1,12 +1,19 @@
-"""Darknet's learning rate and its average of the weights."""
+"""Darknet's learning rate, update rule and average of the weights."""
 
+from copy import deepcopy
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
 from torch import nn
 
 from mmdet_losses.engine import DarknetEMAHook, DarknetLR
+
+SCHEDULE = Path(__file__).parents[2] / 'configs' / '_base_' / 'schedules' / 'darknet_500k.py'
 
 
 def rates(count, **options):
@@ -73,3 +80,67 @@ def test_the_average_begins_at_half_and_replaces_the_weights_before_the_end():
 def test_a_training_too_short_for_the_average_raises():
     with pytest.raises(ValueError, match='lower apply_before_end'):
         run_average(8, 4)
+
+
+class Squares(BaseModel):
+    """A small network whose loss is the mean over the images of a sum, as our criteria have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 4, 3, bias=False),
+            nn.BatchNorm2d(4, eps=1e-5, momentum=0.01),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(4, 2, 1),
+        )
+
+    def forward(self, images, mode='loss'):
+        found = self.net(torch.stack(images))
+        return dict(loss=found.square().sum() / 2 / len(images))
+
+
+def slow_updates(net, batches, subdivisions, rates, momentum, decay):
+    """darknet's rule: gradients of sums, the batch divides the rate, only kernels are decayed."""
+    speed = {name: torch.zeros_like(value) for name, value in net.named_parameters()}
+    for number, rate in enumerate(rates):
+        net.zero_grad()
+        images = 0
+        for batch in batches[number * subdivisions : (number + 1) * subdivisions]:
+            (net(batch).square().sum() / 2).backward()
+            images += len(batch)
+        for name, value in net.named_parameters():
+            pull = decay * images * value.data if value.dim() == 4 else 0
+            speed[name] = momentum * speed[name] - value.grad - pull
+            value.data += rate / images * speed[name]
+
+
+def test_the_schedule_of_the_recipes_is_darknets_update_rule(tmp_path):
+    torch.manual_seed(0)
+    model, subdivisions = Squares().double(), 2
+    net = deepcopy(model.net)
+    batches = list(torch.randn(12, 2, 3, 6, 6).double())
+    cfg = Config.fromfile(SCHEDULE)
+    cfg.optim_wrapper.update(accumulative_counts=subdivisions)
+    cfg.optim_wrapper.optimizer.update(lr=0.01, weight_decay=0.5)  # the usual decay is invisible
+    schedule = dict(burn_in=3, steps=[4, 5], scales=[0.5, 0.1], subdivisions=subdivisions)
+    cfg.param_scheduler[0].update(schedule)
+    Runner(
+        model=model,
+        work_dir=str(tmp_path),
+        train_dataloader=dict(
+            dataset=[dict(images=image) for batch in batches for image in batch],
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            batch_size=2,
+        ),
+        train_cfg=dict(type='IterBasedTrainLoop', max_iters=len(batches)),
+        optim_wrapper=cfg.optim_wrapper,
+        param_scheduler=cfg.param_scheduler,
+        default_hooks=dict(checkpoint=None, logger=None),
+        default_scope='mmdet',
+        log_level='ERROR',
+        experiment_name='update_rule',
+    ).train()
+    rates = [0.01 * each for each in (1 / 81, 16 / 81, 1, 0.5, 0.05, 0.05)]
+    slow_updates(net, batches, subdivisions, rates, momentum=0.9, decay=0.5)
+    for name, value in net.state_dict().items():
+        torch.testing.assert_close(model.net.state_dict()[name], value, rtol=1e-9, atol=1e-12)

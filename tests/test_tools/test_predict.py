@@ -261,3 +261,29 @@ def test_short_work_shows_no_lines():
     stream = io.StringIO()
     assert list(progress.show_progress([1, 2], None, 'images', stream)) == [1, 2]
     assert stream.getvalue() == ''
+
+
+def test_printed_objects_are_grouped_by_box_in_darknets_order():
+    boxes = torch.tensor([[0.0, 0, 9, 9], [5, 5, 8, 8], [0, 0, 9, 9], [1, 1, 2, 2], [3, 3, 4, 4]])
+    found = InstanceData(
+        bboxes=boxes,
+        labels=torch.tensor([3, 1, 1, 2, 1]),
+        scores=torch.tensor([0.56, 0.624, 0.52, 0.57, 0.59]),
+    )
+    classes = ('tree', 'car', 'dog', 'truck')
+    lines = ['car 52 %', 'truck 56 %', 'dog 57 %', 'car 62 %', 'car 59 %']
+    assert predict.object_lines(found, classes) == [f'  {line}' for line in lines]
+    found.instances_id = torch.tensor([7, 8, 9, 10, 11])
+    assert predict.object_lines(found, classes)[0] == '  car 52 %, track 9'
+
+
+def test_objects_of_a_single_image_are_printed(tools, checkpoint, images, tmp_path, capsys):
+    arguments = (tools.config, checkpoint)
+    run(*arguments, images / 'b.jpg', '--out', tmp_path / 'out', '--score', 0, '--no-images')
+    single = capsys.readouterr().out.splitlines()
+    first = single.index('b.jpg:')
+    assert re.fullmatch(r'  (one|two) \d+ %', single[first + 1])
+    run(*arguments, images, '--out', tmp_path / 'out', '--score', 0, '--no-images')
+    assert 'b.jpg:' not in capsys.readouterr().out
+    run(*arguments, images, '--out', tmp_path / 'out', '--score', 0, '--no-images', '--print')
+    assert {'a.png:', 'b.jpg:', 'c.png:'} <= set(capsys.readouterr().out.splitlines())

@@ -82,16 +82,18 @@ def test_safe_loading_reads_statistics_only(tmp_path):
         torch.load(tmp_path / 'bad.pth', weights_only=True)
 
 
-def test_testing_writes_predictions_and_images(trained, tools, tmp_path):
+def test_testing_writes_predictions_images_and_the_ap_of_every_class(trained, tools, tmp_path):
     out = tmp_path / 'predictions.pkl'
     arguments = [tools.config, trained.work_dir / 'epoch_3.pth', '--work-dir', tmp_path]
+    arguments += ['--metric', 'VOC', '--iou', 0.5, 0.75]
     result = tools.run('test.py', *arguments, '--out', out, '--show-dir', 'drawn')
     assert result.status == 0, result.text[-3000:]
     predictions = pickle.loads(out.read_bytes())
     assert len(predictions) == 8
     assert all((p['pred_instances']['bboxes'][:, 2:] <= 200).all() for p in predictions)
     assert len(list(tmp_path.glob('*/drawn/*'))) == 8
-    assert 'bbox_mAP' in result.text
+    for text in ('| class', '| one', '| two', 'voc/mAP', 'voc/AP50', 'voc/AP75'):
+        assert text in result.text
 
 
 def test_a_work_dir_with_checkpoints_raises(trained, tools, usage_error):

@@ -1,7 +1,7 @@
 """Detections of darknet's official checkpoints on images, step by step.
 
-The image is the lossless copy of darknet's own JPEG decoder (`.png`) where there is one. Images,
-cfgs and weights are in ``data/darknet``.
+Images, cfgs and weights are in ``data/darknet``. A JPEG is decoded as darknet does; of other kinds
+of JPEG the lossless copy (`.png`) is read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet_losses.core import postprocess
+from mmdet_losses.data.darknet_jpeg import UnsupportedJpeg, decode_jpeg
 from mmdet_losses.detectors.yolo import YOLOV3Outputs, YOLOV3TargetEncoder
 from mmdet_losses.detectors.yolo.darknet_cfg import Section, layer_table, parse_cfg
 from mmdet_losses.detectors.yolo.darknet_files import read_darknet_weights
@@ -90,8 +91,7 @@ def detections(case: Case) -> None:
     name = case.file.name.removeprefix('real_').replace('_', '-')
     program = load_program(data / f'{name}.cfg', redmon)
     file = data / str(case['file'])
-    lossless = file.with_suffix('.png')
-    image = cv2.imread(str(lossless if lossless.is_file() else file))
+    image = _read(file)
     case.compare('cksum', np.array(posix_checksum(file.read_bytes())))
     case.compare('im_wh', np.array(image.shape[1::-1]))
     case.compare('pixels_sub16', image[::16, ::16, ::-1])
@@ -112,6 +112,13 @@ def detections(case: Case) -> None:
         case.compare(f'pre_{index}.sample', maps[level].flatten()[::4], atol=LOGIT)
         case.compare(f'post_{index}.sample', after.flatten()[::28], atol=LOGIT)
     _compare_detections(case, program, YOLOV3Outputs(maps), results)
+
+
+def _read(file: Path) -> np.ndarray:
+    try:
+        return decode_jpeg(file.read_bytes())
+    except UnsupportedJpeg:
+        return cv2.imread(str(file.with_suffix('.png')))
 
 
 def _compare_detections(
