@@ -119,11 +119,12 @@ class Results:
     def summary(self, seconds: float) -> str:
         """The printed objects, then numbers of images and objects, rate, and paths."""
         unit = 'frames' if self.media.is_video else 'images'
+        count = f'{self.frames} {unit if self.frames != 1 else unit[:-1]}'
         total = sum(self.counts.values())
         kinds = ', '.join(f'{name} {count}' for name, count in self.counts.most_common(8))
         lines = [
             *(self.lines or ()),
-            f'{self.frames} {unit}, {total} objects{f" ({kinds})" if kinds else ""}, '
+            f'{count}, {total} objects{f" ({kinds})" if kinds else ""}, '
             f'{self.frames / max(seconds, 1e-9):.1f} {unit} per second',
         ]
         if self.media.unreadable:
