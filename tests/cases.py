@@ -240,6 +240,7 @@ ELSEWHERE: dict[str, str] = {
     'PackCropInputs': 'test_data/test_reference_crop.py',
     'ReferenceScaleCrop': 'test_data/test_reference_crop.py',
     'CornerNetCrop': 'test_data/test_corner_crop.py',
+    'CrowdAnnotations': 'test_data/test_objects.py',
     'CrowdsAsObjects': 'test_data/test_objects.py',
     'DropIgnored': 'test_data/test_objects.py',
     'DarknetJitter': 'test_data/test_darknet_mosaic.py',

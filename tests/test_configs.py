@@ -1,7 +1,9 @@
 """Every config builds, and every small config overfits two images."""
 
 import itertools
+import json
 import random
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,6 +83,19 @@ def test_config_builds(path):
     assert cfg.auto_scale_lr.base_batch_size > 0
 
 
+def with_crowds(cfg, folder):
+    """Mark an object of the training image with most objects as a crowd: an ignored region."""
+    dataset = cfg.train_dataloader.dataset
+    dataset = dataset.get('dataset', dataset)
+    content = json.loads(Path(dataset.data_root, dataset.ann_file).read_text())
+    notes = content['annotations']
+    fullest = Counter(note['image_id'] for note in notes).most_common(1)[0][0]
+    next(note for note in notes if note['image_id'] == fullest)['iscrowd'] = 1
+    path = folder / 'crowds.json'
+    path.write_text(json.dumps(content))
+    dataset.ann_file = str(path)
+
+
 def use_data(cfg, folder):
     """Give a small config other data, loaded by this process."""
     for name, split in (('train', 'train'), ('val', 'val'), ('test', 'val')):
@@ -100,6 +115,7 @@ def use_data(cfg, folder):
 def test_every_tool_runs_on_every_small_config(path, two_images, tmp_path, capsys):
     cfg = Config.fromfile(path)
     use_data(cfg, two_images(cfg))
+    with_crowds(cfg, tmp_path)
     cfg.train_cfg.update(max_epochs=1, val_interval=5, dynamic_intervals=None)
     config, work_dir = str(tmp_path / f'{path.stem}.py'), str(tmp_path / 'work')
     cfg.dump(config)

@@ -1,7 +1,8 @@
 """Draw the targets of training images, and mark objects without a target.
 
-Writes one sheet per image: the ground truth (objects without a target are dashed), every heatmap of
-the encoder, the positive anchors or cells, and the decoded outputs of a perfect network.
+Writes one sheet per image: the ground truth (objects without a target are dashed, ignored regions
+hatched), every heatmap of the encoder, the positive anchors or cells, and the decoded outputs of a
+perfect network.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='CrowdsAsObjects'),
+    dict(type='CrowdAnnotations', crowd='object'),
     dict(type='CheckAnnotations', num_classes=num_classes),
     dict(
         type='ReferenceScaleCrop',

@@ -69,5 +69,18 @@ model = dict(
     ),
 )
 
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True),
+            # Detectron skips crowds; MMDetection's RetinaHead reads none (ignore_iof_thr=-1)
+            dict(type='CrowdAnnotations', crowd='drop'),
+            dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='PackDetInputs'),
+        ]
+    )
+)
 optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4))
 auto_scale_lr = dict(enable=False, base_batch_size=16)

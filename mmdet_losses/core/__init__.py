@@ -9,6 +9,13 @@ from mmdet_losses.core.criterion import (
 )
 from mmdet_losses.core.encoder import IDEAL_LOGIT, TargetEncoder, ideal_logits
 from mmdet_losses.core.head import EncodedDenseHead
+from mmdet_losses.core.ignored import (
+    Ignored,
+    IgnoredRegions,
+    counted_cells,
+    encode_batch,
+    pad_ignored,
+)
 from mmdet_losses.core.levels import check_channels, check_levels, check_positive
 from mmdet_losses.core.padding import (
     PaddedInstances,
@@ -19,6 +26,13 @@ from mmdet_losses.core.padding import (
     usable_boxes,
 )
 from mmdet_losses.core.postprocess import postprocess
+from mmdet_losses.core.regression import (
+    build_regression,
+    compare_boxes,
+    compare_deltas,
+    regress,
+    regression_kind,
+)
 from mmdet_losses.core.tta import OutputsTTAModel, PostprocessTTAModel
 from mmdet_losses.core.types import Size, stacks
 
@@ -26,22 +40,32 @@ __all__ = [
     'IDEAL_LOGIT',
     'DetectorLoss',
     'EncodedDenseHead',
+    'Ignored',
+    'IgnoredRegions',
     'OutputsTTAModel',
     'PaddedInstances',
     'PostprocessTTAModel',
     'Size',
     'TargetEncoder',
+    'build_regression',
     'build_term',
     'check_channels',
     'check_levels',
     'check_positive',
+    'compare_boxes',
+    'compare_deltas',
+    'counted_cells',
+    'encode_batch',
     'heatmap_term',
     'ideal_logits',
     'keep_first',
     'mean_over_stacks',
+    'pad_ignored',
     'pad_instances',
     'pad_rows',
     'postprocess',
+    'regress',
+    'regression_kind',
     'split_images',
     'stacks',
     'sum_terms',

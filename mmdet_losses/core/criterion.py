@@ -39,12 +39,20 @@ def build_term(config: dict | nn.Module) -> nn.Module:
     return MODELS.build({'_scope_': MODELS.scope, **config} if known else config)
 
 
-def heatmap_term(term: nn.Module, pred: Tensor, target: Splats, **kwargs: Tensor) -> Tensor:
+def heatmap_term(
+    term: nn.Module, pred: Tensor, target: Splats, counted: Tensor | None = None, **kwargs: Tensor
+) -> Tensor:
     """Call a heatmap term, with splats if it has ``accepts_splats=True``, else with the dense map.
 
     MMDetection's ``GaussianFocalLoss`` gets the arguments that its own heads pass: clamped scores,
     and the number of positives as ``avg_factor``.
+
+    Args:
+        counted: (B, C, H, W) bool, the cells that count, passed as ``weight``; None counts all and
+            passes nothing, so that a term without weights can be used.
     """
+    if counted is not None:
+        kwargs = {'weight': counted, **kwargs}
     if isinstance(term, GaussianFocalLoss):
         pred = promote(pred).sigmoid().clamp(1e-4, 1 - 1e-4)
         kwargs = {'avg_factor': at_least_one((target.value == 1).sum()), **kwargs}

@@ -10,6 +10,7 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_losses.core.ignored import Ignored
 from mmdet_losses.core.types import OutputsT, Size, TargetsT
 from mmdet_losses.ops import Splats
 
@@ -34,7 +35,11 @@ class TargetEncoder(ABC, Generic[OutputsT, TargetsT]):
 
     @abstractmethod
     def encode(
-        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> TargetsT:
         """Targets of a batch.
 
@@ -42,6 +47,9 @@ class TargetEncoder(ABC, Generic[OutputsT, TargetsT]):
             gt_instances: one per image, with ``bboxes`` (n, 4) and ``labels`` (n,).
             feat_sizes: (H, W) of the predicted feature maps, see :meth:`feat_sizes`.
             img_size: (h, w) of the network input.
+            ignored: ignored annotations of each image, or None: regions without objects and
+                without background, see :mod:`~mmdet_losses.core.ignored`. An encoder may lack this
+                argument; then the annotations have no effect.
         """
 
     @abstractmethod

@@ -10,6 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_losses.core.ignored import encode_batch
 from mmdet_losses.core.postprocess import postprocess
 from mmdet_losses.core.types import Size
 from mmdet_losses.registry import MODELS, TASK_UTILS
@@ -65,16 +66,15 @@ class EncodedDenseHead(BaseDenseHead):
         return self.predictor(feats)
 
     def loss_by_feat(self, *arguments: Any) -> dict[str, Tensor]:
-        """Losses from the output fields, ground truth, meta data and ignored ground truth.
+        """Losses from the output fields, ground truth, meta data and ignored annotations.
 
         The dict also has the encoder's statistics (``num_pos``, ...). They are only logged:
         MMEngine sums the entries whose key contains "loss".
         """
-        *fields, gt_instances, img_metas, _ = arguments
+        *fields, gt_instances, img_metas, ignored = arguments
         outputs = self.encoder.outputs_type(*fields)
-        targets = self.encoder.encode(
-            gt_instances, self.encoder.feat_sizes(outputs), input_size(img_metas)
-        )
+        sizes = self.encoder.feat_sizes(outputs)
+        targets = encode_batch(self.encoder, gt_instances, sizes, input_size(img_metas), ignored)
         return {**self.criterion(outputs, targets), **self.encoder.statistics(targets)}
 
     def predict_by_feat(

@@ -13,7 +13,7 @@ from mmdet_losses.data.darknet_redmon import RedmonColors, RedmonCrop, RedmonPla
 from mmdet_losses.data.drawn_size import DrawnSizeBatchSampler
 from mmdet_losses.data.keypoints import LoadKeypointAnnotations, PackKeypointInputs
 from mmdet_losses.data.mixed_dataset import MixedImageDataset
-from mmdet_losses.data.objects import CrowdsAsObjects, DropIgnored
+from mmdet_losses.data.objects import CrowdAnnotations, CrowdsAsObjects, DropIgnored
 from mmdet_losses.data.pair_preprocessor import PairDataPreprocessor
 from mmdet_losses.data.pairs import PackPairInputs, PairAffine, SamplePair, WithPrevious
 from mmdet_losses.data.reference_crop import PackCropInputs, ReferenceScaleCrop
@@ -32,6 +32,7 @@ __all__ = [
     'ColorJitterLighting',
     'CornerCanvas',
     'CornerNetCrop',
+    'CrowdAnnotations',
     'CrowdsAsObjects',
     'DarknetJitter',
     'DarknetLetterBox',

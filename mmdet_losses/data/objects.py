@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -10,6 +11,7 @@ from mmdet.structures.bbox import BaseBoxes, HorizontalBoxes
 from numpy.typing import NDArray
 
 from mmdet_losses.data.clean import PER_OBJECT
+from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import TRANSFORMS
 
 
@@ -49,40 +51,56 @@ def join_objects(parts: Sequence[dict]) -> dict:
 
 
 @TRANSFORMS.register_module()
-class CrowdsAsObjects(BaseTransform):
-    """Learn from crowd annotations as from any other object.
+class CrowdAnnotations(BaseTransform):
+    """Treat ignored objects: crowds of COCO, difficult objects of PASCAL VOC.
 
-    CornerNet, CornerNet-Lite, CenterNet triplets and CenterNet load all annotations of COCO and do
-    not read ``iscrowd``. MMDetection ignores crowds. Use behind ``LoadAnnotations``.
-
-    Modified key: ``gt_ignore_flags``, all false.
-    """
-
-    def transform(self, results: dict) -> dict:
-        """See the class."""
-        results['gt_ignore_flags'] = np.zeros(len(results['gt_bboxes']), bool)
-        return results
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
-
-
-@TRANSFORMS.register_module()
-class DropIgnored(BaseTransform):
-    """Remove ignored objects: crowds of COCO, difficult objects of PASCAL VOC.
-
-    ssd.pytorch's data set and darknet's label files do not have them, so they count neither for a
-    crop nor for the largest number of objects. Use behind ``LoadAnnotations``.
+    Use behind ``LoadAnnotations``.
 
     Modified keys: those that belong to objects.
+
+    Args:
+        crowd: 'object' learns from them as from any other object, as CornerNet, CornerNet-Lite and
+            both CenterNets, which do not read ``iscrowd``; 'drop' removes them, as ssd.pytorch's
+            data set and darknet's label files, so they count neither for a crop nor for the
+            largest number of objects; 'ignore' keeps them as ignored regions, as MMDetection.
+        all_classes: with 'ignore', a region hides the heatmaps of all classes instead of its own.
+
+    Raises:
+        ValueError: another value of ``crowd``.
     """
+
+    def __init__(
+        self, crowd: Literal['object', 'ignore', 'drop'] = 'ignore', all_classes: bool = False
+    ) -> None:
+        check_choice('crowd', crowd, ('object', 'ignore', 'drop'))
+        self.crowd, self.all_classes = crowd, all_classes
 
     def transform(self, results: dict) -> dict:
         """See the class."""
         kept = learned(results)
-        if not kept.all():
+        if self.crowd == 'object':
+            results['gt_ignore_flags'] = np.zeros(len(kept), bool)
+        elif self.crowd == 'drop' and not kept.all():
             put_objects(results, box_array(results), kept)
+        elif self.crowd == 'ignore' and self.all_classes:
+            results['gt_bboxes_labels'] = np.where(kept, results['gt_bboxes_labels'], -1)
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
+        return f'{type(self).__name__}(crowd={self.crowd!r}, all_classes={self.all_classes})'
+
+
+@TRANSFORMS.register_module()
+class CrowdsAsObjects(CrowdAnnotations):
+    """:class:`CrowdAnnotations` with ``crowd='object'``."""
+
+    def __init__(self) -> None:
+        super().__init__('object')
+
+
+@TRANSFORMS.register_module()
+class DropIgnored(CrowdAnnotations):
+    """:class:`CrowdAnnotations` with ``crowd='drop'``."""
+
+    def __init__(self) -> None:
+        super().__init__('drop')

@@ -1,4 +1,4 @@
-"""IoU, GIoU, DIoU and CIoU losses of paired boxes."""
+"""Losses of the IoU of paired boxes, and of its kinds."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mmdet_losses.ops import (
     Reduction,
     box_similarity,
     check_choice,
+    check_exponent,
     reduce_loss,
 )
 from mmdet_losses.registry import MODELS
@@ -30,6 +31,7 @@ def box_iou_loss(
     scaling: Scaling = 'linear',
     eps: float = 1e-6,
     aspect_factor: bool = False,
+    exponent: float = 1.0,
     reduction: Reduction = 'mean',
     avg_factor: Tensor | float | None = None,
 ) -> Tensor:
@@ -46,12 +48,12 @@ def box_iou_loss(
         1e-7, and drops the aspect term of the CIoU unless the IoU exceeds 0.5.
 
     Args:
-        mode, aspect_factor: see :func:`~mmdet_losses.ops.paired_iou.box_similarity`.
+        mode, aspect_factor, exponent: see :func:`~mmdet_losses.ops.paired_iou.box_similarity`.
         scaling: 'linear', 'square' or 'log'; the last two need ``mode='iou'``.
         eps: smallest IoU of 'log'.
 
     Raises:
-        ValueError: an unknown mode, scaling or reduction.
+        ValueError: an unknown mode, scaling or reduction, or an exponent that does not fit.
 
     Example:
         >>> import torch
@@ -60,7 +62,7 @@ def box_iou_loss(
         tensor(0.7500)
     """
     _check_scaling(mode, scaling)
-    similarity = box_similarity(pred, target, mode, aspect_factor)
+    similarity = box_similarity(pred, target, mode, aspect_factor, exponent)
     if scaling == 'log':
         loss = -similarity.clamp(min=eps).log()
     else:
@@ -84,14 +86,16 @@ class BoxIoULoss(LossTerm):
     """:func:`box_iou_loss` as a component, with the arguments of MMDetection's IoU losses.
 
     Args:
-        mode: 'iou', 'giou', 'diou' or 'ciou'.
-        aspect_factor: see :func:`~mmdet_losses.ops.paired_iou.box_similarity`.
+        mode: 'iou', 'giou', 'diou', 'ciou', 'eiou', 'siou', or MMDetection's 'eiou_mmdet' and
+            'siou_mmdet'.
+        aspect_factor, exponent: see :func:`~mmdet_losses.ops.paired_iou.box_similarity`.
         loss_weight: factor on the result.
         scaling: 'linear', 'square' or 'log': what ``mode`` means in MMDetection's ``IoULoss``.
         eps: smallest IoU of 'log'. The other losses need no epsilon and ignore it.
     """
 
     function = staticmethod(box_iou_loss)
+    regresses = 'boxes'
 
     def __init__(
         self,
@@ -101,12 +105,14 @@ class BoxIoULoss(LossTerm):
         loss_weight: float = 1.0,
         scaling: Scaling = 'linear',
         eps: float = 1e-6,
+        exponent: float = 1.0,
     ) -> None:
         super().__init__(
             reduction,
             loss_weight,
             mode=mode,
             aspect_factor=aspect_factor,
+            exponent=exponent,
             scaling=scaling,
             eps=eps,
         )
@@ -117,6 +123,7 @@ class BoxIoULoss(LossTerm):
             )
         check_choice('mode', mode, IOU_MODES)
         _check_scaling(mode, scaling)
+        check_exponent(mode, exponent)
 
 
 @MODELS.register_module()

@@ -71,6 +71,7 @@ def mine_hard_negatives(
 def hard_negative_cross_entropy_loss(
     pred: Tensor | Sequence[Tensor],
     labels: Tensor,
+    counted: Tensor | None = None,
     *,
     ratio: float = 3.0,
     min_neg: int = 0,
@@ -85,6 +86,7 @@ def hard_negative_cross_entropy_loss(
             1), H, W) and anchor-major, with P in the order level, anchor, row, column. Maps are
             not copied.
         labels: (B, P) int64 in 0 ... C, C is the background.
+        counted: (B, P) bool, false for anchors without a cost; None counts all.
         Returns a scalar, or (B, P) with ``reduction='none'``.
 
     Convention:
@@ -107,6 +109,8 @@ def hard_negative_cross_entropy_loss(
         maps, depth = list(pred), _depth(pred, labels)
     cost = _entropies([promote(each) for each in maps], labels, depth)
     positive = labels != depth - 1
+    if counted is not None:
+        cost, positive = torch.where(counted, cost, 0), positive & counted
     with torch.no_grad():
         mined = mine_hard_negatives(
             cost, positive, ratio=ratio, min_neg=min_neg, convention=convention
@@ -162,8 +166,10 @@ class HardNegativeCrossEntropyLoss(LossTerm):
         self,
         pred: Tensor | Sequence[Tensor],
         labels: Tensor,
+        counted: Tensor | None = None,
         avg_factor: Tensor | float | None = None,
         reduction_override: Reduction | None = None,
     ) -> Tensor:
         """See :func:`hard_negative_cross_entropy_loss`."""
-        return self.evaluate(pred, labels, avg_factor=avg_factor, reduction=reduction_override)
+        inputs = (pred, labels, counted)
+        return self.evaluate(*inputs, avg_factor=avg_factor, reduction=reduction_override)

@@ -78,3 +78,4 @@ class MaskedL1Loss(LossTerm):
     """:func:`masked_l1_loss` as a component, times ``loss_weight``."""
 
     function = staticmethod(masked_l1_loss)
+    regresses = 'deltas'

@@ -54,6 +54,7 @@ class MaskedSmoothL1Loss(LossTerm):
     """:func:`masked_smooth_l1_loss` as a component, times ``loss_weight``."""
 
     function = staticmethod(masked_smooth_l1_loss)
+    regresses = 'deltas'
 
     def __init__(
         self, beta: float = 1.0, reduction: Reduction = 'mean', loss_weight: float = 1.0

@@ -51,3 +51,4 @@ class MaskedWeightedL1Loss(LossTerm):
     """:func:`masked_weighted_l1_loss` as a component, times ``loss_weight``."""
 
     function = staticmethod(masked_weighted_l1_loss)
+    regresses = 'deltas'

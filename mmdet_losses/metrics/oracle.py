@@ -10,7 +10,7 @@ from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmdet_losses.core import Size, postprocess
+from mmdet_losses.core import Size, encode_batch, postprocess
 from mmdet_losses.core.head import EncodedDenseHead, input_size
 
 MIN_SCORE = 0.3
@@ -71,7 +71,9 @@ class Perfect:
         for sample in samples:
             sample.gt_instances = with_tensor_boxes(sample.gt_instances)
         gt_instances = [sample.gt_instances for sample in samples]
-        targets = self.encoder.encode(gt_instances, self._feat_sizes[shape], size)
+        ignored = [sample.get('ignored_instances') for sample in samples]
+        sizes = self._feat_sizes[shape]
+        targets = encode_batch(self.encoder, gt_instances, sizes, size, ignored)
         decoded = self.encoder.decode(self.encoder.ideal_outputs(targets), size)
         return Encoded(images, samples, targets, self._feat_sizes[shape], decoded)
 

@@ -1,7 +1,7 @@
 """Tensor functions: boxes, Gaussians, gathering, peaks, grids, matching, reduction."""
 
 from mmdet_losses.ops.affine import apply_affine, center_affine, compose_affine, mirror_affine
-from mmdet_losses.ops.box_codes import decode_deltas, encode_deltas
+from mmdet_losses.ops.box_codes import BoxCode, decode_deltas, encode_deltas
 from mmdet_losses.ops.boxes import (
     box_center,
     box_size,
@@ -30,13 +30,13 @@ from mmdet_losses.ops.grid import (
     GridAnchors,
     cell_major_rank,
     flatten_levels,
-    grid_iou,
+    grid_overlap,
     unflatten_levels,
 )
 from mmdet_losses.ops.iou import best_match, best_overlap, exact_ratio, pairwise_iou, shape_iou
 from mmdet_losses.ops.matching import AnchorMatch, match_forced_best, match_max_iou
 from mmdet_losses.ops.nms import NmsKind, greedy_nms
-from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode, box_similarity
+from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode, box_similarity, check_exponent
 from mmdet_losses.ops.peaks import Peaks, find_peaks, suppress_non_peaks, top_peaks
 from mmdet_losses.ops.precision import promote
 from mmdet_losses.ops.reduce import (
@@ -54,6 +54,7 @@ __all__ = [
     'IOU_MODES',
     'REDUCTIONS',
     'AnchorMatch',
+    'BoxCode',
     'CropWindow',
     'Extents',
     'GridAnchors',
@@ -75,6 +76,7 @@ __all__ = [
     'cell_xy',
     'center_affine',
     'check_choice',
+    'check_exponent',
     'check_heatmaps',
     'clip_boxes',
     'compose_affine',
@@ -92,7 +94,7 @@ __all__ = [
     'gather_cells',
     'gaussian_radius',
     'greedy_nms',
-    'grid_iou',
+    'grid_overlap',
     'is_proper',
     'largest_radius',
     'masked_sum',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,3 +35,22 @@ def decode_deltas(
     size = anchors[..., 2:] * torch.exp(logs)
     low = center - size / 2
     return torch.cat((low, low + size), -1)
+
+
+class BoxCode(NamedTuple):
+    """Anchors and how deltas relative to them are scaled."""
+
+    anchors: Tensor
+    """(P, 4) cxcywh."""
+    scale: Sequence[float] = (1.0, 1.0)
+    """Divisors of the shifts and of the logarithms."""
+    max_log: float | None = None
+    """Limit of the logarithms in :meth:`decode`."""
+
+    def encode(self, boxes: Tensor) -> Tensor:
+        """Boxes (..., P, 4) xyxy to deltas."""
+        return encode_deltas(boxes, self.anchors, self.scale)
+
+    def decode(self, deltas: Tensor) -> Tensor:
+        """Deltas (..., P, 4) to boxes xyxy."""
+        return decode_deltas(deltas, self.anchors, self.scale, self.max_log)

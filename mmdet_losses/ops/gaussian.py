@@ -44,6 +44,15 @@ class Splats(NamedTuple):
         flat = self.value.new_zeros(math.prod(self.shape))
         return flat.scatter_reduce(0, self.index, self.value, 'amax').view(self.shape)
 
+    def covered(self) -> Tensor:
+        """Cells with a value above 0, bool of shape ``shape``."""
+        if self.is_dense:
+            return self.value > 0
+        cells = math.prod(self.shape)
+        index = torch.where(self.value > 0, self.index, cells)
+        covered = torch.zeros(cells + 1, dtype=torch.bool, device=index.device)
+        return covered.scatter_(0, index, True)[:cells].view(self.shape)
+
 
 def unwrap_dense(target: Tensor | Splats) -> Tensor | Splats:
     """Dense splats as a tensor; any other target unchanged."""

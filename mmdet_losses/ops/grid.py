@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -60,10 +60,13 @@ class GridAnchors(NamedTuple):
         return torch.stack(columns, -1).flatten(0, 2)
 
 
-def grid_iou(boxes: Tensor, anchors: GridAnchors) -> Tensor:
-    """IoU of boxes (..., 4) xyxy with every anchor of a map: (..., A * H * W), no gradient.
+def grid_overlap(
+    boxes: Tensor, anchors: GridAnchors, mode: Literal['iou', 'iof'] = 'iou'
+) -> Tensor:
+    """Overlap of boxes (..., 4) xyxy with every anchor of a map: (..., A * H * W), no gradient.
 
-    Anchors have an area, so no union is zero.
+    'iou' divides the common area by the union, 'iof' by the area of the anchor. Anchors have an
+    area, so neither is zero.
     """
     with torch.no_grad():
         x1, y1, x2, y2 = (edge[..., None, None] for edge in boxes.unbind(-1))
@@ -72,6 +75,8 @@ def grid_iou(boxes: Tensor, anchors: GridAnchors) -> Tensor:
         inter = height[..., :, None] * width[..., None, :]
         sides_x, sides_y = anchors.x.high - anchors.x.low, anchors.y.high - anchors.y.low
         area = sides_x[:, None, :] * sides_y[:, :, None]
+        if mode == 'iof':
+            return inter.div_(area).flatten(-3)
         union = ((x2 - x1) * (y2 - y1))[..., None] + area
         return inter.div_(union.sub_(inter)).flatten(-3)
 

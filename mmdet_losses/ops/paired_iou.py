@@ -1,4 +1,4 @@
-"""IoU, GIoU, DIoU and CIoU of paired boxes."""
+"""IoU of paired boxes, and its kinds."""
 
 from __future__ import annotations
 
@@ -8,52 +8,83 @@ import torch
 from torch import Tensor
 
 from mmdet_losses.ops.choices import check_choice
-from mmdet_losses.ops.kernels.paired_iou import paired_similarity
+from mmdet_losses.ops.kernels.paired_iou import WITH_KERNEL, paired_similarity
 from mmdet_losses.ops.precision import promote
 
-IoUMode = Literal['iou', 'giou', 'diou', 'ciou']
+IoUMode = Literal['iou', 'giou', 'diou', 'ciou', 'eiou', 'eiou_mmdet', 'siou', 'siou_mmdet']
 IOU_MODES: tuple[str, ...] = get_args(IoUMode)
 
 
 def box_similarity(
-    pred: Tensor, target: Tensor, mode: IoUMode = 'iou', aspect_factor: bool = False
+    pred: Tensor,
+    target: Tensor,
+    mode: IoUMode = 'iou',
+    aspect_factor: bool = False,
+    exponent: float = 1.0,
 ) -> Tensor:
-    r"""IoU, GIoU, DIoU or CIoU of paired boxes.
+    r"""IoU of paired boxes, or one of its kinds.
 
     .. math::
 
         GIoU &= IoU - |C \setminus (A \cup B)| / |C| \\
         DIoU &= IoU - \rho^2 / c^2 \\
         CIoU &= DIoU - \alpha v, \quad v = \tfrac{4}{\pi^2} (\arctan \tfrac{w_g}{h_g} -
-            \arctan \tfrac{w}{h})^2, \quad \alpha = v / (1 - IoU + v)
+            \arctan \tfrac{w}{h})^2, \quad \alpha = v / (1 - IoU + v) \\
+        EIoU &= DIoU - (w - w_g)^2 / w_C^2 - (h - h_g)^2 / h_C^2 \\
+        SIoU &= IoU - (\Delta + \Omega) / 2, \quad
+            \Delta = \sum_{i \in \{x, y\}} (1 - e^{-(2 - \Lambda) \rho_i}), \quad
+            \Omega = \sum_{s \in \{w, h\}} (1 - e^{-\omega_s})^4
 
-    with the hull C, its diagonal c and the distance rho of the centres.
+    with the hull C of sides :math:`w_C, h_C`, its diagonal c and the distance :math:`\rho` of the
+    centres. For SIoU :math:`\rho_x = (d_x / w_C)^2`, :math:`\rho_y = (d_y / h_C)^2`,
+    :math:`\Lambda = 2 |d_x d_y| / (d_x^2 + d_y^2)` and
+    :math:`\omega_w = |w - w_g| / \max(w, w_g)`.
 
     Shape:
         pred, target: (..., 4) xyxy, broadcastable. Returns (...), at least float32.
 
     Convention:
-        There is no epsilon: 0 / 0 is 0, and the angle of a 0 x 0 box is 0. All four measures are
+        There is no epsilon: 0 / 0 is 0, and the angle of a 0 x 0 box is 0. All measures are
         invariant to scale, so the sides of each pair are first divided by the larger side of its
         hull. Huge and tiny boxes therefore do not overflow, and pixels and fractions give the same
         result. Inverted boxes count as empty. alpha has no gradient.
+
+        MMDetection defines two names differently. 'eiou_mmdet' is 1 - its ``EIoULoss``: the
+        *extended* IoU, negative for boxes that do not meet (inverted boxes are not empty there),
+        in a cost :math:`1 - s` that is quadratic below 0.1. 'siou_mmdet' is its ``SIoULoss`` with
+        ``neg_gamma=False``: the exponent of the distance has the other sign, so that a distance
+        lowers the cost, and the result is clamped to [-1, 1].
 
     Args:
         aspect_factor: multiply the derivative of the arc tangent by :math:`w^2 + h^2` (in the
             unit of the boxes), as the CIoU authors advise for sizes in [0, 1]. The value does not
             change.
+        exponent: alpha of alpha-IoU: the IoU and each penalty are raised to it. At least 1; only
+            for 'iou', 'giou', 'diou' and 'ciou'.
 
     Raises:
-        ValueError: an unknown mode.
+        ValueError: an unknown mode, or an exponent that does not fit.
 
     Reference:
-        Rezatofighi et al. 2019 (GIoU); Zheng et al. 2020 (DIoU, CIoU).
+        Rezatofighi et al. 2019 (GIoU); Zheng et al. 2020 (DIoU, CIoU); Zhang et al. 2021, *Focal
+        and Efficient IOU Loss* (EIoU); Peng and Yu 2021 (extended IoU); Gevorgyan 2022 (SIoU); He
+        et al. 2021 (alpha-IoU).
     """
     check_choice('mode', mode, IOU_MODES)
+    check_exponent(mode, exponent)
     pred, target = promote(pred), promote(target)
     if pred.shape != target.shape:
         pred, target = torch.broadcast_tensors(pred, target)
     if pred.dtype != target.dtype:
         kind = torch.promote_types(pred.dtype, target.dtype)
         pred, target = pred.to(kind), target.to(kind)
-    return paired_similarity(pred, target, mode, aspect_factor)
+    return paired_similarity(pred, target, mode, aspect_factor, exponent)
+
+
+def check_exponent(mode: str, exponent: float) -> None:
+    """Raise ``ValueError`` unless the exponent of alpha-IoU is defined for the mode."""
+    if exponent < 1 or (exponent != 1 and mode not in WITH_KERNEL):
+        raise ValueError(
+            f'exponent={exponent} does not fit mode={mode!r}; give a number from 1 with one of '
+            f'{", ".join(WITH_KERNEL)}, or 1.'
+        )

@@ -19,6 +19,7 @@ from mmdet_losses.core import Size
 # Okabe and Ito's colours, which colour-blind readers can distinguish
 GT_COLOR, MISSED_COLOR, RESULT_COLOR = '#009E73', '#D55E00', '#0072B2'
 PAIR_COLOR, KEYPOINT_COLOR, MOTION_COLOR = '#E69F00', '#CC79A7', '#F0E442'
+IGNORED_COLOR = '#999999'
 
 
 class SheetContent(NamedTuple):
@@ -40,6 +41,8 @@ class SheetContent(NamedTuple):
     pairs: np.ndarray | None = None
     """(p, 2, 2), top-left and bottom-right corner (x, y) of each object; lines on the heatmaps
     whose names begin with tl or br."""
+    ignored: np.ndarray = np.zeros((0, 4))
+    """(k, 4) ignored regions."""
 
 
 def target_sheet(content: SheetContent, classes: Sequence[str]) -> Figure:
@@ -57,6 +60,9 @@ def target_sheet(content: SheetContent, classes: Sequence[str]) -> Figure:
                 axes.plot(*line.T, '.-', color=PAIR_COLOR, lw=1, markersize=4)
     draw_boxes(panels[0], gt[~missed], classes, GT_COLOR)
     draw_boxes(panels[0], gt[missed], classes, MISSED_COLOR, style='--')
+    for x1, y1, x2, y2 in content.ignored:
+        region = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=IGNORED_COLOR, hatch='//')
+        panels[0].add_patch(region)
     _draw_points(panels[0], gt)
     for x1, y1, x2, y2 in anchors:
         box = Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ec=RESULT_COLOR, lw=0.9)
@@ -150,6 +156,9 @@ def _legend(content: SheetContent) -> list[Line2D]:
     if content.pairs is not None:
         label = f'{len(content.pairs)} corner pairs'
         entries.append(Line2D([], [], color=PAIR_COLOR, marker='.', label=label))
+    if len(content.ignored):
+        label = f'{len(content.ignored)} ignored regions'
+        entries.append(Line2D([], [], color=IGNORED_COLOR, ls=':', label=label))
     if 'keypoints' in gt or 'keypoints' in results:
         entries.append(Line2D([], [], color=KEYPOINT_COLOR, marker='.', ls='', label='keypoints'))
     if 'tracking' in results:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -47,6 +48,7 @@ def draw_targets(
     missed = lost(gt, decoded)
     image = as_image(encoded.inputs[0], perfect.model.data_preprocessor)
     targets, size = encoded.targets, image.shape[:2]
+    ignored = encoded.samples[0].get('ignored_instances')
     content = SheetContent(
         image=image,
         gt=gt.cpu(),
@@ -56,6 +58,7 @@ def draw_targets(
         results=(decoded[decoded.scores > MIN_SCORE] if predicted is None else predicted).cpu(),
         title='decoded' if predicted is None else 'predicted',
         pairs=corner_pairs(targets, size),
+        ignored=np.zeros((0, 4)) if ignored is None else get_box_tensor(ignored.bboxes).numpy(),
     )
     return target_sheet(content, classes), missed
 

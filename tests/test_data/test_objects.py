@@ -1,8 +1,10 @@
 """Objects that transforms move and drop stay together."""
 
 import numpy as np
+import pytest
 
 from mmdet_losses.data.objects import (
+    CrowdAnnotations,
     CrowdsAsObjects,
     DropIgnored,
     join_objects,
@@ -43,3 +45,14 @@ def test_ignored_objects_are_removed():
     assert results['gt_bboxes_labels'].tolist() == [0, 2]
     assert boxes_of(results).tolist() == [BOXES[0], BOXES[2]]
     assert len(DropIgnored()(item([]))['gt_bboxes']) == 0
+
+
+def test_ignored_objects_stay_regions_of_their_own_or_of_all_classes():
+    for all_classes, labels in ((False, [0, 1, 2]), (True, [0, -1, 2])):
+        results = item(BOXES, ignored=[False, True, False])
+        results['gt_bboxes_labels'] = np.arange(3)
+        results = CrowdAnnotations('ignore', all_classes)(results)
+        assert learned(results).tolist() == [True, False, True]
+        assert results['gt_bboxes_labels'].tolist() == labels
+    with pytest.raises(ValueError, match="crowd='keep' is unknown"):
+        CrowdAnnotations('keep')

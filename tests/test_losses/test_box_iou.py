@@ -1,16 +1,18 @@
 """IoU losses: the formulas of the papers, finite everywhere."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
-from mmdet.models.losses.iou_loss import giou_loss
+from mmdet.models.losses.iou_loss import eiou_loss, giou_loss, siou_loss
 
 from mmdet_losses.losses import BoxIoULoss, CompleteIoULoss, box_iou_loss
 from mmdet_losses.ops import best_overlap, box_similarity, pairwise_iou, shape_iou
 from mmdet_losses.ops.kernels import similarity_reference
 
-MODES = ('iou', 'giou', 'diou', 'ciou')
+KERNELS = ('iou', 'giou', 'diou', 'ciou')
+MODES = (*KERNELS, 'eiou', 'eiou_mmdet', 'siou', 'siou_mmdet')
 
 
 def slow(p, t, mode):
@@ -28,6 +30,16 @@ def slow(p, t, mode):
     diou = iou - (dx * dx + dy * dy) / (cw * cw + ch * ch)
     if mode == 'diou':
         return diou
+    if mode == 'eiou':
+        return diou - (w - wg) ** 2 / cw**2 - (h - hg) ** 2 / ch**2
+    if mode.startswith('siou'):
+        angle = 1 - 2 * math.sin(math.asin(abs(dy) / math.hypot(dx, dy)) - math.pi / 4) ** 2
+        gamma = (2 - angle) * (-1 if mode == 'siou' else 1)
+        distance = sum(1 - math.exp(gamma * each**2) for each in (dx / cw, dy / ch))
+        omega = abs(w - wg) / max(w, wg), abs(h - hg) / max(h, hg)
+        shape = sum((1 - math.exp(-each)) ** 4 for each in omega)
+        result = iou - (distance + shape) / 2
+        return result if mode == 'siou' else min(max(result, -1), 1)
     v = 4 / math.pi**2 * (math.atan(wg / hg) - math.atan(w / h)) ** 2
     return diou - v * v / (1 - iou + v)
 
@@ -40,17 +52,20 @@ def random_boxes(count, seed, dtype=torch.float64):
     )
 
 
-@pytest.mark.parametrize('mode', MODES)
+FORMULAS = [mode for mode in MODES if mode != 'eiou_mmdet']  # compared with MMDetection's below
+
+
+@pytest.mark.parametrize('mode', FORMULAS)
 def test_equals_the_formula(mode):
     pred, target = random_boxes(60, 1), random_boxes(60, 2)
     pairs = zip(pred.tolist(), target.tolist(), strict=True)
     want = torch.tensor([slow(p, t, mode) for p, t in pairs], dtype=torch.float64)
-    assert (want < 0).any() or mode == 'iou'
+    assert (want < 0).any() or mode in ('iou', 'siou_mmdet')
     torch.testing.assert_close(box_similarity(pred, target, mode), want, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize('aspect_factor', [False, True])
-@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('mode', KERNELS)
 def test_kernel_equals_the_reference(mode, aspect_factor):
     """Values and gradients by both boxes, for random pairs and edge cases."""
     edges = torch.tensor([list(pair) for pair in EDGES.values()], dtype=torch.float64)
@@ -63,6 +78,48 @@ def test_kernel_equals_the_reference(mode, aspect_factor):
         grads.append((value.detach(), *torch.autograd.grad((weight * value).sum(), (pred, target))))
     for have, want in zip(*grads, strict=True):
         torch.testing.assert_close(have, want, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ('mode', 'theirs'),
+    [
+        ('eiou_mmdet', eiou_loss),
+        ('siou', partial(siou_loss, neg_gamma=True)),
+        ('siou_mmdet', siou_loss),
+    ],
+)
+def test_modes_of_mmdetection_equal_its_losses(mode, theirs):
+    """Values and gradients, for boxes that overlap, lie apart or are almost equal."""
+    target = random_boxes(60, 2)
+    pred = torch.cat((random_boxes(40, 1), target[40:] + 0.3 * random_boxes(20, 3) / 60))
+    results = []
+    for function in (partial(box_iou_loss, mode=mode), partial(theirs, eps=1e-12)):
+        leaf = pred.clone().requires_grad_()
+        loss = function(leaf, target, reduction='none')
+        results.append((loss.detach(), torch.autograd.grad(loss.sum(), leaf)[0]))
+    for have, want in zip(*results, strict=True):
+        torch.testing.assert_close(have, want, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize('mode', KERNELS)
+def test_the_exponent_raises_the_iou_and_each_penalty(mode):
+    pred, target = random_boxes(40, 1), random_boxes(40, 2)
+    iou, kind = box_similarity(pred, target), box_similarity(pred, target, mode)
+    parts = [iou - kind]
+    if mode == 'ciou':
+        diou = box_similarity(pred, target, 'diou')
+        parts = [iou - diou, diou - kind]
+    want = iou**3 - sum(part**3 for part in parts)
+    torch.testing.assert_close(box_similarity(pred, target, mode, exponent=3), want)
+    loss = BoxIoULoss(mode, exponent=3)(pred, target)
+    torch.testing.assert_close(loss, (1 - want).mean())
+    torch.testing.assert_close(box_similarity(pred, target, mode, exponent=1), kind)
+
+
+def test_an_exponent_that_does_not_fit_raises():
+    for mode, exponent in (('siou', 3), ('iou', 0.5)):
+        with pytest.raises(ValueError, match=f'exponent={exponent} does not fit mode='):
+            BoxIoULoss(mode, exponent=exponent)
 
 
 def test_alpha_has_no_gradient():
@@ -159,8 +216,8 @@ def test_complete_iou_loss_equals_the_mode():
 
 
 def test_an_unknown_mode_raises():
-    with pytest.raises(ValueError, match="'eiou' is unknown"):
-        BoxIoULoss('eiou')
+    with pytest.raises(ValueError, match="'xiou' is unknown"):
+        BoxIoULoss('xiou')
 
 
 def test_overlaps_without_gradient_agree_with_pairs():

@@ -9,7 +9,7 @@ meta_keys = (
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='CrowdsAsObjects'),
+    dict(type='CrowdAnnotations', crowd='object'),
     dict(type='CheckAnnotations', num_classes=80),
     dict(
         type='CornerNetCrop',

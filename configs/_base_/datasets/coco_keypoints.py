@@ -8,7 +8,7 @@ meta_keys = (
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadKeypointAnnotations', with_bbox=True),
-    dict(type='CrowdsAsObjects'),
+    dict(type='CrowdAnnotations', crowd='object'),
     dict(type='CheckAnnotations', num_classes=1),
     dict(
         type='CenterAffine',

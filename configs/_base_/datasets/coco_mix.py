@@ -20,7 +20,8 @@ train_dataloader = dict(
                 dict(type='LoadImageFromFile'),
                 dict(type='LoadAnnotations', with_bbox=True),
                 dict(type='CheckAnnotations', num_classes=80),
-                dict(type='DropIgnored'),  # crowds are not in the official label files
+                # crowds are not in the official label files
+                dict(type='CrowdAnnotations', crowd='drop'),
             ],
         ),
         pipeline=[],

@@ -23,7 +23,8 @@ train_dataloader = dict(
                         dict(type='LoadImageFromFile'),
                         dict(type='LoadAnnotations', with_bbox=True),
                         dict(type='CheckAnnotations', num_classes=20),
-                        dict(type='DropIgnored'),  # difficult objects are not learned from
+                        # difficult objects are not learned from
+                        dict(type='CrowdAnnotations', crowd='drop'),
                     ],
                 )
                 for year in (2007, 2012)

@@ -8,6 +8,7 @@ meta_keys = (
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='CrowdAnnotations', crowd='object'),  # the official code does not read `difficult`
     dict(type='CheckAnnotations', num_classes=20),
     dict(
         type='CenterAffine',

@@ -3,7 +3,7 @@ _base_ = './voc_points.py'
 
 input_size = (512, 512)  # (w, h)
 train_pipeline = [
-    *_base_.train_pipeline[:3],
+    *_base_.train_pipeline[:4],
     dict(
         type='CenterAffine',
         size=input_size,

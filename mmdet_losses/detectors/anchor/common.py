@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from mmdet_losses.core import IDEAL_LOGIT, DetectorLoss, build_term
+from mmdet_losses.core import (
+    IDEAL_LOGIT,
+    DetectorLoss,
+    Ignored,
+    Size,
+    build_regression,
+    build_term,
+    pad_ignored,
+    regress,
+)
 from mmdet_losses.core.types import OutputsT, TargetsT
 from mmdet_losses.detectors.anchor.contracts import RetinaNetTargets, SSDTargets
-from mmdet_losses.ops import check_choice, unflatten_levels
+from mmdet_losses.ops import GridAnchors, check_choice, flatten_levels, unflatten_levels
 
 Normalizer = Literal['positives', 'positives_and_empty_images', 'positives_all_ranks']
 
@@ -25,6 +35,31 @@ def ideal_maps(
         unflatten_levels(logits, targets.shapes),
         unflatten_levels(targets.box, targets.shapes),
     )
+
+
+def hide_anchors(
+    iou: Tensor,
+    ignored: Ignored,
+    anchors: Sequence[GridAnchors],
+    threshold: float,
+    img_size: Size,
+    scale: Sequence[float] = (1.0, 1.0),
+) -> tuple[Tensor, Tensor | None]:
+    """Exclude the anchors in ignored regions from matching, as MMDetection does.
+
+    Args:
+        iou: (B, M, P).
+        scale: factors of x and y from input pixels to the unit of the anchors.
+
+    Returns:
+        ``iou``, -1 at the hidden anchors; and the hidden anchors, (B, P) bool, None without
+        regions or with a negative ``threshold``.
+    """
+    regions = pad_ignored(ignored, img_size)
+    if regions is None or threshold < 0:
+        return iou, None
+    hidden = torch.cat([regions.covered(level, threshold, scale) for level in anchors], -1)
+    return torch.where(hidden[:, None], -1, iou), hidden
 
 
 def anchor_depth(maps: tuple[Tensor, ...], shapes: tuple[tuple[int, int, int], ...]) -> int:
@@ -49,12 +84,13 @@ class AnchorLoss(DetectorLoss[OutputsT, TargetsT]):
     """A criterion of a class term and a box term that are divided by the same number.
 
     Args:
-        loss_cls, loss_box: the terms.
+        loss_cls: the class term.
+        loss_box: a term of deltas, or of decoded boxes in input pixels.
         normalizer: divisor of both sums, see
             :func:`~mmdet_losses.ops.reduce.positives_divisor`.
 
     Raises:
-        ValueError: an unknown normalizer.
+        ValueError: an unknown normalizer, or a ``loss_box`` that compares neither deltas nor boxes.
     """
 
     def __init__(
@@ -62,5 +98,13 @@ class AnchorLoss(DetectorLoss[OutputsT, TargetsT]):
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         check_choice('normalizer', normalizer, get_args(Normalizer))
-        self.loss_cls, self.loss_box = build_term(loss_cls), build_term(loss_box)
+        self.loss_cls = build_term(loss_cls)
+        self.loss_box = build_regression(loss_box, 'loss_box')
         self.normalizer = normalizer
+
+    def box_term(
+        self, maps: tuple[Tensor, ...], targets: SSDTargets | RetinaNetTargets, divisor: Tensor
+    ) -> Tensor:
+        """The box term over the positives."""
+        pred, decode = flatten_levels(maps, 4), targets.code.decode
+        return regress(self.loss_box, pred, targets.box, targets.mask, divisor, decode)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from mmdet_losses.ops import BoxCode
+
 
 class SSDOutputs(NamedTuple):
     """Softmax logits, background last (class C), and encoded boxes."""
@@ -37,12 +39,16 @@ class SSDTargets(NamedTuple):
     """(B, P, 4) encoded against the object of highest IoU, for negatives too; zero without any."""
     mask: Tensor
     """(B, P) bool, true for positives."""
+    code: BoxCode
+    """The priors in input pixels; it decodes ``box``."""
     shapes: tuple[tuple[int, int, int], ...]
     """(A, H, W) of each level."""
     num_pos: Tensor
     """Positive priors in the batch, float32 scalar."""
     num_dropped: Tensor
     """Annotations dropped (not finite, empty, outside, bad label), float32 scalar."""
+    counted: Tensor | None = None
+    """(B, P) bool, false for priors in ignored regions; None without such regions."""
 
 
 class RetinaNetTargets(NamedTuple):
@@ -56,6 +62,8 @@ class RetinaNetTargets(NamedTuple):
     """(B, P) bool, true for positives."""
     counted: Tensor
     """(B, P) bool, true for positives and negatives; other anchors are ignored."""
+    code: BoxCode
+    """The anchors in input pixels; it decodes ``box``."""
     shapes: tuple[tuple[int, int, int], ...]
     """(A, H, W) of each level."""
     num_pos: Tensor

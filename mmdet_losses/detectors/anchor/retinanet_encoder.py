@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core import (
+    Ignored,
     Size,
     TargetEncoder,
     check_channels,
@@ -18,20 +19,22 @@ from mmdet_losses.core import (
     pad_instances,
     usable_boxes,
 )
-from mmdet_losses.detectors.anchor.common import ideal_maps
+from mmdet_losses.detectors.anchor.common import hide_anchors, ideal_maps
 from mmdet_losses.detectors.anchor.contracts import RetinaNetOutputs, RetinaNetTargets
 from mmdet_losses.ops import (
+    BoxCode,
     Extents,
     GridAnchors,
     constant,
-    decode_deltas,
-    encode_deltas,
     flatten_levels,
-    grid_iou,
+    grid_overlap,
     match_max_iou,
     promote,
 )
 from mmdet_losses.registry import TASK_UTILS
+
+MAX_LOG = abs(math.log(16 / 1000))
+"""Limit of the logarithms of decoded sizes, MMDetection's ``wh_ratio_clip``."""
 
 
 @TASK_UTILS.register_module()
@@ -56,6 +59,8 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         positive_iou, negative_iou: thresholds.
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: best (anchor, class) pairs per level that :meth:`decode` keeps; None keeps all.
+        ignore_iof_thr: an anchor of which a share above this lies in an ignored region is neither
+            positive nor negative; negative values disable this. As in MMDetection.
 
     Encoded:
         :class:`~mmdet_losses.detectors.anchor.contracts.RetinaNetTargets`.
@@ -80,6 +85,7 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         negative_iou: float = 0.4,
         score_thr: float = 0.05,
         topk: int | None = 1000,
+        ignore_iof_thr: float = 0.5,
     ) -> None:
         if negative_iou > positive_iou:
             raise ValueError(
@@ -95,6 +101,7 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         self.ratios = tuple(ratios)
         self.positive_iou, self.negative_iou = positive_iou, negative_iou
         self.score_thr, self.topk = score_thr, topk
+        self.ignore_iof_thr = ignore_iof_thr
 
     def anchors(
         self, feat_sizes: Sequence[Size], device: torch.device | str = 'cpu'
@@ -121,6 +128,10 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
             axes.append(Extents.between(shift - half, shift + half))
         return GridAnchors(*axes)
 
+    def _code(self, levels: Sequence[GridAnchors]) -> BoxCode:
+        """All anchors, in input pixels."""
+        return BoxCode(torch.cat([level.cxcywh() for level in levels]), max_log=MAX_LOG)
+
     def feat_sizes(self, outputs: RetinaNetOutputs) -> list[Size]:
         """(H, W) of the maps, whose channels must fit anchors and classes."""
         counts = [len(self.scales) * len(self.ratios)] * len(self.strides)
@@ -129,25 +140,31 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         return super().feat_sizes(outputs)
 
     def encode(
-        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> RetinaNetTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         padded = pad_instances(gt_instances)
         boxes, labels, mask = usable_boxes(padded, img_size, self.num_classes)
         levels = self.anchors(feat_sizes, boxes.device)
-        iou = torch.cat([grid_iou(boxes, level) for level in levels], -1)
+        iou = torch.cat([grid_overlap(boxes, level) for level in levels], -1)
+        iou, hidden = hide_anchors(iou, ignored, levels, self.ignore_iof_thr, img_size)
         match = match_max_iou(iou, mask, self.positive_iou, self.negative_iou)
-        code = encode_deltas(
-            boxes.gather(1, match.index[..., None].expand(-1, -1, 4)),
-            torch.cat([level.cxcywh() for level in levels]),
-        )
-        positive = match.positive
+        code = self._code(levels)
+        deltas = code.encode(boxes.gather(1, match.index[..., None].expand(-1, -1, 4)))
+        positive, counted = match.positive, match.positive | match.negative
+        if hidden is not None:
+            positive, counted = positive & ~hidden, counted & ~hidden
         own = labels.gather(1, match.index)
         return RetinaNetTargets(
             labels=torch.where(positive, own, self.num_classes),
-            box=torch.where(positive[..., None], code, 0),
+            box=torch.where(positive[..., None], deltas, 0),
             mask=positive,
-            counted=positive | match.negative,
+            counted=counted,
+            code=code,
             shapes=tuple(level.shape for level in levels),
             num_pos=positive.sum().float(),
             num_dropped=(padded.real.sum() - mask.sum()).float(),
@@ -158,8 +175,7 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         scores = promote(flatten_levels(outputs.cls, self.num_classes)).sigmoid()
         codes = promote(flatten_levels(outputs.box, 4))
         levels = self.anchors(self.feat_sizes(outputs), codes.device)
-        anchors = torch.cat([level.cxcywh() for level in levels])
-        return decode_deltas(codes, anchors, max_log=abs(math.log(16 / 1000))), scores
+        return self._code(levels).decode(codes), scores
 
     def decode(self, outputs: RetinaNetOutputs, img_size: Size) -> list[InstanceData]:
         """The ``topk`` best (anchor, class) pairs of each level, boxes clipped to the image."""

@@ -20,7 +20,8 @@ class RetinaNetLoss(AnchorLoss[RetinaNetOutputs, RetinaNetTargets]):
 
     Args:
         loss_cls: a term ``(pred, labels, counted, avg_factor)``; default ``SigmoidFocalLoss``.
-        loss_box: a term ``(pred, target, mask, avg_factor)``; default ``MaskedL1Loss``.
+        loss_box: a term of deltas or of decoded boxes in input pixels, ``(pred, target, mask,
+            avg_factor)``; default ``MaskedL1Loss``.
         normalizer: divisor of both sums; see
             :func:`~mmdet_losses.ops.reduce.positives_divisor`.
 
@@ -49,8 +50,7 @@ class RetinaNetLoss(AnchorLoss[RetinaNetOutputs, RetinaNetTargets]):
         """Returns ``loss_cls, loss_box``."""
         divisor = positives_divisor(targets.mask.sum(1), self.normalizer)
         cls = flatten_levels(outputs.cls, anchor_depth(outputs.cls, targets.shapes))
-        box = flatten_levels(outputs.box, 4)
         return {
             'loss_cls': self.loss_cls(cls, targets.labels, targets.counted, avg_factor=divisor),
-            'loss_box': self.loss_box(box, targets.box, targets.mask, avg_factor=divisor),
+            'loss_box': self.box_term(outputs.box, targets, divisor),
         }

@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core import (
+    Ignored,
     Size,
     TargetEncoder,
     check_channels,
@@ -18,17 +19,16 @@ from mmdet_losses.core import (
     pad_instances,
     usable_boxes,
 )
-from mmdet_losses.detectors.anchor.common import ideal_maps
+from mmdet_losses.detectors.anchor.common import hide_anchors, ideal_maps
 from mmdet_losses.detectors.anchor.contracts import SSDOutputs, SSDTargets
 from mmdet_losses.ops import (
+    BoxCode,
     Extents,
     GridAnchors,
     cell_major_rank,
     constant,
-    decode_deltas,
-    encode_deltas,
     flatten_levels,
-    grid_iou,
+    grid_overlap,
     match_forced_best,
     promote,
     scale_boxes,
@@ -58,6 +58,8 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         positive_iou: a prior is positive if its IoU is at least this.
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: highest scores per class that :meth:`decode` keeps; None keeps all.
+        ignore_iof_thr: an anchor of which a share above this lies in an ignored region is neither
+            positive nor negative; negative values disable this. As in MMDetection.
 
     Encoded:
         :class:`~mmdet_losses.detectors.anchor.contracts.SSDTargets`.
@@ -83,6 +85,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         positive_iou: float = 0.5,
         score_thr: float = 0.01,
         topk: int | None = 200,
+        ignore_iof_thr: float = 0.5,
     ) -> None:
         levels = len(min_sizes)
         tables = dict(max_sizes=max_sizes, aspect_ratios=aspect_ratios, strides=strides)
@@ -98,6 +101,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         self.min_sizes, self.max_sizes = tuple(min_sizes), tuple(max_sizes)
         self.strides, self.aspect_ratios = strides, tuple(aspect_ratios)
         self.positive_iou, self.score_thr, self.topk = positive_iou, score_thr, topk
+        self.ignore_iof_thr = ignore_iof_thr
 
     def priors(
         self, feat_sizes: Sequence[Size], img_size: Size, device: torch.device | str = 'cpu'
@@ -136,6 +140,11 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
             axes.append(Extents.around(center, size))
         return GridAnchors(*axes)
 
+    def _code(self, levels: Sequence[GridAnchors]) -> BoxCode:
+        """All priors, in fractions of the image."""
+        priors = torch.cat([level.cxcywh() for level in levels])
+        return BoxCode(priors, self.variances, max_log=20)
+
     def feat_sizes(self, outputs: SSDOutputs) -> list[Size]:
         """(H, W) of the maps, whose channels must fit priors and classes."""
         counts = [2 + 2 * len(ratios) for ratios in self.aspect_ratios]
@@ -144,32 +153,38 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         return super().feat_sizes(outputs)
 
     def encode(
-        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> SSDTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         padded = pad_instances(gt_instances)
         boxes, labels, mask = usable_boxes(padded, img_size, self.num_classes)
         boxes = boxes / constant([*img_size[::-1]] * 2, boxes)
+        scale = 1 / img_size[1], 1 / img_size[0]
         levels = self.priors(feat_sizes, img_size, boxes.device)
         shapes = tuple(level.shape for level in levels)
-        iou = torch.cat([grid_iou(boxes, level) for level in levels], -1)
+        iou = torch.cat([grid_overlap(boxes, level) for level in levels], -1)
+        iou, hidden = hide_anchors(iou, ignored, levels, self.ignore_iof_thr, img_size, scale)
         rank = cell_major_rank(shapes, boxes.device)
         match = match_forced_best(iou, mask, rank, self.positive_iou)
         any_object = mask.any(1)[:, None]
         positive = match.positive & any_object
+        positive = positive if hidden is None else positive & ~hidden
         own = labels.gather(1, match.index)
-        code = encode_deltas(
-            boxes.gather(1, match.index[..., None].expand(-1, -1, 4)),
-            torch.cat([level.cxcywh() for level in levels]),
-            self.variances,
-        )
+        code = self._code(levels)
+        deltas = code.encode(boxes.gather(1, match.index[..., None].expand(-1, -1, 4)))
         return SSDTargets(
             labels=torch.where(positive, own, self.num_classes),
-            box=torch.where(any_object[..., None], code, 0),
+            box=torch.where(any_object[..., None], deltas, 0),
             mask=positive,
+            code=code._replace(anchors=scale_boxes(code.anchors, *img_size[::-1])),
             shapes=shapes,
             num_pos=positive.sum().float(),
             num_dropped=(padded.real.sum() - mask.sum()).float(),
+            counted=None if hidden is None else ~hidden,
         )
 
     def decode_all(self, outputs: SSDOutputs, img_size: Size) -> tuple[Tensor, Tensor]:
@@ -177,8 +192,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         sizes = self.feat_sizes(outputs)
         scores = promote(flatten_levels(outputs.cls, self.num_classes + 1)).softmax(-1)
         codes = promote(flatten_levels(outputs.box, 4))
-        priors = [level.cxcywh() for level in self.priors(sizes, img_size, codes.device)]
-        boxes = decode_deltas(codes, torch.cat(priors), self.variances, max_log=20)
+        boxes = self._code(self.priors(sizes, img_size, codes.device)).decode(codes)
         return scale_boxes(boxes, img_size[1], img_size[0]), scores[..., :-1]
 
     def decode(self, outputs: SSDOutputs, img_size: Size) -> list[InstanceData]:

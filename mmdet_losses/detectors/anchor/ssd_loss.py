@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mmdet_losses.detectors.anchor.common import AnchorLoss, Normalizer, anchor_depth
 from mmdet_losses.detectors.anchor.contracts import SSDOutputs, SSDTargets
-from mmdet_losses.ops import flatten_levels, positives_divisor
+from mmdet_losses.ops import positives_divisor
 from mmdet_losses.registry import MODELS
 
 
@@ -22,8 +22,10 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
         :class:`~mmdet_losses.detectors.anchor.contracts.SSDOutputs`.
 
     Args:
-        loss_cls: a term ``(maps, labels, avg_factor)``; default ``HardNegativeCrossEntropyLoss``.
-        loss_box: a term ``(pred, target, mask, avg_factor)``; default ``MaskedSmoothL1Loss``.
+        loss_cls: a term ``(maps, labels, avg_factor)``, which also takes ``counted`` if the data
+            have ignored regions; default ``HardNegativeCrossEntropyLoss``.
+        loss_box: a term of deltas or of decoded boxes in input pixels, ``(pred, target, mask,
+            avg_factor)``; default ``MaskedSmoothL1Loss``.
         normalizer: divisor of both sums; see
             :func:`~mmdet_losses.ops.reduce.positives_divisor`.
 
@@ -52,10 +54,10 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
         """Returns ``loss_cls, loss_box``."""
         divisor = positives_divisor(targets.mask.sum(1), self.normalizer)
         anchor_depth(outputs.cls, targets.shapes)
-        box = flatten_levels(outputs.box, 4)
+        counted = {} if targets.counted is None else {'counted': targets.counted}
         return {
-            'loss_cls': self.loss_cls(outputs.cls, targets.labels, avg_factor=divisor),
-            'loss_box': self.loss_box(box, targets.box, targets.mask, avg_factor=divisor),
+            'loss_cls': self.loss_cls(outputs.cls, targets.labels, avg_factor=divisor, **counted),
+            'loss_box': self.box_term(outputs.box, targets, divisor),
         }
 
 

@@ -7,7 +7,15 @@ from typing import Literal
 
 from mmengine.structures import InstanceData
 
-from mmdet_losses.core import Size, ideal_logits, pad_instances, split_images
+from mmdet_losses.core import (
+    Ignored,
+    Size,
+    counted_cells,
+    ideal_logits,
+    pad_ignored,
+    pad_instances,
+    split_images,
+)
 from mmdet_losses.detectors.center.centers import (
     Centers,
     CenterTargetEncoder,
@@ -97,7 +105,11 @@ class CenterNetPointsTargetEncoder(
         self.size_target = size_target
 
     def encode(
-        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> CenterNetPointsTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         padded = pad_instances(gt_instances, self.max_objects)
@@ -114,6 +126,7 @@ class CenterNetPointsTargetEncoder(
             num_pos=num_pos,
             num_dropped=padded.real.sum() + padded.left_out - num_pos,
             dense_size=self._dense_size(found, heatmap) if self.size_target == 'dense' else None,
+            counted=counted_cells(heatmap, pad_ignored(ignored, img_size), img_size),
         )
 
     def _dense_size(self, found: Centers, heatmap: Splats) -> DenseSize:

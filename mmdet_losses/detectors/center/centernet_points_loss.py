@@ -6,14 +6,23 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from mmdet_losses.core import DetectorLoss, build_term, heatmap_term, mean_over_stacks
-from mmdet_losses.detectors.center.centers import of_class
+from mmdet_losses.core import (
+    DetectorLoss,
+    build_regression,
+    build_term,
+    compare_boxes,
+    compare_deltas,
+    heatmap_term,
+    mean_over_stacks,
+    regression_kind,
+)
+from mmdet_losses.detectors.center.centers import of_class, read_centers
 from mmdet_losses.detectors.center.contracts import (
     CenterNetPointsTargets,
     CenterOutputsT,
     CenterTargetsT,
 )
-from mmdet_losses.ops import check_choice, gather_cells
+from mmdet_losses.ops import boxes_around, cell_xy, check_choice, gather_cells, promote
 from mmdet_losses.registry import MODELS
 
 Normalizer = Literal['values', 'objects']
@@ -23,7 +32,29 @@ def at_cells(
     term: nn.Module, pred: Tensor, target: Tensor, index: Tensor, mask: Tensor, divisor: Tensor
 ) -> Tensor:
     """A term over a map (B, D, H, W) read at cells, its sum divided by ``divisor``."""
-    return term(gather_cells(pred, index), target, mask, avg_factor=divisor)
+    return compare_deltas(term, gather_cells(pred, index), target, mask, divisor)
+
+
+def size_term(
+    term: nn.Module,
+    size: Tensor,
+    offset: Tensor | None,
+    targets: CenterTargetsT,
+    divisor: Tensor,
+) -> Tensor:
+    """A term over sizes (B, M, 2), or over the boxes in cells that they give with the offsets.
+
+    Args:
+        offset: (B, 2, H, W) predicted map, or None.
+        divisor: of a term of deltas; a term of boxes is divided by the number of objects + 1e-4.
+    """
+    if regression_kind(term) == 'deltas':
+        return compare_deltas(term, size, targets.size, targets.mask, divisor)
+    width = targets.heatmap.shape[-1]
+    center = cell_xy(targets.index, width) + targets.offset
+    pred = boxes_around(read_centers(offset, targets.index, width), promote(size))
+    goal = boxes_around(center, targets.size)
+    return compare_boxes(term, pred, goal, targets.mask, avg_factor=targets.mask.sum() + 1e-4)
 
 
 @MODELS.register_module()
@@ -42,12 +73,13 @@ class CenterNetPointsLoss(DetectorLoss[CenterOutputsT, CenterTargetsT]):
 
     Args:
         loss_heatmap: a term ``(pred, target)``; default ``PenaltyReducedFocalLoss``.
-        loss_size: a term ``(pred, target, mask, avg_factor)``; default ``MaskedL1Loss`` x 0.1.
-        loss_offset: the same; default ``MaskedL1Loss``; unused without an offset branch.
+        loss_size: a term ``(pred, target, mask, avg_factor)`` of deltas, or a term of boxes, which
+            gets the decoded boxes in cells; default ``MaskedL1Loss`` x 0.1.
+        loss_offset: a term of deltas; default ``MaskedL1Loss``; unused without an offset branch.
         normalizer: 'values' or 'objects', see above.
 
     Raises:
-        ValueError: an unknown ``normalizer``.
+        ValueError: an unknown ``normalizer``, or a term that does not fit.
     """
 
     def __init__(
@@ -62,8 +94,10 @@ class CenterNetPointsLoss(DetectorLoss[CenterOutputsT, CenterTargetsT]):
         check_choice('normalizer', normalizer, ('values', 'objects'))
         self.values_per_object = 2 if normalizer == 'values' else 1
         self.loss_heatmap = build_term(loss_heatmap or {'type': 'PenaltyReducedFocalLoss'})
-        self.loss_size = build_term(loss_size or {'type': 'MaskedL1Loss', 'loss_weight': 0.1})
-        self.loss_offset = build_term(loss_offset or {'type': 'MaskedL1Loss'})
+        loss_size = loss_size or {'type': 'MaskedL1Loss', 'loss_weight': 0.1}
+        self.loss_size = build_regression(loss_size, 'loss_size')
+        loss_offset = loss_offset or {'type': 'MaskedL1Loss'}
+        self.loss_offset = build_regression(loss_offset, 'loss_offset', 'deltas')
 
     def forward(self, outputs: CenterOutputsT, targets: CenterTargetsT) -> dict[str, Tensor]:
         """Returns ``loss_heatmap, loss_size`` and, with that branch, ``loss_offset``."""
@@ -72,8 +106,10 @@ class CenterNetPointsLoss(DetectorLoss[CenterOutputsT, CenterTargetsT]):
     def _terms(self, outputs: CenterOutputsT, targets: CenterTargetsT) -> dict[str, Tensor]:
         divisor = self._divisor(targets.mask)
         terms = {
-            'loss_heatmap': heatmap_term(self.loss_heatmap, outputs.heatmap, targets.heatmap),
-            'loss_size': self._size(outputs.size, targets, divisor),
+            'loss_heatmap': heatmap_term(
+                self.loss_heatmap, outputs.heatmap, targets.heatmap, targets.counted
+            ),
+            'loss_size': self._size(outputs, targets, divisor),
         }
         if outputs.offset is not None:
             terms['loss_offset'] = at_cells(
@@ -89,12 +125,18 @@ class CenterNetPointsLoss(DetectorLoss[CenterOutputsT, CenterTargetsT]):
     def _divisor(self, mask: Tensor) -> Tensor:
         return self.values_per_object * mask.sum() + 1e-4
 
-    def _size(self, pred: Tensor, targets: CenterTargetsT, divisor: Tensor) -> Tensor:
+    def _size(self, outputs: CenterOutputsT, targets: CenterTargetsT, divisor: Tensor) -> Tensor:
+        pred = outputs.size
         if isinstance(targets, CenterNetPointsTargets) and targets.dense_size is not None:
+            if regression_kind(self.loss_size) != 'deltas':
+                raise ValueError(
+                    "loss_size compares boxes, but size_target='dense' gives sizes without "
+                    "centres; choose a term of deltas, or size_target='object'."
+                )
             size, weight = targets.dense_size
             divisor = weight.sum() + 1e-4
             return self.loss_size(pred * weight, size * weight, weight > 0, avg_factor=divisor)
         pred = gather_cells(pred, targets.index)
         if pred.shape[-1] != 2:
             pred = of_class(pred, targets.labels)
-        return self.loss_size(pred, targets.size, targets.mask, avg_factor=divisor)
+        return size_term(self.loss_size, pred, outputs.offset, targets, divisor)

@@ -9,7 +9,16 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import Size, ideal_logits, pad_instances, pad_rows, split_images
+from mmdet_losses.core import (
+    Ignored,
+    Size,
+    counted_cells,
+    ideal_logits,
+    pad_ignored,
+    pad_instances,
+    pad_rows,
+    split_images,
+)
 from mmdet_losses.detectors.center.centers import (
     Centers,
     CenterTargetEncoder,
@@ -117,7 +126,11 @@ class CenterNetPoseTargetEncoder(CenterTargetEncoder[CenterNetPoseOutputs, Cente
         self.min_keypoint_score, self.snap_reach = min_keypoint_score, snap_reach
 
     def encode(
-        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> CenterNetPoseTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         feat_size = feat_sizes[0]
@@ -125,8 +138,11 @@ class CenterNetPoseTargetEncoder(CenterTargetEncoder[CenterNetPoseOutputs, Cente
         found = self.locate(padded, feat_size, img_size)
         points = self._locate_keypoints(gt_instances, found, feat_size, img_size)
         num_pos = found.mask.sum().float()
+        heatmap = self.draw_centers(found, feat_size)
+        keypoint_heatmap = self._draw_keypoints(points, found.size, feat_size)
+        regions = pad_ignored(ignored, img_size)
         return CenterNetPoseTargets(
-            heatmap=self.draw_centers(found, feat_size),
+            heatmap=heatmap,
             index=found.index,
             labels=found.labels,
             size=found.size,
@@ -134,7 +150,7 @@ class CenterNetPoseTargetEncoder(CenterTargetEncoder[CenterNetPoseOutputs, Cente
             mask=found.mask & points.labelled.any(-1),
             keypoints=points.displacement.flatten(2),
             keypoint_mask=points.mask,
-            keypoint_heatmap=self._draw_keypoints(points, found.size, feat_size),
+            keypoint_heatmap=keypoint_heatmap,
             keypoint_index=(points.cell[..., 1] * feat_size[1] + points.cell[..., 0]).flatten(1),
             keypoint_offset=(points.xy - points.cell).flatten(1, 2),
             num_pos=num_pos,
@@ -142,6 +158,8 @@ class CenterNetPoseTargetEncoder(CenterTargetEncoder[CenterNetPoseOutputs, Cente
             dense_keypoints=self._dense_keypoints(found, points, feat_size)
             if self.keypoint_target == 'dense'
             else None,
+            counted=counted_cells(heatmap, regions, img_size),
+            keypoint_counted=counted_cells(keypoint_heatmap, regions, img_size, by_class=False),
         )
 
     def _locate_keypoints(

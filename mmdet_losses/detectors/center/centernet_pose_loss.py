@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmdet_losses.core import build_term, heatmap_term
+from mmdet_losses.core import build_regression, build_term, heatmap_term
 from mmdet_losses.detectors.center.centernet_points_loss import (
     CenterNetPointsLoss,
     Normalizer,
@@ -53,11 +53,14 @@ class CenterNetPoseLoss(CenterNetPointsLoss[CenterNetPoseOutputs, CenterNetPoseT
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(loss_heatmap, loss_size, loss_offset, normalizer, init_cfg)
-        self.loss_keypoints = build_term(loss_keypoints or {'type': 'MaskedWeightedL1Loss'})
+        loss_keypoints = loss_keypoints or {'type': 'MaskedWeightedL1Loss'}
+        self.loss_keypoints = build_regression(loss_keypoints, 'loss_keypoints', 'deltas')
         self.loss_keypoint_heatmap = build_term(
             loss_keypoint_heatmap or {'type': 'PenaltyReducedFocalLoss'}
         )
-        self.loss_keypoint_offset = build_term(loss_keypoint_offset or {'type': 'MaskedL1Loss'})
+        self.loss_keypoint_offset = build_regression(
+            loss_keypoint_offset or {'type': 'MaskedL1Loss'}, 'loss_keypoint_offset', 'deltas'
+        )
 
     def forward(
         self, outputs: CenterNetPoseOutputs, targets: CenterNetPoseTargets
@@ -73,7 +76,10 @@ class CenterNetPoseLoss(CenterNetPointsLoss[CenterNetPoseOutputs, CenterNetPoseT
         terms['loss_keypoints'] = self._keypoints(outputs.keypoints, targets)
         if outputs.keypoint_heatmap is not None:
             terms['loss_keypoint_heatmap'] = heatmap_term(
-                self.loss_keypoint_heatmap, outputs.keypoint_heatmap, targets.keypoint_heatmap
+                self.loss_keypoint_heatmap,
+                outputs.keypoint_heatmap,
+                targets.keypoint_heatmap,
+                targets.keypoint_counted,
             )
         if outputs.keypoint_offset is not None:
             mask = targets.keypoint_mask.flatten(1)

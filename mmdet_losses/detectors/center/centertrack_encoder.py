@@ -9,7 +9,16 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import Size, ideal_logits, pad_instances, pad_rows, split_images
+from mmdet_losses.core import (
+    Ignored,
+    IgnoredRegions,
+    Size,
+    ideal_logits,
+    pad_ignored,
+    pad_instances,
+    pad_rows,
+    split_images,
+)
 from mmdet_losses.detectors.center.centers import CenterTargetEncoder, GaussianRule, read_centers
 from mmdet_losses.detectors.center.contracts import CenterTrackOutputs, CenterTrackTargets
 from mmdet_losses.ops import (
@@ -109,15 +118,19 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
         self.center_noise, self.lost_rate, self.false_rate = center_noise, lost_rate, false_rate
 
     def encode(
-        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> CenterTrackTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         height, width = feat_size = feat_sizes[0]
         scale = width / img_size[1], height / img_size[0]
         padded = pad_instances(gt_instances, self.max_objects)
         slots = padded.real.shape[1]
-        ignored = (padded.labels < 0) | _field(gt_instances, 'crowds', slots, dtype=torch.bool)
-        objects = padded._replace(real=padded.real & ~ignored)
+        hidden = (padded.labels < 0) | _field(gt_instances, 'crowds', slots, dtype=torch.bool)
+        objects = padded._replace(real=padded.real & ~hidden)
         found = self.locate(objects, feat_size, img_size)
         linked = found.mask & _field(gt_instances, 'previous_mask', slots, dtype=torch.bool)
         previous = _field(gt_instances, 'previous_centers', slots, shape=(2,))
@@ -129,8 +142,14 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
         )
         ignore = None
         if self.ignore_regions:
-            regions = padded.real & ignored & found.boxes.isfinite().all(-1)
-            ignore = self._ignore(found.boxes, padded.labels, regions, feat_size)
+            own = padded.real & hidden & padded.boxes.isfinite().all(-1)
+            regions = IgnoredRegions(padded.boxes, padded.labels, own)
+            more = pad_ignored(ignored, img_size)
+            if more is not None:
+                regions = IgnoredRegions(
+                    *(torch.cat(pair, 1) for pair in zip(regions, more, strict=True))
+                )
+            ignore = regions.cells(feat_size, img_size, self.num_classes)
         num_pos = found.mask.sum().float()
         return CenterTrackTargets(
             heatmap=self.draw_centers(found, feat_size),
@@ -147,18 +166,6 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
             num_pos=num_pos,
             num_dropped=objects.real.sum() + padded.left_out - num_pos,
         )
-
-    def _ignore(self, boxes: Tensor, labels: Tensor, regions: Tensor, feat_size: Size) -> Tensor:
-        """(B, C, H, W) bool: cells of the regions (B, M), from clipped boxes in cells."""
-        low, high = boxes.floor()[..., :2, None], boxes.floor()[..., 2:, None]
-        column, row = (torch.arange(side, device=boxes.device) for side in feat_size[::-1])
-        columns = (column >= low[..., 0, :]) & (column <= high[..., 0, :])
-        rows = (row >= low[..., 1, :]) & (row <= high[..., 1, :]) & regions[..., None]
-        own = torch.where(labels < -1, -2 - labels, labels)
-        classes = torch.arange(self.num_classes, device=boxes.device)
-        classes = (own[..., None] == classes) | (labels == -1)[..., None]
-        parts = (each.float() for each in (classes, rows, columns))
-        return torch.einsum('bmc,bmh,bmw->bchw', *parts) > 0
 
     def encode_previous(
         self,

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmdet_losses.core import DetectorLoss, build_term, heatmap_term, mean_over_stacks
-from mmdet_losses.detectors.center.centernet_points_loss import at_cells
+from mmdet_losses.core import (
+    DetectorLoss,
+    build_regression,
+    build_term,
+    compare_boxes,
+    compare_deltas,
+    heatmap_term,
+    mean_over_stacks,
+    regression_kind,
+)
+from mmdet_losses.detectors.center.centernet_points_loss import size_term
 from mmdet_losses.detectors.center.contracts import CenterTrackOutputs, CenterTrackTargets
+from mmdet_losses.ops import gather_cells
 from mmdet_losses.registry import MODELS
 
 
@@ -27,7 +37,12 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
             ``CenterTrackFocalLoss``.
         loss_offset, loss_tracking: terms ``(pred, target, weight, avg_factor)``; default
             ``MaskedWeightedL1Loss``.
-        loss_size, loss_ltrb_amodal, loss_ltrb: the same; default ``MaskedWeightedL1Loss`` x 0.1.
+        loss_size, loss_ltrb_amodal, loss_ltrb: the same, or a term of boxes, which gets the decoded
+            boxes in cells and is divided by the number of objects + 1e-4; default
+            ``MaskedWeightedL1Loss`` x 0.1.
+
+    Raises:
+        ValueError: a term that does not fit its branch.
     """
 
     def __init__(
@@ -44,11 +59,11 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
         whole = {'type': 'MaskedWeightedL1Loss'}
         tenth = {**whole, 'loss_weight': 0.1}
         self.loss_heatmap = build_term(loss_heatmap or {'type': 'CenterTrackFocalLoss'})
-        self.loss_size = build_term(loss_size or tenth)
-        self.loss_offset = build_term(loss_offset or whole)
-        self.loss_tracking = build_term(loss_tracking or whole)
-        self.loss_ltrb_amodal = build_term(loss_ltrb_amodal or tenth)
-        self.loss_ltrb = build_term(loss_ltrb or tenth)
+        self.loss_size = build_regression(loss_size or tenth, 'loss_size')
+        self.loss_offset = build_regression(loss_offset or whole, 'loss_offset', 'deltas')
+        self.loss_tracking = build_regression(loss_tracking or whole, 'loss_tracking', 'deltas')
+        self.loss_ltrb_amodal = build_regression(loss_ltrb_amodal or tenth, 'loss_ltrb_amodal')
+        self.loss_ltrb = build_regression(loss_ltrb or tenth, 'loss_ltrb')
 
     def forward(
         self, outputs: CenterTrackOutputs, targets: CenterTrackTargets
@@ -57,10 +72,13 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
         return mean_over_stacks(lambda stack: self._terms(stack, targets), outputs)
 
     def _terms(self, outputs: CenterTrackOutputs, targets: CenterTrackTargets) -> dict[str, Tensor]:
-        cells: dict = {'weight': None if targets.ignore is None else ~targets.ignore}
+        cells: dict = {}
+        counted = None if targets.ignore is None else ~targets.ignore
         if getattr(self.loss_heatmap, 'gathers_positives', False):
             cells.update(index=targets.index, labels=targets.labels, mask=targets.mask)
-        heatmap = heatmap_term(self.loss_heatmap, outputs.heatmap, targets.heatmap, **cells)
+        heatmap = heatmap_term(
+            self.loss_heatmap, outputs.heatmap, targets.heatmap, counted, **cells
+        )
         terms = {'loss_heatmap': heatmap}
         for name in ('size', 'offset', 'tracking', 'ltrb_amodal', 'ltrb'):
             pred, target = getattr(outputs, name), getattr(targets, name)
@@ -68,8 +86,12 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
                 continue
             mask = targets.tracking_mask if name == 'tracking' else targets.mask
             divisor = target.shape[-1] * mask.sum() + 1e-4
-            term = getattr(self, f'loss_{name}')
-            terms[f'loss_{name}'] = at_cells(
-                term, pred, target, targets.index, mask[..., None], divisor
-            )
+            term, cells = getattr(self, f'loss_{name}'), gather_cells(pred, targets.index)
+            if name == 'size':
+                loss = size_term(term, cells, outputs.offset, targets, divisor)
+            elif regression_kind(term) == 'boxes':  # edges around a common cell
+                loss = compare_boxes(term, cells, target, mask, avg_factor=mask.sum() + 1e-4)
+            else:
+                loss = compare_deltas(term, cells, target, mask[..., None], divisor)
+            terms[f'loss_{name}'] = loss
         return terms

@@ -90,6 +90,8 @@ class CenterNetPointsTargets(NamedTuple):
     num_dropped: Tensor
     """Annotations without a target (not finite, empty, outside, bad label), float32 scalar."""
     dense_size: DenseSize | None = None
+    counted: Tensor | None = None
+    """(B, C, H, W) bool, cells of the heatmap that count; None without ignored regions."""
 
 
 class DenseKeypoints(NamedTuple):
@@ -132,6 +134,10 @@ class CenterNetPoseTargets(NamedTuple):
     num_dropped: Tensor
     """Annotations without a target, float32 scalar."""
     dense_keypoints: DenseKeypoints | None = None
+    counted: Tensor | None = None
+    """(B, C, H, W) bool, cells of the heatmap that count; None without ignored regions."""
+    keypoint_counted: Tensor | None = None
+    """(B, K, H, W) bool, the same for the heatmap of the keypoints."""
 
 
 class CenterTrackTargets(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.structures import InstanceData
 
-from mmdet_losses.core import Size, ideal_logits
+from mmdet_losses.core import Ignored, Size, ideal_logits
 from mmdet_losses.detectors.corner.contracts import (
     CenterKeypoint,
     CenterNetTripletOutputs,
@@ -56,10 +56,14 @@ class CenterNetTripletTargetEncoder(
         super().__init__(num_classes, topk=topk, **kwargs)
 
     def encode(
-        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> CenterNetTripletTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
-        objects = self.find_objects(gt_instances, feat_sizes[0], img_size)
+        objects = self.find_objects(gt_instances, feat_sizes[0], img_size, ignored)
         corners = self.corners(objects, objects.usable)
         center = self.keypoint(box_center(objects.boxes), objects, corners.mask, 5.0)
         return CenterNetTripletTargets(*corners, center)

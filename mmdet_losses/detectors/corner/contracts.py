@@ -97,6 +97,8 @@ class CornerNetSaccadeTargets(NamedTuple):
     num_dropped: Tensor
     attentions: tuple[Splats, ...]
     """A one at the centre of every object of the scale, shapes (B, 1, H_l, W_l)."""
+    attention_valid: tuple[Tensor, ...] | None = None
+    """(B, 1, H_l, W_l) bool, false in ignored regions; None without such regions."""
 
 
 class CenterNetTripletTargets(NamedTuple):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mmengine.structures import InstanceData
 
-from mmdet_losses.core import Size
+from mmdet_losses.core import Ignored, Size
 from mmdet_losses.detectors.corner.contracts import CornerNetOutputs, CornerNetTargets
 from mmdet_losses.detectors.corner.corners import CornerTargetEncoder
 from mmdet_losses.registry import TASK_UTILS
@@ -45,10 +45,14 @@ class CornerNetTargetEncoder(CornerTargetEncoder[CornerNetOutputs, CornerNetTarg
     default_radius = {'mode': 'fixed', 'min_overlap': 0.3}
 
     def encode(
-        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> CornerNetTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
-        objects = self.find_objects(gt_instances, feat_sizes[0], img_size)
+        objects = self.find_objects(gt_instances, feat_sizes[0], img_size, ignored)
         return self.corners(objects, objects.usable)
 
     def ideal_outputs(self, targets: CornerNetTargets) -> CornerNetOutputs:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from mmdet_losses.core import DetectorLoss, build_term, heatmap_term, mean_over_stacks
+from mmdet_losses.core import (
+    DetectorLoss,
+    build_regression,
+    build_term,
+    compare_deltas,
+    heatmap_term,
+    mean_over_stacks,
+)
 from mmdet_losses.detectors.corner.contracts import (
     CenterKeypoint,
     CornerOutputsT,
@@ -29,8 +36,8 @@ class CornerNetLoss(DetectorLoss[CornerOutputsT, CornerTargetsT]):
         image and then summed over images, so their share grows with the images of a process.
 
     Args:
-        loss_heatmap: a term ``(pred, target)``; default ``PenaltyReducedFocalLoss``
-            (``clamp=1e-4`` is the official saturation).
+        loss_heatmap: a term ``(pred, target)``, and ``weight`` if the data have ignored regions;
+            default ``PenaltyReducedFocalLoss`` (``clamp=1e-4`` is the official saturation).
         loss_embedding: a term ``(tl, br, mask)`` that returns pull and push; default
             ``PullPushLoss``, 0.1 each.
         loss_offset: a term ``(pred, target, mask, avg_factor)``; default ``MaskedSmoothL1Loss``.
@@ -46,7 +53,8 @@ class CornerNetLoss(DetectorLoss[CornerOutputsT, CornerTargetsT]):
         super().__init__(init_cfg=init_cfg)
         self.loss_heatmap = build_term(loss_heatmap or {'type': 'PenaltyReducedFocalLoss'})
         self.loss_embedding = build_term(loss_embedding or {'type': 'PullPushLoss'})
-        self.loss_offset = build_term(loss_offset or {'type': 'MaskedSmoothL1Loss'})
+        loss_offset = loss_offset or {'type': 'MaskedSmoothL1Loss'}
+        self.loss_offset = build_regression(loss_offset, 'loss_offset', 'deltas')
 
     def forward(self, outputs: CornerOutputsT, targets: CornerTargetsT) -> dict[str, Tensor]:
         """Returns ``loss_pull, loss_push`` and, for each keypoint such as ``tl``,
@@ -74,10 +82,10 @@ class CornerNetLoss(DetectorLoss[CornerOutputsT, CornerTargetsT]):
         num_objects = mask.sum() + 1e-4
         return {
             f'loss_{name}_heatmap': self._heatmap(pred.heatmap, target),
-            f'loss_{name}_offset': self.loss_offset(
-                offset, target.offset, mask, avg_factor=num_objects
+            f'loss_{name}_offset': compare_deltas(
+                self.loss_offset, offset, target.offset, mask, num_objects
             ),
         }
 
     def _heatmap(self, pred: Tensor, target: KeypointTarget) -> Tensor:
-        return heatmap_term(self.loss_heatmap, pred, target.heatmap)
+        return heatmap_term(self.loss_heatmap, pred, target.heatmap, target.valid)

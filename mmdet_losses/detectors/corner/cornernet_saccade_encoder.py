@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import Size, ideal_logits
+from mmdet_losses.core import Ignored, Size, counted_cells, ideal_logits
 from mmdet_losses.detectors.corner.contracts import (
     CornerNetSaccadeOutputs,
     CornerNetSaccadeTargets,
@@ -80,7 +79,11 @@ class CornerNetSaccadeTargetEncoder(
         return [(int(each.shape[-2]), int(each.shape[-1])) for each in maps]
 
     def encode(
-        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> CornerNetSaccadeTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified.
 
@@ -95,23 +98,30 @@ class CornerNetSaccadeTargetEncoder(
                 f'{1 + len(self.scales)}: one of the heatmaps and one per entry of '
                 'attention_strides; set attention_channels of the predictor to match.'
             )
-        objects = self.find_objects(gt_instances, feat_sizes[0], img_size)
+        objects = self.find_objects(gt_instances, feat_sizes[0], img_size, ignored)
         low, high = objects.boxes.trunc().unflatten(-1, (2, 2)).unbind(-2)
         visible = _visibility(gt_instances, objects) > self.min_visibility
         valid = objects.usable & visible & ((high - low).amax(-1) >= self.min_side)
         corners = self.corners(objects, valid)
         invalid = objects.usable & ~valid
         tl_valid, br_valid = (
-            _outside_windows(self.keypoint(point, objects, invalid).heatmap)
+            ~self.keypoint(point, objects, invalid).heatmap.covered()
             for point in objects.boxes.split(2, -1)
         )
+        attentions = tuple(
+            _attention(objects, size, *scale)
+            for size, scale in zip(feat_sizes[1:], self.scales, strict=True)
+        )
         return CornerNetSaccadeTargets(
-            corners.tl._replace(valid=tl_valid),
-            corners.br._replace(valid=br_valid),
+            corners.tl._replace(valid=_both(tl_valid, corners.tl.valid)),
+            corners.br._replace(valid=_both(br_valid, corners.br.valid)),
             *corners[2:],
-            attentions=tuple(
-                _attention(objects, size, *scale)
-                for size, scale in zip(feat_sizes[1:], self.scales, strict=True)
+            attentions=attentions,
+            attention_valid=None
+            if objects.ignored is None
+            else tuple(
+                counted_cells(each, objects.ignored, img_size, by_class=False)
+                for each in attentions
             ),
         )
 
@@ -132,14 +142,8 @@ def _visibility(gt_instances: Sequence[InstanceData], objects: Objects) -> Tenso
     return torch.stack(shares)
 
 
-def _outside_windows(windows: Splats) -> Tensor:
-    """(B, C, H, W) bool, false in the windows."""
-    if windows.is_dense:
-        return windows.value == 0
-    cells = math.prod(windows.shape)
-    index = torch.where(windows.value > 0, windows.index, cells)
-    valid = torch.ones(cells + 1, dtype=torch.bool, device=index.device)
-    return valid.scatter_(0, index, False)[:cells].view(windows.shape)
+def _both(first: Tensor, second: Tensor | None) -> Tensor:
+    return first if second is None else first & second
 
 
 def _attention(objects: Objects, size: Size, stride: int, sides: tuple[float, float]) -> Splats:

@@ -68,7 +68,8 @@ class CornerNetSaccadeLoss(CornerNetLoss[CornerNetSaccadeOutputs, CornerNetSacca
         self, outputs: CornerNetSaccadeOutputs, targets: CornerNetSaccadeTargets
     ) -> dict[str, Tensor]:
         terms = super()._terms(outputs, targets)
-        scales = zip(outputs.attentions, targets.attentions, strict=True)
+        valid = targets.attention_valid or [None] * len(targets.attentions)
+        scales = zip(outputs.attentions, targets.attentions, valid, strict=True)
         terms['loss_attention'] = torch.stack(
             [heatmap_term(self.loss_attention, *scale) for scale in scales]
         ).sum()
@@ -78,5 +79,5 @@ class CornerNetSaccadeLoss(CornerNetLoss[CornerNetSaccadeOutputs, CornerNetSacca
         num_pos = (target.heatmap.value == 1).sum()
         divisor = positives_divisor(num_pos, self.normalizer)
         return heatmap_term(
-            self.loss_heatmap, pred, target.heatmap, weight=target.valid, avg_factor=divisor
+            self.loss_heatmap, pred, target.heatmap, target.valid, avg_factor=divisor
         )

@@ -9,7 +9,17 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import Size, TargetEncoder, ideal_logits, keep_first, pad_instances
+from mmdet_losses.core import (
+    Ignored,
+    IgnoredRegions,
+    Size,
+    TargetEncoder,
+    counted_cells,
+    ideal_logits,
+    keep_first,
+    pad_ignored,
+    pad_instances,
+)
 from mmdet_losses.detectors.corner.contracts import (
     CornerNetTargets,
     CornerOutputsT,
@@ -50,6 +60,8 @@ class Objects(NamedTuple):
     scale: tuple[float, float]
     """Cells per pixel along x and y, float64."""
     feat_size: Size
+    img_size: Size
+    ignored: IgnoredRegions | None
 
 
 class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
@@ -80,7 +92,11 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
         return [(height, width)]
 
     def find_objects(
-        self, gt_instances: Sequence[InstanceData], feat_size: Size, img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_size: Size,
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> Objects:
         """Clip the boxes, mark those that can have a target, and compute their radii."""
         padded = pad_instances(gt_instances)
@@ -103,6 +119,8 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
             radius=radius,
             scale=scale,
             feat_size=feat_size,
+            img_size=img_size,
+            ignored=pad_ignored(ignored, img_size),
         )
 
     def corners(self, objects: Objects, chosen: Tensor) -> CornerNetTargets:
@@ -139,7 +157,8 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
             largest,
         )
         index = xy[..., 1] * size[1] + xy[..., 0]
-        return KeypointTarget(heatmap, index, (exact - cell).float())
+        counted = counted_cells(heatmap, objects.ignored, objects.img_size)
+        return KeypointTarget(heatmap, index, (exact - cell).float(), counted)
 
     def decode(self, outputs: CornerOutputsT, img_size: Size) -> list[InstanceData]:
         """Pairs of corners by descending score, clipped to the input, without rejected pairs.

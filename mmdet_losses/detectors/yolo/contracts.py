@@ -98,6 +98,8 @@ class GridTargets(NamedTuple):
     """(object, anchor) pairs over all maps, float32 scalar."""
     num_dropped: Tensor
     """Annotations dropped (not finite, too small, outside, bad label), float32 scalar."""
+    hidden: tuple[Tensor, ...] | None = None
+    """(B, A, N) bool per map, anchors in ignored regions; None without such regions."""
 
 
 class ScaledLevel(NamedTuple):
@@ -126,6 +128,8 @@ class ScaledYOLOV4Targets(NamedTuple):
     """Positive slots over all maps, float32 scalar."""
     num_dropped: Tensor
     """Annotations dropped (not finite, empty, outside, bad label), float32 scalar."""
+    hidden: tuple[Tensor, ...] | None = None
+    """(B, A, N) bool per map, anchors in ignored regions; None without such regions."""
 
 
 class YOLOV1Targets(NamedTuple):
@@ -142,3 +146,5 @@ class YOLOV1Targets(NamedTuple):
     num_dropped: Tensor
     """Annotations without a cell (not finite, too small, outside, bad label, or another object is
     first in the cell), float32 scalar."""
+    hidden: Tensor | None = None
+    """(B, S, S) bool, cells in ignored regions; None without such regions."""

@@ -9,10 +9,17 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import PaddedInstances, Size, check_levels, pad_instances
+from mmdet_losses.core import (
+    Ignored,
+    PaddedInstances,
+    Size,
+    check_levels,
+    pad_ignored,
+    pad_instances,
+)
 from mmdet_losses.detectors.yolo.contracts import Grid, GridLevel, GridOutputsT, GridTargets
 from mmdet_losses.detectors.yolo.grid_encoder import GridTargetEncoder
-from mmdet_losses.detectors.yolo.grids import Slots, object_slots
+from mmdet_losses.detectors.yolo.grids import Slots, hidden_anchors, object_slots
 from mmdet_losses.ops import check_choice, constant, shape_iou
 
 Convention = Literal['darknet', 'summary']
@@ -80,6 +87,8 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: best (box, class) pairs per image that :meth:`decode` keeps. None keeps all, as
             darknet does; the results of a trained network are the same.
+        ignore_iof_thr: an anchor of which a share above this lies in an ignored region is no
+            negative; negative values disable this. As in MMDetection.
 
     Encoded:
         :class:`~mmdet_losses.detectors.yolo.contracts.GridTargets`.
@@ -100,6 +109,7 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
         max_objects: int | None = None,
         score_thr: float = 0.005,
         topk: int | None = 30_000,
+        ignore_iof_thr: float = 0.5,
     ) -> None:
         super().__init__(num_classes, anchors, score_thr, topk)
         scales = [scale_xy] * len(anchors) if isinstance(scale_xy, int | float) else list(scale_xy)
@@ -112,6 +122,7 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
         check_choice('code', code, CODES)
         self.code: Code = code
         self.class_map, self.max_objects = class_map, max_objects
+        self.ignore_iof_thr = ignore_iof_thr
 
     def grid(self, level: int, size: Size, img_size: Size, like: Tensor) -> Grid:
         """Cells and anchors of one map."""
@@ -119,7 +130,11 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
         return Grid(anchors, size, self.scale_xy[level], self.squared)
 
     def encode(
-        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> GridTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         padded = pad_instances(gt_instances, self.max_objects)
@@ -131,7 +146,15 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
             labels = constant(self.class_map, labels)[labels]
         targets = self.assign(boxes, labels, mask, feat_sizes, img_size)
         dropped = padded.real.sum() + padded.left_out - mask.sum()
-        return targets._replace(num_dropped=dropped.float())
+        return targets._replace(
+            num_dropped=dropped.float(),
+            hidden=hidden_anchors(
+                pad_ignored(ignored, img_size),
+                [level.grid for level in targets.levels],
+                self.ignore_iof_thr,
+                img_size,
+            ),
+        )
 
     def assign(
         self,

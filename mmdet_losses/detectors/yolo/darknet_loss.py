@@ -159,6 +159,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
                     split_level(level, len(target.grid.anchors)),
                     object_slots(target, targets),
                     targets,
+                    None if targets.hidden is None else targets.hidden[i],
                 )
                 for i, (level, target) in enumerate(
                     zip(outputs.levels, targets.levels, strict=True)
@@ -178,7 +179,12 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         return LayerOptions(**values)
 
     def _level(
-        self, options: LayerOptions, raw: RawLevel, slots: Slots, targets: GridTargets
+        self,
+        options: LayerOptions,
+        raw: RawLevel,
+        slots: Slots,
+        targets: GridTargets,
+        hidden: Tensor | None,
     ) -> dict[str, Tensor]:
         """All terms of one map."""
         free = None
@@ -187,6 +193,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         with torch.no_grad():
             positive = slots.claimed() if free is None else slots.claimed() | free.mask
             wanted, weight = self._objectness(options, raw, slots, positive, targets)
+            weight = weight if hidden is None else weight * (positive | ~hidden)
             moved = (wanted != raw.obj.sigmoid()) & (weight > 0) if targets.several else None
         cost = options.obj_normalizer * weight * entropy(raw.obj, wanted, slots.grid.squared)
         terms = self._pairs(options, raw, slots, moved)

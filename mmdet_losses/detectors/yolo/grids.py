@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mmdet_losses.core import IDEAL_LOGIT, Size
+from mmdet_losses.core import IDEAL_LOGIT, IgnoredRegions, Size
 from mmdet_losses.detectors.yolo.contracts import Grid, GridLevel, GridTargets
 from mmdet_losses.detectors.yolo.maps import (
     RawLevel,
@@ -16,7 +17,15 @@ from mmdet_losses.detectors.yolo.maps import (
     put_cells,
     take_cells,
 )
-from mmdet_losses.ops import IoUMode, box_similarity, boxes_around, cell_xy, constant
+from mmdet_losses.ops import (
+    Extents,
+    GridAnchors,
+    IoUMode,
+    box_similarity,
+    boxes_around,
+    cell_xy,
+    constant,
+)
 
 MAX_LOG_SIZE = 20.0
 """Sizes decode to at most exp(20) anchors, so that boxes are finite."""
@@ -109,6 +118,26 @@ def slot_targets(slots: Slots) -> tuple[Tensor, Tensor]:
     ratio = slots.boxes[..., 2:] / grid.anchors[:, None]
     ratio = torch.where(ratio > 0, ratio, 1)
     return xy, torch.logit(ratio.sqrt() / 2, eps=1e-6) if grid.squared else ratio.log()
+
+
+def hidden_anchors(
+    regions: IgnoredRegions | None, grids: Sequence[Grid], threshold: float, img_size: Size
+) -> tuple[Tensor, ...] | None:
+    """(B, A, N) bool per map: anchors, centred in their cells, that lie in ignored regions.
+
+    None without regions, and with a negative ``threshold``.
+    """
+    if regions is None or threshold < 0:
+        return None
+    scale, hidden = (1 / img_size[1], 1 / img_size[0]), []
+    for grid in grids:
+        axes = []
+        for cells, size in zip(grid.size[::-1], grid.anchors.t(), strict=True):
+            center = (torch.arange(cells, device=size.device) + 0.5) / cells
+            axes.append(Extents.around(center.expand(len(size), -1), size[:, None]))
+        covered = regions.covered(GridAnchors(*axes), threshold, scale)
+        hidden.append(covered.unflatten(1, (len(grid.anchors), -1)))
+    return tuple(hidden)
 
 
 def cell_corners(size: Size, like: Tensor) -> Tensor:

@@ -8,7 +8,14 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import Size, check_levels, pad_instances, usable_boxes
+from mmdet_losses.core import (
+    Ignored,
+    Size,
+    check_levels,
+    pad_ignored,
+    pad_instances,
+    usable_boxes,
+)
 from mmdet_losses.detectors.yolo.contracts import (
     Grid,
     ScaledLevel,
@@ -16,7 +23,7 @@ from mmdet_losses.detectors.yolo.contracts import (
     ScaledYOLOV4Targets,
 )
 from mmdet_losses.detectors.yolo.grid_encoder import GridTargetEncoder
-from mmdet_losses.detectors.yolo.grids import Slots
+from mmdet_losses.detectors.yolo.grids import Slots, hidden_anchors
 from mmdet_losses.ops import box_center, box_size, cell_xy, constant
 from mmdet_losses.registry import TASK_UTILS
 
@@ -51,6 +58,8 @@ class ScaledYOLOV4TargetEncoder(GridTargetEncoder[ScaledYOLOV4Outputs, ScaledYOL
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: best (box, class) pairs per image that :meth:`decode` keeps. None keeps all, as the
             official code does; the results of a trained network are the same.
+        ignore_iof_thr: an anchor of which a share above this lies in an ignored region is no
+            negative; negative values disable this. As in MMDetection.
 
     Encoded:
         :class:`~mmdet_losses.detectors.yolo.contracts.ScaledYOLOV4Targets`.
@@ -72,6 +81,7 @@ class ScaledYOLOV4TargetEncoder(GridTargetEncoder[ScaledYOLOV4Outputs, ScaledYOL
         anchor_threshold: float = 4.0,
         score_thr: float = 0.001,
         topk: int | None = 30_000,
+        ignore_iof_thr: float = 0.5,
     ) -> None:
         super().__init__(num_classes, anchors, score_thr, topk)
         if strides is not None and len(strides) != len(anchors):
@@ -80,6 +90,7 @@ class ScaledYOLOV4TargetEncoder(GridTargetEncoder[ScaledYOLOV4Outputs, ScaledYOL
                 'per level.'
             )
         self.strides, self.anchor_threshold = strides, anchor_threshold
+        self.ignore_iof_thr = ignore_iof_thr
 
     def grid(self, level: int, size: Size, img_size: Size, like: Tensor) -> Grid:
         """Cells and anchors of one map."""
@@ -92,7 +103,11 @@ class ScaledYOLOV4TargetEncoder(GridTargetEncoder[ScaledYOLOV4Outputs, ScaledYOL
         return Grid(anchors, size, scale_xy=2.0, squared=True)
 
     def encode(
-        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> ScaledYOLOV4Targets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         check_levels(len(feat_sizes), len(self.anchors), 'anchors')
@@ -109,6 +124,12 @@ class ScaledYOLOV4TargetEncoder(GridTargetEncoder[ScaledYOLOV4Outputs, ScaledYOL
             levels=levels,
             num_pos=torch.stack([level.mask.sum() for level in levels]).sum().float(),
             num_dropped=(padded.real.sum() - mask.sum()).float(),
+            hidden=hidden_anchors(
+                pad_ignored(ignored, img_size),
+                [level.grid for level in levels],
+                self.ignore_iof_thr,
+                img_size,
+            ),
         )
 
     def _encode_level(

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdet_losses.core import DetectorLoss, build_term, check_levels
+from mmdet_losses.core import DetectorLoss, build_regression, check_levels, compare_boxes
 from mmdet_losses.detectors.yolo.contracts import (
     ScaledLevel,
     ScaledYOLOV4Outputs,
@@ -37,16 +37,17 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
         Box and class terms are means over the positive slots of a map, summed over maps, so each
         map has the same weight; a cell that occurs twice counts twice. Without positives they are
         zero. The objectness term is the mean over all cells of a map times the map's ``balance``;
-        its target is the detached CIoU of the last slot of the cell, at least 0. For L maps, box
+        its target is the detached CIoU of the last slot of the cell, at least 0. Cells in ignored
+        regions have no objectness term, but count in the mean. For L maps, box
         and class gains are multiplied by 3 / L, objectness also by 1.4 from four maps on, and the
         class gain by C / 80. All terms are multiplied by the number of images in the batch and by
         the number of training processes, as in the official code: DDP averages gradients over
         processes, so the result is their sum.
 
     Args:
-        loss_box: a term ``(pred, target, weight, avg_factor)`` over xyxy boxes in cells that
-            returns one value per box with ``reduction_override='none'``; default ``BoxIoULoss``
-            (CIoU).
+        loss_box: a term of boxes, which gets xyxy boxes in cells (n, 4) and returns one value per
+            box with ``reduction_override='none'``; default ``BoxIoULoss`` (CIoU). The objectness
+            target is 1 minus its value.
         box_gain, obj_gain, cls_gain: factors of the terms.
         obj_pos_weight, cls_pos_weight: weight of the positive half of each binary entropy.
         balance: objectness factor of each map; by default the official ones for 3, 4 or 5 maps.
@@ -74,7 +75,8 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.loss_box = build_term(loss_box or {'type': 'BoxIoULoss', 'mode': 'ciou'})
+        loss_box = loss_box or {'type': 'BoxIoULoss', 'mode': 'ciou'}
+        self.loss_box = build_regression(loss_box, 'loss_box', 'boxes')
         if getattr(self.loss_box, 'loss_weight', 1.0) == 0:
             raise ValueError(
                 'loss_box has loss_weight=0, but the objectness target is computed from it; set '
@@ -94,8 +96,8 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
         if balance is None or len(balance) != count:
             raise ValueError(f'balance={balance} does not fit {count} maps; give one per map.')
         terms = [
-            self._level(level, target)
-            for level, target in zip(outputs.levels, targets.levels, strict=True)
+            self._level(level, target, None if targets.hidden is None else targets.hidden[i])
+            for i, (level, target) in enumerate(zip(outputs.levels, targets.levels, strict=True))
         ]
         box, obj, cls = zip(*terms, strict=True)
         classes = outputs.levels[0].shape[1] // len(targets.levels[0].grid.anchors) - 5
@@ -108,7 +110,9 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
             'loss_cls': self.cls_gain * classes / 80 * shared * sum(cls),
         }
 
-    def _level(self, level: Tensor, target: ScaledLevel) -> tuple[Tensor, Tensor, Tensor]:
+    def _level(
+        self, level: Tensor, target: ScaledLevel, hidden: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Box, objectness and class term of one map."""
         index, box, labels, mask, grid = target
         raw = split_level(level, len(grid.anchors))
@@ -116,7 +120,9 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
         xy = cell_offset(take_cells(raw.xy, index), grid.scale_xy)
         wh = grid_sizes(take_cells(raw.wh, index), grid) * constant(grid.size[::-1], xy)
         goal = boxes_around(box[..., :2], box[..., 2:]).to(xy)
-        cost = self.loss_box(boxes_around(xy, wh), goal, reduction_override='none')
+        cost = compare_boxes(
+            self.loss_box, boxes_around(xy, wh), goal, mask, reduction_override='none'
+        )
         loss_box = masked_sum(cost, mask) / positives
 
         with torch.no_grad():
@@ -124,7 +130,11 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
             iou = (1 - cost / getattr(self.loss_box, 'loss_weight', 1.0)).clamp(min=0)
             score = 1 - self.iou_ratio + self.iou_ratio * iou
             wanted = put_cells(score, index, last, grid.cells)
-        loss_obj = self._entropy(raw.obj, wanted, self.obj_pos_weight).mean()
+        entropy = self._entropy(raw.obj, wanted, self.obj_pos_weight)
+        if hidden is not None:
+            claimed = put_cells(mask, index, mask, grid.cells)
+            entropy = torch.where(claimed | ~hidden, entropy, 0)
+        loss_obj = entropy.mean()
 
         logits = take_cells(raw.cls, index)
         classes = logits.shape[-1]

@@ -60,13 +60,16 @@ def summary_loss(
             object_slots(grid, targets),
             targets,
             formula,
+            None if targets.hidden is None else targets.hidden[i],
         )
-        for level, grid in zip(levels, targets.levels, strict=True)
+        for i, (level, grid) in enumerate(zip(levels, targets.levels, strict=True))
     ]
     return sum_terms(terms)
 
 
-def _level(raw: RawLevel, slots: Slots, targets: GridTargets, formula: str) -> dict[str, Tensor]:
+def _level(
+    raw: RawLevel, slots: Slots, targets: GridTargets, formula: str, hidden: Tensor | None
+) -> dict[str, Tensor]:
     slots, claimed = slots.last(), slots.claimed()
     logits = take_cells(raw.cls, slots.index)
     own = one_hot(slots.labels, logits)
@@ -79,6 +82,7 @@ def _level(raw: RawLevel, slots: Slots, targets: GridTargets, formula: str) -> d
         best = best_overlap(*grid_boxes(raw, slots.grid), targets.boxes, targets.mask)
         negative = ~claimed & (best < NEGATIVE_IOU)
         errors = F.binary_cross_entropy_with_logits(logits, own, reduction='none')
+    negative = negative if hidden is None else negative & ~hidden
     return {
         **_boxes(raw, slots, formula),
         'loss_obj': masked_sum(cost, claimed),

@@ -8,10 +8,10 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import Size, TargetEncoder, pad_instances
-from mmdet_losses.detectors.yolo.contracts import YOLOV1Outputs, YOLOV1Targets
+from mmdet_losses.core import Ignored, Size, TargetEncoder, pad_ignored, pad_instances
+from mmdet_losses.detectors.yolo.contracts import Grid, YOLOV1Outputs, YOLOV1Targets
 from mmdet_losses.detectors.yolo.darknet_encoder import darknet_boxes
-from mmdet_losses.detectors.yolo.grids import cell_corners
+from mmdet_losses.detectors.yolo.grids import cell_corners, hidden_anchors
 from mmdet_losses.detectors.yolo.maps import best_pairs, first_in_cell, put_cells
 from mmdet_losses.ops import boxes_around, constant, promote, scale_boxes
 from mmdet_losses.registry import TASK_UTILS
@@ -38,6 +38,8 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: best (box, class) pairs per image that :meth:`decode` keeps. None keeps all, as
             darknet does; the results of a trained network are the same.
+        ignore_iof_thr: a cell of which a share above this lies in an ignored region is no negative;
+            negative values disable this.
 
     Encoded:
         :class:`~mmdet_losses.detectors.yolo.contracts.YOLOV1Targets`.
@@ -56,12 +58,18 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
         score_thr: float = 0.005,
         topk: int | None = 30_000,
         softmax: bool = False,
+        ignore_iof_thr: float = 0.5,
     ) -> None:
         self.num_classes, self.num_boxes, self.square_root = num_classes, num_boxes, square_root
         self.score_thr, self.topk, self.softmax = score_thr, topk, softmax
+        self.ignore_iof_thr = ignore_iof_thr
 
     def encode(
-        self, gt_instances: Sequence[InstanceData], feat_sizes: Sequence[Size], img_size: Size
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored = None,
     ) -> YOLOV1Targets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         height, width = feat_sizes[0]
@@ -77,12 +85,17 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
             return placed.squeeze(1).unflatten(-1, (height, width))
 
         num_pos = kept.sum().float()
+        grid = Grid(constant([[1 / width, 1 / height]], boxes), (height, width))
+        hidden = hidden_anchors(
+            pad_ignored(ignored, img_size), [grid], self.ignore_iof_thr, img_size
+        )
         return YOLOV1Targets(
             labels=put(labels),
             box=put(torch.cat((scaled - cell, boxes[..., 2:]), -1)),
             mask=put(mask),
             num_pos=num_pos,
             num_dropped=padded.real.sum() - num_pos,
+            hidden=None if hidden is None else hidden[0].view(-1, height, width),
         )
 
     def decode_all(self, outputs: YOLOV1Outputs, img_size: Size) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,7 +26,8 @@ class YOLOV1Loss(ImageCountLoss[YOLOV1Outputs, YOLOV1Targets]):
         distance. 'darknet': half of each squared error, so that minus the gradient is darknet's
         delta (the paper has no half); the confidence target of the responsible box is its current
         IoU (``rescore``), of every other box 0. 'summary': whole squared errors, confidence
-        target 1; see :mod:`~mmdet_losses.detectors.yolo.summary`. Sums over the batch; darknet
+        target 1; see :mod:`~mmdet_losses.detectors.yolo.summary`. Cells
+        without an object in ignored regions have no confidence term. Sums over the batch; darknet
         divides by the batch size in its learning rate, ``normalizer='images'`` divides here.
         Both programs called darknet compute the same.
 
@@ -84,11 +85,14 @@ class YOLOV1Loss(ImageCountLoss[YOLOV1Outputs, YOLOV1Targets]):
         goal_wh = targets.box[:, 2:].sqrt() if self.square_root else targets.box[:, 2:]
         goal = torch.cat((targets.box[:, :2], goal_wh), 1)[:, None]
         off = torch.where(responsible[:, :, None], box - goal, 0).square()
+        negative = ~responsible
+        if targets.hidden is not None:
+            negative = negative & (targets.mask | ~targets.hidden)[:, None]
         squares = {
             'loss_xy': self.coord_scale * off[:, :, :2].sum(),
             'loss_wh': self.coord_scale * off[:, :, 2:].sum(),
             'loss_obj': self.object_scale * masked_sum((conf - wanted).square(), responsible),
-            'loss_noobj': self.no_object_scale * masked_sum(conf.square(), ~responsible),
+            'loss_noobj': self.no_object_scale * masked_sum(conf.square(), negative),
             'loss_cls': self.class_scale * self._classes(cls, targets),
         }
         divisor = len(cls) if self.normalizer == 'images' else 1

@@ -125,13 +125,18 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
                     split_level(level, len(target.grid.anchors)),
                     object_slots(target, targets),
                     targets,
+                    None if targets.hidden is None else targets.hidden[i],
                 )
-                for level, target in zip(outputs.levels, targets.levels, strict=True)
+                for i, (level, target) in enumerate(
+                    zip(outputs.levels, targets.levels, strict=True)
+                )
             ]
         divisor = batch if self.normalizer == 'images' else 1
         return {name: term / divisor for name, term in sum_terms(terms).items()}
 
-    def _level(self, raw: RawLevel, slots: Slots, targets: GridTargets) -> dict[str, Tensor]:
+    def _level(
+        self, raw: RawLevel, slots: Slots, targets: GridTargets, hidden: Tensor | None
+    ) -> dict[str, Tensor]:
         """All terms of one map."""
         xy, wh = take_boxes(raw, slots)
         if not self.match_shape:
@@ -140,6 +145,7 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
             last, claimed = slots.last(), slots.claimed()
             best = best_overlap(*grid_boxes(raw, slots.grid), targets.boxes, targets.mask)
             negative = ~claimed & (best <= self.ignore_threshold)
+            negative = negative if hidden is None else negative & ~hidden
             wanted = claimed.to(raw.obj)
             if self.rescore:
                 iou = darknet_iou(slot_boxes(xy, wh, slots), slots.boxes)

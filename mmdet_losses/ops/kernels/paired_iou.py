@@ -1,4 +1,4 @@
-"""IoU, GIoU, DIoU and CIoU of paired boxes: the formulas, and their written-out derivatives."""
+"""IoU and its kinds of paired boxes: the formulas, and the derivatives of the usual ones."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ TINY = torch.finfo(torch.float32).tiny
 POINT = 1e-18
 """A box below this share of its hull has no angle: its squares would vanish in float32."""
 ASPECT = 4 / math.pi**2
+SMOOTH = 0.1
+"""MMDetection's ``EIoULoss`` is a square below this."""
+WITH_KERNEL = ('iou', 'giou', 'diou', 'ciou')
+"""Modes whose derivative is written out; autograd differentiates the others."""
 
 
-def paired_similarity(pred: Tensor, target: Tensor, mode: str, aspect_factor: bool) -> Tensor:
+def paired_similarity(
+    pred: Tensor, target: Tensor, mode: str, aspect_factor: bool, exponent: float = 1.0
+) -> Tensor:
     """Value of :func:`similarity_reference`, and its gradient from few in-place operations.
 
     Shape:
         pred, target: (..., 4) xyxy of one shape and dtype, at least float32. Returns (...).
     """
-    if torch.compiler.is_compiling():
-        return similarity_reference(pred, target, mode, aspect_factor)
+    if torch.compiler.is_compiling() or mode not in WITH_KERNEL or exponent != 1:
+        return similarity_reference(pred, target, mode, aspect_factor, exponent)
     if torch.is_grad_enabled() and (pred.requires_grad or target.requires_grad):
         return _Similarity.apply(pred, target, mode, aspect_factor)
     return _iou(pred, target) if mode == 'iou' else _measure(pred, target, mode)[0]
@@ -41,8 +47,12 @@ def _angle(w: Tensor, h: Tensor) -> Tensor:
     return torch.atan2(w.masked_fill(empty, 0), h.masked_fill(empty, 1))
 
 
-def similarity_reference(pred: Tensor, target: Tensor, mode: str, aspect_factor: bool) -> Tensor:
+def similarity_reference(
+    pred: Tensor, target: Tensor, mode: str, aspect_factor: bool, exponent: float = 1.0
+) -> Tensor:
     """The formulas, differentiated by autograd."""
+    if mode == 'eiou_mmdet':
+        return _smooth_extended_iou(pred, target)
     x1, y1, x2, y2 = pred.unbind(-1)
     x3, y3, x4, y4 = target.unbind(-1)
     hull_w = (torch.maximum(x2, x4) - torch.minimum(x1, x3)).clamp(min=0)
@@ -56,19 +66,32 @@ def similarity_reference(pred: Tensor, target: Tensor, mode: str, aspect_factor:
     inter = inter_w * inter_h
     union = w * h + w_t * h_t - inter
     iou = _ratio(inter, union)
+    powered = iou**exponent
     if mode == 'iou':
-        return iou
+        return powered
     hull_w, hull_h = hull_w / reach, hull_h / reach
     if mode == 'giou':
         area = hull_w * hull_h
-        return iou - _ratio(area - union, area)
+        return powered - _ratio(area - union, area).clamp(min=0) ** exponent
     off_x, off_y = (
         torch.where(reach > TINY, twice, 0) / reach
         for twice in (x1 - x3 + x2 - x4, y1 - y3 + y2 - y4)
     )
-    diou = iou - _ratio(off_x.square() + off_y.square(), 4 * (hull_w.square() + hull_h.square()))
+    if mode.startswith('siou'):
+        size = torch.stack((w, h)), torch.stack((w_t, h_t))
+        cost = _scylla_cost(torch.stack((off_x, off_y)), torch.stack((hull_w, hull_h)), *size, mode)
+        return iou - cost if mode == 'siou' else (iou - cost).clamp(-1, 1)
+    distance = off_x.square() + off_y.square()
+    distance = _ratio(distance, 4 * (hull_w.square() + hull_h.square()))
+    diou = powered - distance**exponent
     if mode == 'diou':
         return diou
+    if mode == 'eiou':
+        return (
+            diou
+            - _ratio((w - w_t).square(), hull_w.square())
+            - _ratio((h - h_t).square(), hull_h.square())
+        )
     angle = _angle(w, h)
     if aspect_factor:
         # value zero, derivative (h, -w): that of the angle times w^2 + h^2
@@ -77,7 +100,42 @@ def similarity_reference(pred: Tensor, target: Tensor, mode: str, aspect_factor:
     v = ASPECT * (_angle(w_t, h_t) - angle).square()
     with torch.no_grad():
         alpha = _ratio(v, 1 - iou + v)
-    return diou - alpha * v
+    return diou - (alpha * v) ** exponent
+
+
+def _scylla_cost(off: Tensor, hull: Tensor, size: Tensor, size_t: Tensor, mode: str) -> Tensor:
+    """SIoU's distance, which depends on the angle, and shape cost; half of their sum.
+
+    Args:
+        off: (2, ...) twice the distance of the centres along x and y; the others are sides.
+    """
+    angle = _ratio(2 * off.abs().prod(0), off.square().sum(0))  # the sine of twice the angle
+    gamma = 2 - angle
+    gamma = -gamma if mode == 'siou' else gamma
+    rho = _ratio(off.square(), 4 * hull.square())
+    distance = (1 - torch.exp(gamma * rho)).sum(0)
+    omega = _ratio((size - size_t).abs(), torch.maximum(size, size_t))
+    shape = ((1 - torch.exp(-omega)) ** 4).sum(0)
+    return (distance + shape) / 2
+
+
+def _smooth_extended_iou(pred: Tensor, target: Tensor) -> Tensor:
+    """1 minus MMDetection's ``EIoULoss``: the overlap of boxes that do not meet is negative."""
+    low_p, high_p = pred.unflatten(-1, (2, 2)).unbind(-2)
+    low_t, high_t = target.unflatten(-1, (2, 2)).unbind(-2)
+    corner = torch.minimum(low_p, low_t)
+    with torch.no_grad():
+        ends = torch.stack((low_p, low_t, high_p, high_t))
+        reach = (ends.amax(0) - ends.amin(0)).amax(-1, keepdim=True).clamp(min=TINY)
+    low = (torch.maximum(low_p, low_t) - corner) / reach
+    high = (torch.minimum(high_p, high_t) - corner) / reach
+    first, last = torch.minimum(low, high), torch.maximum(low, high)
+    inter = high.prod(-1) + first.prod(-1) - low[..., 0] * last[..., 1] - last[..., 0] * low[..., 1]
+    area, area_t = (
+        ((top - bottom) / reach).prod(-1) for bottom, top in ((low_p, high_p), (low_t, high_t))
+    )
+    cost = 1 - _ratio(inter, area + area_t - inter)
+    return 1 - torch.where(cost < SMOOTH, cost.square() / (2 * SMOOTH), cost - SMOOTH / 2)
 
 
 class _Similarity(torch.autograd.Function):

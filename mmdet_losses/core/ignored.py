@@ -1,0 +1,121 @@
+"""Ignored regions: parts of an image that are neither object nor background."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from mmdet.structures.bbox import get_box_tensor
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from mmdet_losses.core.types import Size
+from mmdet_losses.ops import GridAnchors, Splats, clip_boxes, grid_overlap, is_proper, scale_boxes
+
+Ignored = Sequence[InstanceData | None] | None
+"""Ignored annotations of a batch: ``bboxes`` and optional ``labels`` per image, or None."""
+
+
+class IgnoredRegions(NamedTuple):
+    """Padded ignored regions of a batch, R per image."""
+
+    boxes: Tensor
+    """(B, R, 4) xyxy input pixels."""
+    labels: Tensor
+    """(B, R) int64: c or -2 - c hides the heatmap of class c, -1 those of all classes."""
+    mask: Tensor
+    """(B, R) bool; false in the padding."""
+
+    def cells(self, feat_size: Size, img_size: Size, num_classes: int | None = None) -> Tensor:
+        """Cells of a map inside the regions, border cells included.
+
+        Returns:
+            (B, num_classes, H, W) bool; without ``num_classes`` (B, 1, H, W), of all labels.
+        """
+        (height, width), labels = feat_size, self.labels
+        boxes = scale_boxes(self.boxes, width / img_size[1], height / img_size[0])
+        boxes = clip_boxes(boxes, width - 1, height - 1).floor()
+        low, high = boxes[..., :2, None], boxes[..., 2:, None]
+        column, row = (torch.arange(side, device=boxes.device) for side in (width, height))
+        columns = (column >= low[..., 0, :]) & (column <= high[..., 0, :])
+        rows = (row >= low[..., 1, :]) & (row <= high[..., 1, :]) & self.mask[..., None]
+        classes = torch.ones_like(labels, dtype=torch.bool)[..., None]
+        if num_classes is not None:
+            own = torch.where(labels < -1, -2 - labels, labels)[..., None]
+            every = torch.arange(num_classes, device=boxes.device)
+            classes = (own == every) | (labels == -1)[..., None]
+        parts = (each.float() for each in (classes, rows, columns))
+        return torch.einsum('bmc,bmh,bmw->bchw', *parts) > 0
+
+    def covered(self, anchors: GridAnchors, threshold: float, scale: Sequence[float]) -> Tensor:
+        """Anchors of which a share above ``threshold`` lies inside one region, of any label.
+
+        MMDetection's ``ignore_iof_thr``.
+
+        Args:
+            scale: factors of x and y from input pixels to the unit of the anchors.
+
+        Returns:
+            (B, P) bool.
+        """
+        boxes = torch.where(self.mask[..., None], self.boxes, 0)
+        share = grid_overlap(scale_boxes(boxes, *scale), anchors, 'iof')
+        return share.amax(1) > threshold
+
+
+def pad_ignored(ignored: Ignored, img_size: Size) -> IgnoredRegions | None:
+    """Ignored regions of a batch; None if no image has one.
+
+    Regions that are not finite, empty or outside the image have a false ``mask``. A region without
+    labels hides all classes.
+    """
+    given = [each for each in ignored or () if each is not None and len(each)]
+    if ignored is None or not given:
+        return None
+    some = get_box_tensor(given[0].bboxes)
+    slots = max(len(each) for each in given)
+    boxes = some.new_zeros((len(ignored), slots, 4), dtype=torch.float32)
+    labels = torch.full((len(ignored), slots), -1, device=some.device)
+    for image, each in enumerate(ignored):
+        if each is None or not len(each):
+            continue
+        boxes[image, : len(each)] = get_box_tensor(each.bboxes).float()
+        if 'labels' in each:
+            labels[image, : len(each)] = each.labels
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    inside = (x2 > 0) & (y2 > 0) & (x1 < img_size[1]) & (y1 < img_size[0])
+    return IgnoredRegions(boxes, labels, is_proper(boxes) & inside)
+
+
+def counted_cells(
+    heatmap: Splats, regions: IgnoredRegions | None, img_size: Size, by_class: bool = True
+) -> Tensor | None:
+    """Cells that a heatmap loss uses: outside the regions, or near an object.
+
+    Args:
+        by_class: the channels are classes, and a region hides those of its label; otherwise it
+            hides all channels.
+
+    Returns:
+        (B, C, H, W) bool; None without regions.
+    """
+    if regions is None:
+        return None
+    _, channels, height, width = heatmap.shape
+    hidden = regions.cells((height, width), img_size, channels if by_class else None)
+    return ~hidden | heatmap.covered()
+
+
+def encode_batch(
+    encoder: Any,
+    gt_instances: Sequence[InstanceData],
+    feat_sizes: Sequence[Size],
+    img_size: Size,
+    ignored: Ignored,
+) -> Any:
+    """Targets of a batch. An encoder without the argument ``ignored`` gets no ignored regions."""
+    if 'ignored' in inspect.signature(encoder.encode).parameters:
+        return encoder.encode(gt_instances, feat_sizes, img_size, ignored)
+    return encoder.encode(gt_instances, feat_sizes, img_size)
