@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic
 
 import torch
+import torch.nn.functional as F
 from mmdet.models.losses import GaussianFocalLoss
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -21,7 +22,45 @@ class DetectorLoss(BaseModule, Generic[OutputsT, TargetsT]):
 
     The sum of the terms is the loss of the detector. Each term module has its own ``loss_weight``;
     the subclass contains the normaliser of each term.
+
+    Args:
+        class_weight: one factor per class on the costs of classification, see the class; None
+            does not weigh. Divisors do not change.
+
+    Raises:
+        ValueError: a negative or infinite factor.
     """
+
+    class_weight: Tensor | None
+
+    def __init__(
+        self, init_cfg: dict | None = None, class_weight: Sequence[float] | None = None
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        weight = None
+        if class_weight is not None:
+            weight = torch.tensor(class_weight, dtype=torch.float32, device='cpu')
+            if not (weight.isfinite() & (weight >= 0)).all():
+                raise ValueError(
+                    f'class_weight has an invalid entry: {tuple(class_weight)}; give finite '
+                    'numbers from 0.'
+                )
+        self.register_buffer('class_weight', weight, persistent=False)
+
+    def weights(self, num_classes: int, background: int = 0) -> Tensor | None:
+        """(num_classes,) class weights, followed by ones for ``background`` more classes.
+
+        Raises:
+            ValueError: the number of weights is not ``num_classes``.
+        """
+        if self.class_weight is None:
+            return None
+        if len(self.class_weight) != num_classes:
+            raise ValueError(
+                f'class_weight has {len(self.class_weight)} entries but the network '
+                f'{num_classes} classes; give one per class.'
+            )
+        return F.pad(self.class_weight, (0, background), value=1.0)
 
     @abstractmethod
     def forward(self, outputs: OutputsT, targets: TargetsT) -> dict[str, Tensor]:
@@ -40,7 +79,12 @@ def build_term(config: dict | nn.Module) -> nn.Module:
 
 
 def heatmap_term(
-    term: nn.Module, pred: Tensor, target: Splats, counted: Tensor | None = None, **kwargs: Tensor
+    term: nn.Module,
+    pred: Tensor,
+    target: Splats,
+    counted: Tensor | None = None,
+    class_weight: Tensor | None = None,
+    **kwargs: Tensor,
 ) -> Tensor:
     """Call a heatmap term, with splats if it has ``accepts_splats=True``, else with the dense map.
 
@@ -48,9 +92,13 @@ def heatmap_term(
     and the number of positives as ``avg_factor``.
 
     Args:
-        counted: (B, C, H, W) bool, the cells that count, passed as ``weight``; None counts all and
-            passes nothing, so that a term without weights can be used.
+        counted: (B, C, H, W) bool, the cells that count; None counts all.
+        class_weight: (C,) factors of the channels. Their product with ``counted`` is passed as
+            ``weight``; without both nothing is passed, so that a term without weights can be used.
     """
+    if class_weight is not None:
+        factor = class_weight.view(-1, 1, 1)
+        counted = factor.expand(pred.shape) if counted is None else counted * factor
     if counted is not None:
         kwargs = {'weight': counted, **kwargs}
     if isinstance(term, GaussianFocalLoss):

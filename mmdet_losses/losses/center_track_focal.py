@@ -44,7 +44,7 @@ def center_track_focal_loss(
         pred: (B, C, H, W) logits.
         target: (B, C, H, W) in [0, 1], or the same map as :class:`~mmdet_losses.ops.Splats`.
         index, labels: (B, M) int64 cell ``y * W + x`` and class of each object.
-        mask: (B, M) bool, which slots hold an object.
+        mask: (B, M) bool, which slots hold an object; or float, their factors.
         weight: broadcasts to (B, C, H, W); a factor on the negatives, 0 in ignored regions.
         Returns a scalar.
 
@@ -70,7 +70,7 @@ def center_track_focal_loss(
     total = given_positives_focal(
         *(pred, target, cells, weight, mask.flatten()), alpha=alpha, beta=beta, clamp=clamp
     )
-    return reduce_total(total, reduction, avg_factor, at_least_one(mask.sum()))
+    return reduce_total(total, reduction, avg_factor, at_least_one((mask != 0).sum()))
 
 
 @MODELS.register_module(name=['CenterTrackFocalLoss', 'FastFocalLoss'])

@@ -72,6 +72,7 @@ def hard_negative_cross_entropy_loss(
     pred: Tensor | Sequence[Tensor],
     labels: Tensor,
     counted: Tensor | None = None,
+    class_weight: Tensor | None = None,
     *,
     ratio: float = 3.0,
     min_neg: int = 0,
@@ -87,6 +88,7 @@ def hard_negative_cross_entropy_loss(
             not copied.
         labels: (B, P) int64 in 0 ... C, C is the background.
         counted: (B, P) bool, false for anchors without a cost; None counts all.
+        class_weight: (C + 1,) factors of the cost of an anchor, by its label.
         Returns a scalar, or (B, P) with ``reduction='none'``.
 
     Convention:
@@ -109,6 +111,8 @@ def hard_negative_cross_entropy_loss(
         maps, depth = list(pred), _depth(pred, labels)
     cost = _entropies([promote(each) for each in maps], labels, depth)
     positive = labels != depth - 1
+    if class_weight is not None:
+        cost = cost * class_weight[labels]
     if counted is not None:
         cost, positive = torch.where(counted, cost, 0), positive & counted
     with torch.no_grad():
@@ -167,9 +171,10 @@ class HardNegativeCrossEntropyLoss(LossTerm):
         pred: Tensor | Sequence[Tensor],
         labels: Tensor,
         counted: Tensor | None = None,
+        class_weight: Tensor | None = None,
         avg_factor: Tensor | float | None = None,
         reduction_override: Reduction | None = None,
     ) -> Tensor:
         """See :func:`hard_negative_cross_entropy_loss`."""
-        inputs = (pred, labels, counted)
+        inputs = (pred, labels, counted, class_weight)
         return self.evaluate(*inputs, avg_factor=avg_factor, reduction=reduction_override)

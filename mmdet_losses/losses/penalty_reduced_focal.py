@@ -26,7 +26,6 @@ from mmdet_losses.ops import (
     at_least_one,
     check_choice,
     check_heatmaps,
-    masked_sum,
     positives_divisor,
     promote,
     reduce_loss,
@@ -146,7 +145,7 @@ def given_positives_focal(
         pred, target, weight: as in :func:`penalty_reduced_focal_loss`; the target decides the
             weight of the negatives only.
         cells: (n,) int64 flat indices into ``pred``; one cell may occur several times.
-        mask: (n,) bool, the cells that count.
+        mask: (n,) bool, the cells that count; or float, their factors.
         Returns a scalar.
     """
     if isinstance(target, Splats):
@@ -158,7 +157,9 @@ def given_positives_focal(
     x, bounds = logits_and_bounds(pred.reshape(-1).gather(0, cells), activated, clamp)
     x = promote(x if bounds is None else x.clamp(*bounds))
     positive = focal_cost(-x, alpha)
-    positive = positive.sum() if mask is None else masked_sum(positive, mask)
+    if mask is not None:
+        positive = torch.where(mask != 0, positive * mask, 0)
+    positive = positive.sum()
     return pos_weight * positive + neg_weight * negative
 
 

@@ -94,9 +94,14 @@ class AnchorLoss(DetectorLoss[OutputsT, TargetsT]):
     """
 
     def __init__(
-        self, loss_cls: dict, loss_box: dict, normalizer: Normalizer, init_cfg: dict | None = None
+        self,
+        loss_cls: dict,
+        loss_box: dict,
+        normalizer: Normalizer,
+        init_cfg: dict | None = None,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(init_cfg, class_weight)
         check_choice('normalizer', normalizer, get_args(Normalizer))
         self.loss_cls = build_term(loss_cls)
         self.loss_box = build_regression(loss_box, 'loss_box')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from mmdet_losses.detectors.anchor.common import AnchorLoss, Normalizer, anchor_depth
@@ -24,6 +26,7 @@ class RetinaNetLoss(AnchorLoss[RetinaNetOutputs, RetinaNetTargets]):
             avg_factor)``; default ``MaskedL1Loss``.
         normalizer: divisor of both sums; see
             :func:`~mmdet_losses.ops.reduce.positives_divisor`.
+        class_weight: factors of the cost of every logit of a class, of objects and background.
 
     Raises:
         ValueError: an unknown normalizer, or targets for other maps.
@@ -38,19 +41,25 @@ class RetinaNetLoss(AnchorLoss[RetinaNetOutputs, RetinaNetTargets]):
         loss_box: dict | None = None,
         normalizer: Normalizer = 'positives_and_empty_images',
         init_cfg: dict | None = None,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
         super().__init__(
             loss_cls or {'type': 'SigmoidFocalLoss'},
             loss_box or {'type': 'MaskedL1Loss'},
             normalizer,
             init_cfg,
+            class_weight,
         )
 
     def forward(self, outputs: RetinaNetOutputs, targets: RetinaNetTargets) -> dict[str, Tensor]:
         """Returns ``loss_cls, loss_box``."""
         divisor = positives_divisor(targets.mask.sum(1), self.normalizer)
         cls = flatten_levels(outputs.cls, anchor_depth(outputs.cls, targets.shapes))
+        weights = self.weights(cls.shape[-1])
+        counted = targets.counted
+        if weights is not None:
+            counted = counted[..., None] * weights
         return {
-            'loss_cls': self.loss_cls(cls, targets.labels, targets.counted, avg_factor=divisor),
+            'loss_cls': self.loss_cls(cls, targets.labels, counted, avg_factor=divisor),
             'loss_box': self.box_term(outputs.box, targets, divisor),
         }

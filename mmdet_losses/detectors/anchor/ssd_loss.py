@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from mmdet_losses.detectors.anchor.common import AnchorLoss, Normalizer, anchor_depth
@@ -28,6 +30,7 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
             avg_factor)``; default ``MaskedSmoothL1Loss``.
         normalizer: divisor of both sums; see
             :func:`~mmdet_losses.ops.reduce.positives_divisor`.
+        class_weight: factors of the cost of an anchor, by its label; the background has 1.
 
     Raises:
         ValueError: an unknown normalizer, or targets for other maps.
@@ -42,19 +45,24 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
         loss_box: dict | None = None,
         normalizer: Normalizer = 'positives',
         init_cfg: dict | None = None,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
         super().__init__(
             loss_cls or {'type': 'HardNegativeCrossEntropyLoss'},
             loss_box or {'type': 'MaskedSmoothL1Loss'},
             normalizer,
             init_cfg,
+            class_weight,
         )
 
     def forward(self, outputs: SSDOutputs, targets: SSDTargets) -> dict[str, Tensor]:
         """Returns ``loss_cls, loss_box``."""
         divisor = positives_divisor(targets.mask.sum(1), self.normalizer)
-        anchor_depth(outputs.cls, targets.shapes)
+        depth = anchor_depth(outputs.cls, targets.shapes)
+        weights = self.weights(depth - 1, background=1)
         counted = {} if targets.counted is None else {'counted': targets.counted}
+        if weights is not None:
+            counted['class_weight'] = weights
         return {
             'loss_cls': self.loss_cls(outputs.cls, targets.labels, avg_factor=divisor, **counted),
             'loss_box': self.box_term(outputs.box, targets, divisor),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -77,6 +78,7 @@ class CenterNetPointsLoss(DetectorLoss[CenterOutputsT, CenterTargetsT]):
             gets the decoded boxes in cells; default ``MaskedL1Loss`` x 0.1.
         loss_offset: a term of deltas; default ``MaskedL1Loss``; unused without an offset branch.
         normalizer: 'values' or 'objects', see above.
+        class_weight: factors of the cells of each class's heatmap channels.
 
     Raises:
         ValueError: an unknown ``normalizer``, or a term that does not fit.
@@ -89,8 +91,9 @@ class CenterNetPointsLoss(DetectorLoss[CenterOutputsT, CenterTargetsT]):
         loss_offset: dict | None = None,
         normalizer: Normalizer = 'values',
         init_cfg: dict | None = None,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(init_cfg, class_weight)
         check_choice('normalizer', normalizer, ('values', 'objects'))
         self.values_per_object = 2 if normalizer == 'values' else 1
         self.loss_heatmap = build_term(loss_heatmap or {'type': 'PenaltyReducedFocalLoss'})
@@ -105,9 +108,10 @@ class CenterNetPointsLoss(DetectorLoss[CenterOutputsT, CenterTargetsT]):
 
     def _terms(self, outputs: CenterOutputsT, targets: CenterTargetsT) -> dict[str, Tensor]:
         divisor = self._divisor(targets.mask)
+        weights = self.weights(outputs.heatmap.shape[1])
         terms = {
             'loss_heatmap': heatmap_term(
-                self.loss_heatmap, outputs.heatmap, targets.heatmap, targets.counted
+                self.loss_heatmap, outputs.heatmap, targets.heatmap, targets.counted, weights
             ),
             'loss_size': self._size(outputs, targets, divisor),
         }

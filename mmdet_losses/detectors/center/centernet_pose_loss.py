@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from mmdet_losses.core import build_regression, build_term, heatmap_term
@@ -51,8 +53,9 @@ class CenterNetPoseLoss(CenterNetPointsLoss[CenterNetPoseOutputs, CenterNetPoseT
         loss_keypoint_offset: dict | None = None,
         normalizer: Normalizer = 'values',
         init_cfg: dict | None = None,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(loss_heatmap, loss_size, loss_offset, normalizer, init_cfg)
+        super().__init__(loss_heatmap, loss_size, loss_offset, normalizer, init_cfg, class_weight)
         loss_keypoints = loss_keypoints or {'type': 'MaskedWeightedL1Loss'}
         self.loss_keypoints = build_regression(loss_keypoints, 'loss_keypoints', 'deltas')
         self.loss_keypoint_heatmap = build_term(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from mmdet_losses.core import (
@@ -40,6 +42,7 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
         loss_size, loss_ltrb_amodal, loss_ltrb: the same, or a term of boxes, which gets the decoded
             boxes in cells and is divided by the number of objects + 1e-4; default
             ``MaskedWeightedL1Loss`` x 0.1.
+        class_weight: factors of the cells of each class's heatmap channels.
 
     Raises:
         ValueError: a term that does not fit its branch.
@@ -54,8 +57,9 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
         loss_ltrb_amodal: dict | None = None,
         loss_ltrb: dict | None = None,
         init_cfg: dict | None = None,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(init_cfg, class_weight)
         whole = {'type': 'MaskedWeightedL1Loss'}
         tenth = {**whole, 'loss_weight': 0.1}
         self.loss_heatmap = build_term(loss_heatmap or {'type': 'CenterTrackFocalLoss'})
@@ -73,11 +77,13 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
 
     def _terms(self, outputs: CenterTrackOutputs, targets: CenterTrackTargets) -> dict[str, Tensor]:
         cells: dict = {}
+        weights = self.weights(outputs.heatmap.shape[1])
         counted = None if targets.ignore is None else ~targets.ignore
         if getattr(self.loss_heatmap, 'gathers_positives', False):
-            cells.update(index=targets.index, labels=targets.labels, mask=targets.mask)
+            mask = targets.mask if weights is None else targets.mask * weights[targets.labels]
+            cells.update(index=targets.index, labels=targets.labels, mask=mask)
         heatmap = heatmap_term(
-            self.loss_heatmap, outputs.heatmap, targets.heatmap, counted, **cells
+            self.loss_heatmap, outputs.heatmap, targets.heatmap, counted, weights, **cells
         )
         terms = {'loss_heatmap': heatmap}
         for name in ('size', 'offset', 'tracking', 'ltrb_amodal', 'ltrb'):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from mmdet_losses.core import (
@@ -41,6 +43,7 @@ class CornerNetLoss(DetectorLoss[CornerOutputsT, CornerTargetsT]):
         loss_embedding: a term ``(tl, br, mask)`` that returns pull and push; default
             ``PullPushLoss``, 0.1 each.
         loss_offset: a term ``(pred, target, mask, avg_factor)``; default ``MaskedSmoothL1Loss``.
+        class_weight: factors of the cells of each class's heatmap channels.
     """
 
     def __init__(
@@ -49,8 +52,9 @@ class CornerNetLoss(DetectorLoss[CornerOutputsT, CornerTargetsT]):
         loss_embedding: dict | None = None,
         loss_offset: dict | None = None,
         init_cfg: dict | None = None,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(init_cfg, class_weight)
         self.loss_heatmap = build_term(loss_heatmap or {'type': 'PenaltyReducedFocalLoss'})
         self.loss_embedding = build_term(loss_embedding or {'type': 'PullPushLoss'})
         loss_offset = loss_offset or {'type': 'MaskedSmoothL1Loss'}
@@ -88,4 +92,6 @@ class CornerNetLoss(DetectorLoss[CornerOutputsT, CornerTargetsT]):
         }
 
     def _heatmap(self, pred: Tensor, target: KeypointTarget) -> Tensor:
-        return heatmap_term(self.loss_heatmap, pred, target.heatmap, target.valid)
+        return heatmap_term(
+            self.loss_heatmap, pred, target.heatmap, target.valid, self.weights(pred.shape[1])
+        )

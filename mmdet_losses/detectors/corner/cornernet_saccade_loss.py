@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -45,8 +47,9 @@ class CornerNetSaccadeLoss(CornerNetLoss[CornerNetSaccadeOutputs, CornerNetSacca
         loss_offset: dict | None = None,
         loss_attention: dict | None = None,
         init_cfg: dict | None = None,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(loss_heatmap, loss_embedding, loss_offset, init_cfg=init_cfg)
+        super().__init__(loss_heatmap, loss_embedding, loss_offset, init_cfg, class_weight)
         self.loss_attention = build_term(loss_attention or {'type': 'PenaltyReducedFocalLoss'})
         self.normalizer = getattr(self.loss_heatmap, 'normalizer', 'positives')
         if self.normalizer == 'positives_per_image':
@@ -78,6 +81,7 @@ class CornerNetSaccadeLoss(CornerNetLoss[CornerNetSaccadeOutputs, CornerNetSacca
     def _heatmap(self, pred: Tensor, target: KeypointTarget) -> Tensor:
         num_pos = (target.heatmap.value == 1).sum()
         divisor = positives_divisor(num_pos, self.normalizer)
+        weights = self.weights(pred.shape[1])
         return heatmap_term(
-            self.loss_heatmap, pred, target.heatmap, target.valid, avg_factor=divisor
+            self.loss_heatmap, pred, target.heatmap, target.valid, weights, avg_factor=divisor
         )

@@ -22,7 +22,7 @@ from mmdet_losses.detectors.yolo.maps import (
     split_level,
     take_cells,
 )
-from mmdet_losses.detectors.yolo.summary import summary_loss
+from mmdet_losses.detectors.yolo.summary import Formula, summary_loss
 from mmdet_losses.ops import best_match, best_overlap, check_choice, masked_sum
 
 BoxMode = Literal['mse', 'iou', 'giou', 'diou', 'ciou']
@@ -86,6 +86,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         convention: 'darknet', or 'summary' for
             :func:`~mmdet_losses.detectors.yolo.summary.summary_loss`.
         normalizer: 'nothing' or 'images'.
+        class_weight: factors of the class costs of each class.
 
     Raises:
         ValueError: an unknown choice, an unsupported combination, or maps that do not fit the
@@ -110,8 +111,9 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         convention: Literal['darknet', 'summary'] = 'darknet',
         normalizer: Literal['nothing', 'images'] = 'nothing',
         init_cfg: dict | None = None,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(init_cfg, class_weight)
         check_choice('box', box, ('mse', 'iou', 'giou', 'diou', 'ciou'))
         check_choice('gradient', gradient, ('darknet', 'autograd'))
         check_choice('convention', convention, ('darknet', 'summary'))
@@ -151,7 +153,8 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         count = len(outputs.levels)
         check_levels(count, len(targets.levels), 'the list of target maps')
         if self.convention == 'summary':
-            terms = [summary_loss(outputs.levels, targets, 'mse' if self.box == 'mse' else 'ciou')]
+            formula: Formula = 'mse' if self.box == 'mse' else 'ciou'
+            terms = [summary_loss(outputs.levels, targets, formula, self.weights)]
         else:
             terms = [
                 self._level(
@@ -264,6 +267,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         weights = BoxWeights(options.iou_normalizer, factor, share, options.max_delta)
         boxed = slots.last() if self.code == 'redmon' and shared else slots
         cost = classes.weight * entropy(logits, classes.target, slots.grid.squared)
+        cost = weigh(cost, self.weights(logits.shape[-1]))
         return {
             **self.box_term(*take_boxes(raw, slots), boxed, weights, self.box),
             'loss_cls': masked_sum(cost, classes.first[..., None]),
@@ -302,3 +306,8 @@ def entropy(logits: Tensor, target: Tensor, squared: bool) -> Tensor:
     if squared:
         return (target - logits.sigmoid()).square() / 2
     return F.binary_cross_entropy_with_logits(logits, target, reduction='none')
+
+
+def weigh(cost: Tensor, weights: Tensor | None) -> Tensor:
+    """Costs (..., C) times the class weights (C,), if there are any."""
+    return cost if weights is None else cost * weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,8 +21,10 @@ class ImageCountLoss(DetectorLoss[OutputsT, TargetsT]):
 
     seen: torch.Tensor
 
-    def __init__(self, init_cfg: dict | None = None) -> None:
-        super().__init__(init_cfg=init_cfg)
+    def __init__(
+        self, init_cfg: dict | None = None, class_weight: Sequence[float] | None = None
+    ) -> None:
+        super().__init__(init_cfg, class_weight)
         self.register_buffer('seen', torch.zeros((), dtype=torch.int64))
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:

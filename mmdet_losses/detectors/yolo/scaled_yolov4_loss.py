@@ -53,6 +53,7 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
         balance: objectness factor of each map; by default the official ones for 3, 4 or 5 maps.
         iou_ratio: share of the CIoU in the objectness target; the rest is 1.
         gamma: above 0, focal modulation of both entropies with alpha 0.25.
+        class_weight: factors of the class costs of each class.
 
     Raises:
         ValueError: ``balance`` does not fit the number of maps, or maps do not fit the targets.
@@ -73,8 +74,9 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
         iou_ratio: float = 1.0,
         gamma: float = 0.0,
         init_cfg: dict | None = None,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(init_cfg, class_weight)
         loss_box = loss_box or {'type': 'BoxIoULoss', 'mode': 'ciou'}
         self.loss_box = build_regression(loss_box, 'loss_box', 'boxes')
         if getattr(self.loss_box, 'loss_weight', 1.0) == 0:
@@ -145,6 +147,8 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
                 masked_sum(logits, torch.zeros_like(logits, dtype=torch.bool)),
             )
         entropy = self._entropy(logits, one_hot(labels, logits), self.cls_pos_weight)
+        weights = self.weights(classes)
+        entropy = entropy if weights is None else entropy * weights
         return loss_box, loss_obj, masked_sum(entropy, mask[..., None]) / (positives * classes)
 
     def _entropy(self, logits: Tensor, target: Tensor, pos_weight: float) -> Tensor:

@@ -9,7 +9,7 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -38,9 +38,15 @@ NEGATIVE_IOU = 0.3
 
 
 def summary_loss(
-    levels: Sequence[Tensor], targets: GridTargets, formula: Formula
+    levels: Sequence[Tensor],
+    targets: GridTargets,
+    formula: Formula,
+    weights: Callable[[int], Tensor | None],
 ) -> dict[str, Tensor]:
     r"""YOLOv2 ('v2'), YOLOv3 ('mse') or YOLOv4 ('ciou').
+
+    Args:
+        weights: class weights (C,) of C classes, or None.
 
     Convention:
         Of several objects with one anchor of a cell the last is used. The box terms have weight
@@ -61,6 +67,7 @@ def summary_loss(
             targets,
             formula,
             None if targets.hidden is None else targets.hidden[i],
+            weights,
         )
         for i, (level, grid) in enumerate(zip(levels, targets.levels, strict=True))
     ]
@@ -68,7 +75,12 @@ def summary_loss(
 
 
 def _level(
-    raw: RawLevel, slots: Slots, targets: GridTargets, formula: str, hidden: Tensor | None
+    raw: RawLevel,
+    slots: Slots,
+    targets: GridTargets,
+    formula: str,
+    hidden: Tensor | None,
+    weights: Callable[[int], Tensor | None],
 ) -> dict[str, Tensor]:
     slots, claimed = slots.last(), slots.claimed()
     logits = take_cells(raw.cls, slots.index)
@@ -82,6 +94,8 @@ def _level(
         best = best_overlap(*grid_boxes(raw, slots.grid), targets.boxes, targets.mask)
         negative = ~claimed & (best < NEGATIVE_IOU)
         errors = F.binary_cross_entropy_with_logits(logits, own, reduction='none')
+    class_weight = weights(logits.shape[-1])
+    errors = errors if class_weight is None else errors * class_weight
     negative = negative if hidden is None else negative & ~hidden
     return {
         **_boxes(raw, slots, formula),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -41,6 +42,7 @@ class YOLOV1Loss(ImageCountLoss[YOLOV1Outputs, YOLOV1Targets]):
         random: the responsible box is drawn during the first 64,000 images.
         convention: see above.
         normalizer: 'nothing' or 'images'.
+        class_weight: factors of the class costs of each class.
 
     Raises:
         ValueError: an unknown choice.
@@ -63,8 +65,9 @@ class YOLOV1Loss(ImageCountLoss[YOLOV1Outputs, YOLOV1Targets]):
         convention: Literal['darknet', 'summary'] = 'darknet',
         normalizer: Literal['nothing', 'images'] = 'nothing',
         init_cfg: dict | None = None,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(init_cfg, class_weight)
         check_choice('convention', convention, ('darknet', 'summary'))
         check_choice('normalizer', normalizer, ('nothing', 'images'))
         self.coord_scale, self.class_scale = coord_scale, class_scale
@@ -102,6 +105,9 @@ class YOLOV1Loss(ImageCountLoss[YOLOV1Outputs, YOLOV1Targets]):
         classes = torch.arange(cls.shape[1], device=cls.device)[:, None, None]
         own = (targets.labels[:, None] == classes).to(cls)
         cost = -2 * own * cls.log_softmax(1) if self.softmax else (cls - own).square()
+        weights = self.weights(cls.shape[1])
+        if weights is not None:
+            cost = cost * weights[:, None, None]
         return masked_sum(cost, targets.mask[:, None])
 
     def _responsible(self, box: Tensor, targets: YOLOV1Targets) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ from mmdet_losses.core import check_levels, sum_terms
 from mmdet_losses.detectors.yolo.class_term import ClassOptions, class_targets
 from mmdet_losses.detectors.yolo.contracts import GridTargets, YOLOV2Outputs
 from mmdet_losses.detectors.yolo.darknet_encoder import CODES, Code
-from mmdet_losses.detectors.yolo.darknet_loss import entropy
+from mmdet_losses.detectors.yolo.darknet_loss import entropy, weigh
 from mmdet_losses.detectors.yolo.grids import (
     Slots,
     grid_boxes,
@@ -69,6 +70,7 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
         convention: 'darknet', or 'summary' for
             :func:`~mmdet_losses.detectors.yolo.summary.summary_loss`.
         normalizer: 'nothing' or 'images'.
+        class_weight: factors of the class costs of each class.
 
     Raises:
         ValueError: an unknown choice, an option that the program does not have, or maps that do
@@ -94,8 +96,9 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
         convention: Literal['darknet', 'summary'] = 'darknet',
         normalizer: Literal['nothing', 'images'] = 'nothing',
         init_cfg: dict | None = None,
+        class_weight: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(init_cfg, class_weight)
         check_choice('convention', convention, ('darknet', 'summary'))
         check_choice('normalizer', normalizer, ('nothing', 'images'))
         check_choice('code', code, CODES)
@@ -118,7 +121,7 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
         batch = len(outputs.levels[0])
         self.count_images(batch)
         if self.convention == 'summary':
-            terms = [summary_loss(outputs.levels, targets, 'v2')]
+            terms = [summary_loss(outputs.levels, targets, 'v2', self.weights)]
         else:
             terms = [
                 self._level(
@@ -179,14 +182,18 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
 
     def _classes(self, raw: RawLevel, slots: Slots, last: Slots) -> Tensor:
         logits = take_cells(raw.cls, slots.index)
+        weights = self.weights(logits.shape[-1])
         if not self.softmax:
             with torch.no_grad():
                 classes = class_targets(logits, slots, ClassOptions(self.code))
-            return masked_sum(entropy(logits, classes.target, False), classes.first[..., None])
+            return masked_sum(
+                weigh(entropy(logits, classes.target, False), weights), classes.first[..., None]
+            )
         if self.background:
             obj = take_cells(raw.obj, slots.index)[..., None].detach()
             logits = torch.cat((logits, obj), -1)
-        return masked_sum(_negative_log(logits, slots.labels), last.mask)
+        cost = _negative_log(logits, slots.labels)
+        return masked_sum(cost if weights is None else cost * weights[slots.labels], last.mask)
 
 
 def _background_costs(raw: RawLevel, slots: Slots, negative: Tensor) -> tuple[Tensor, Tensor]:
