@@ -87,7 +87,10 @@ def _terms(
         'term_pull': terms['loss_pull'] / criterion.loss_embedding.pull_weight,
         'term_push': terms['loss_push'] / criterion.loss_embedding.push_weight,
     }
-    plain = _criterion(case, CornerNetLoss)._terms(outputs, targets)
+    unmasked = targets._replace(
+        tl=targets.tl._replace(valid=None), br=targets.br._replace(valid=None)
+    )
+    plain = _criterion(case, CornerNetLoss)._terms(outputs, unmasked)
     for point, ours in NAMES.items():
         if f'pred_{point}_heat' in case:
             found[f'term_focal_{point}'] = terms[f'loss_{ours}_heatmap']
