@@ -50,7 +50,7 @@ class IgnoredRegions(NamedTuple):
         return torch.einsum('bmc,bmh,bmw->bchw', *parts) > 0
 
     def covered(self, anchors: GridAnchors, threshold: float, scale: Sequence[float]) -> Tensor:
-        """Anchors of which a share above ``threshold`` lies inside one region, of any label.
+        """Anchors with a share above ``threshold`` of their area in one region, of any label.
 
         MMDetection's ``ignore_iof_thr``.
 

@@ -59,7 +59,7 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         positive_iou, negative_iou: thresholds.
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: best (anchor, class) pairs per level that :meth:`decode` keeps; None keeps all.
-        ignore_iof_thr: an anchor of which a share above this lies in an ignored region is neither
+        ignore_iof_thr: an anchor with a larger share of its area in an ignored region is neither
             positive nor negative; negative values disable this. As in MMDetection.
 
     Encoded:

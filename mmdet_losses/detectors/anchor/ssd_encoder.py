@@ -58,7 +58,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         positive_iou: a prior is positive if its IoU is at least this.
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: highest scores per class that :meth:`decode` keeps; None keeps all.
-        ignore_iof_thr: an anchor of which a share above this lies in an ignored region is neither
+        ignore_iof_thr: an anchor with a larger share of its area in an ignored region is neither
             positive nor negative; negative values disable this. As in MMDetection.
 
     Encoded:

@@ -87,7 +87,7 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: best (box, class) pairs per image that :meth:`decode` keeps. None keeps all, as
             darknet does; the results of a trained network are the same.
-        ignore_iof_thr: an anchor of which a share above this lies in an ignored region is no
+        ignore_iof_thr: an anchor with a larger share of its area in an ignored region is no
             negative; negative values disable this. As in MMDetection.
 
     Encoded:

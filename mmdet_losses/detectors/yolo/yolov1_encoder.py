@@ -38,7 +38,7 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: best (box, class) pairs per image that :meth:`decode` keeps. None keeps all, as
             darknet does; the results of a trained network are the same.
-        ignore_iof_thr: a cell of which a share above this lies in an ignored region is no negative;
+        ignore_iof_thr: a cell with a larger share of its area in an ignored region is no negative;
             negative values disable this.
 
     Encoded:
