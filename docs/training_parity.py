@@ -20,22 +20,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'docs')]
 from mmengine.config import Config
 from training_official import COLUMNS, INTRODUCTION, OFFICIAL, Training
 
-from tools.datasets.small_configs import small_configs
+from tools.datasets.small_configs import full_recipes
 
 PAGE = ROOT / 'docs' / 'training_parity.md'
-SKIPPED = ('_base_', 'baselines', 'bccd', 'own')
-
-
-def recipes() -> list[Path]:
-    """Paths of the full recipes."""
-    small = {path.resolve() for path in small_configs().values()}
-    return [
-        path
-        for path in sorted(ROOT.glob('configs/*/*.py'))
-        if path.parent.name not in SKIPPED
-        and path.resolve() not in small
-        and not path.stem.endswith(('_digits', '_bccd'))
-    ]
 
 
 def official_of(path: Path) -> Training | None:
@@ -181,7 +168,7 @@ def page() -> str:
     """The whole page."""
     titles = ['recipe', 'loss, targets, network', *(title for title in COLUMNS.values())]
     lines = [INTRODUCTION, '| ' + ' | '.join(titles) + ' |', '|---' * len(titles) + '|']
-    lines += ['| ' + ' | '.join(row(path)) + ' |' for path in recipes()]
+    lines += ['| ' + ' | '.join(row(path)) + ' |' for path in full_recipes()]
     return '\n'.join(lines) + '\n'
 
 

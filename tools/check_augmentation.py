@@ -3,10 +3,13 @@
 
     python tools/check_augmentation.py CONFIG --golden FILE.npz
     python tools/check_augmentation.py --all FOLDER
+    python tools/check_augmentation.py [CONFIG] --hard-images --draws 50000
 
 Runs the recipe's own training pipeline on the fixed images of the file and compares the two sets of
 draws by a statistical test (:mod:`tools.augmentation.distance`). ``--all`` compares every file of a
-folder with the recipe that it belongs to. Exits with 1 if a quantity differs.
+folder with the recipe that it belongs to. ``--hard-images`` draws from small images without
+objects, with one object, and with tiny and border objects, and reports pipelines that stop; without
+a CONFIG for all full recipes. Exits with 1 if a quantity differs or a pipeline stops.
 """
 
 from __future__ import annotations
@@ -25,9 +28,11 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from tools.augmentation.distance import Test, compare
+from tools.augmentation.hard_images import SmallData, draw_hard_images
 from tools.augmentation.layout import read_draws, read_scene, write_draws
 from tools.augmentation.recipes import recipe_of
 from tools.augmentation.record import Recorder
+from tools.datasets.small_configs import full_recipes
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -36,13 +41,14 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', nargs='?', help='recipe; with --all: the one of each file')
     parser.add_argument('--golden', type=Path, help='file of official draws')
     parser.add_argument('--all', type=Path, metavar='FOLDER', help='every file of a folder')
+    parser.add_argument('--hard-images', action='store_true', help='look for pipelines that stop')
     parser.add_argument('--draws', type=int, default=2000)
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, metavar='FOLDER', help='write our draws there')
     parser.add_argument('--rows', type=int, default=6, help='rows to print per file')
     args = parser.parse_args(arguments)
-    if bool(args.golden) == bool(args.all):
-        parser.error('give --golden FILE with a CONFIG, or --all FOLDER.')
+    if bool(args.golden) + bool(args.all) + args.hard_images != 1:
+        parser.error('give --golden FILE with a CONFIG, --all FOLDER, or --hard-images.')
     if args.golden and not args.config:
         parser.error('--golden needs a CONFIG; give one, or use --all FOLDER.')
     return args
@@ -62,9 +68,8 @@ def check(golden: Path, config: Path, args: argparse.Namespace) -> list[Test]:
     bad = [test for test in tests if test.differs]
     official_draws = len(next(iter(official.values())))
     print(f'{golden.stem}: {config.stem}, {official_draws} | {args.draws} draws, {seconds:.0f} s')
-    if recorder.resized_from:
-        width, height = recorder.resized_from
-        print(f'  the recipe has an input of {width} x {height}; drawn at the size of the file')
+    if recorder.changes:
+        print(f'  drawn with the options of the file: {"; ".join(recorder.changes)}')
     missing = sorted(set(official) - set(ours))
     if missing:
         print(f'  not recorded: {", ".join(missing)}')
@@ -76,9 +81,34 @@ def check(golden: Path, config: Path, args: argparse.Namespace) -> list[Test]:
     return bad
 
 
+def draw_hard(configs: list[Path], count: int, seed: int) -> list[str]:
+    """Draws of the recipes from hard images; names of the recipes that stop."""
+    results: dict[str, str] = {}
+    stopped = []
+    for config in configs:
+        data = SmallData(Config.fromfile(config))
+        shown = results.get(data.key)
+        if shown is None:
+            try:
+                drawn = draw_hard_images(data, count, seed)
+                shown = f'{count} draws, {drawn.empty} without objects, {drawn.seconds:.0f} s'
+            except Exception as error:
+                shown = f'STOPPED: {type(error).__name__}: {error}'
+            results[data.key] = shown
+        if shown.startswith('STOPPED'):
+            stopped.append(config.stem)
+        print(f'{config.stem}: {shown}', flush=True)
+    print(f'{len(configs)} recipes, {len(results)} different pipelines, {len(stopped)} stopped')
+    return stopped
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Compare one file or a folder; 1 if something differs."""
+    """Compare one file or a folder, or draw from hard images; 1 if something is wrong."""
     args = parse_args(arguments)
+    if args.hard_images:
+        configs = [Path(args.config)] if args.config else full_recipes()
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            return int(bool(draw_hard(configs, args.draws, args.seed)))
     files = sorted(args.all.glob('*.npz')) if args.all else [args.golden]
     if not files:
         raise SystemExit(f'{args.all} has no file *.npz; give the folder of official draws.')

@@ -152,8 +152,9 @@ class DarknetMosaic(DarknetJitter):
        shown: the left tiles their right end, the upper ones their lower end. If the window has a
        border there, the part is moved away from the middle by the width of that border.
     5. Boxes move with their tile and are clipped to the whole input, not to the tile: a box may
-       reach into the neighbouring tile that covers the object. Boxes of one pixel or less, or of
-       the whole width or height, are dropped. ``max_objects`` holds for all tiles together.
+       reach into the neighbouring tile that covers the object. ``mosaic_bound=True`` clips them to
+       their tile. Boxes of one pixel or less, or of the whole width or height, are dropped.
+       ``max_objects`` holds for all tiles together.
 
     Use it in a data set that knows ``get_indexes``, such as
     :class:`~mmdet_losses.data.mixed_dataset.MixedImageDataset`.
@@ -163,20 +164,23 @@ class DarknetMosaic(DarknetJitter):
 
     Args:
         prob: see above.
+        mosaic_bound: darknet's option, see above.
         *args, **kwargs: of :class:`DarknetJitter`.
 
     Raises:
         ValueError: with ``letter_box``; darknet stops at that combination too.
     """
 
-    def __init__(self, *args: Any, prob: float = 0.5, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, prob: float = 0.5, mosaic_bound: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         if self.letter_box:
             raise ValueError(
                 'DarknetMosaic: letter_box=True is not supported, as in darknet; '
                 'leave it out, or use DarknetJitter.'
             )
-        self.prob = prob
+        self.prob, self.mosaic_bound = prob, mosaic_bound
 
     def get_indexes(self, dataset: Sized) -> list[int]:
         """Indices of the three other images of a mosaic; empty without mosaic."""
@@ -219,10 +223,15 @@ class DarknetMosaic(DarknetJitter):
         image = (cv2.flip(image, 1) if flip else image)[rows.tile, columns.tile]
         canvas[rows.canvas, columns.canvas] = self._colors(image)
         moved = box_array(tile) + [columns.shift, rows.shift] * 2
+        if self.mosaic_bound:
+            low = columns.canvas.start, rows.canvas.start
+            high = columns.canvas.stop, rows.canvas.stop
+            moved = moved.clip(np.tile(low, 2), np.tile(high, 2))
         put_objects(tile, moved, np.arange(len(moved)))
 
     def __repr__(self) -> str:
-        return f'{super().__repr__()[:-1]}, prob={self.prob})'
+        options = f'prob={self.prob}, mosaic_bound={self.mosaic_bound}'
+        return f'{super().__repr__()[:-1]}, {options})'
 
 
 class Shown(NamedTuple):

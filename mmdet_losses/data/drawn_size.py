@@ -25,9 +25,9 @@ class DrawnSizeBatchSampler(Sampler):
 
     - 'redmon' (YOLOv2, YOLOv3): a multiple of 32 from 320 to 608, all equally likely; 608 in the
       last 200 iterations.
-    - 'alexeyab' (YOLOv4): v = t or 1/t, equally likely, t ~ U(1, 1.4); the side is
-      ``round(v * size / 32 + 1) * 32``, but ``size`` where v < 1 would give more. For 608 that is
-      480 to 896. The largest size in the first draw and in the last 100 iterations.
+    - 'alexeyab' (YOLOv4): v = t or 1/t, equally likely, t ~ U(1, ``reach``); the side is
+      ``round(v * size / 32 + 1) * 32``, but ``size`` where v < 1 would give more. For 608 and 1.4
+      that is 480 to 896. The largest size in the first draw and in the last 100 iterations.
 
     The size of a batch depends on the seed of the sampler and on the number of the batch alone, so
     it is the same in all loader workers and processes, and after a resumed training. The length of
@@ -39,6 +39,7 @@ class DrawnSizeBatchSampler(Sampler):
         batch_size: images per batch; given by MMEngine.
         code: see above.
         size: pixels of the cfg's input, with 'alexeyab'.
+        reach: see above; darknet's option ``random``, which stands for 1.4 where it is 1.
         interval: batches between draws. It counts batches of the loader: with accumulation over n
             batches give 10 n.
         drop_last: leave out a last batch that is not full.
@@ -53,6 +54,7 @@ class DrawnSizeBatchSampler(Sampler):
         batch_size: int,
         code: Code = 'redmon',
         size: int = 608,
+        reach: float = 1.4,
         interval: int = 10,
         drop_last: bool = False,
     ) -> None:
@@ -60,7 +62,7 @@ class DrawnSizeBatchSampler(Sampler):
         if interval < 1:
             raise ValueError(f'interval is {interval}; give at least 1 batch.')
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
-        self.code, self.size, self.interval = code, size, interval
+        self.code, self.size, self.reach, self.interval = code, size, reach, interval
 
     def __len__(self) -> int:
         count = len(cast(Sized, self.sampler))
@@ -90,8 +92,8 @@ class DrawnSizeBatchSampler(Sampler):
         if self.code == 'redmon':
             return 608 if left < 20 * self.interval else 32 * int(rng.integers(10, 20))
         if draw == 0 or left < 10 * self.interval:
-            return self._rounded(1.4)
-        scale = rng.uniform(1, 1.4)
+            return self._rounded(self.reach)
+        scale = rng.uniform(1, self.reach)
         scale = scale if rng.random() < 0.5 else 1 / scale
         side = self._rounded(scale)
         return self.size if scale < 1 and side > self.size else side

@@ -106,20 +106,28 @@ class PairAffine(CenterAffine):
     r"""``CenterAffine`` of an image and its previous frame.
 
     Two frames of a video get the same map. If an image is its own previous frame (``frame_gap``
-    0), the previous frame gets a second map that simulates motion: the map of the image, then a
-    shift by ``shift * normal`` canvas widths, limited to ``2 * shift``, then a zoom about the
-    canvas centre by the factor 1 / (1 + ``zoom * normal``), with the denominator limited to
-    ``1 ± zoom``.
+    0), or with ``same_map=False``, the previous frame gets a second map that simulates motion: the
+    map of the image, then a shift by ``shift * normal`` canvas widths, limited to ``2 * shift``,
+    then a zoom about the canvas centre by the factor 1 / (1 + ``zoom * normal``), with the
+    denominator limited to ``1 ± zoom``.
 
     Args:
         *args, **kwargs: of :class:`~mmdet_losses.data.affine.CenterAffine`.
         shift, zoom: see above. The official pre-training on single images uses 0.05 and 0.05, the
             official recipes for videos use 0 (no motion).
+        same_map: see above; the official option ``same_aug``.
     """
 
-    def __init__(self, *args: Any, shift: float = 0.0, zoom: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        shift: float = 0.0,
+        zoom: float = 0.0,
+        same_map: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.shift, self.zoom = shift, zoom
+        self.shift, self.zoom, self.same_map = shift, zoom, same_map
 
     @cache_randomness
     def _move(self) -> tuple[float, float, float]:
@@ -136,7 +144,7 @@ class PairAffine(CenterAffine):
         if previous is None:
             return results
         matrix, (height, width) = results['affine'], results['img_shape']
-        if results.get('frame_gap', 1) == 0:
+        if results.get('frame_gap', 1) == 0 or not self.same_map:
             matrix = compose_affine(self._motion(height, width), matrix)
         previous['img'] = cv2.warpAffine(
             previous['img'], matrix, (width, height), flags=cv2.INTER_LINEAR

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,13 @@ class Scene(NamedTuple):
         if isinstance(size, str):
             return (int(size), int(size)) if size.isdigit() else None
         return (int(size[0]), int(size[1])) if size else None
+
+    @property
+    def size_rule(self) -> dict[str, float]:
+        """Arguments of ``DrawnSizeBatchSampler`` where sizes are drawn around that of the cfg."""
+        text = str(self.about.get('cfg', {}).get('size', ''))
+        found = re.match(r'(\d+), random=.*rand_scale\(([\d.]+)\)', text)
+        return dict(size=int(found[1]), reach=float(found[2])) if found else {}
 
 
 def read_scene(path: Path) -> Scene:

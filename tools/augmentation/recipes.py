@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ RECIPES = {
     'yolov4_csp': 'yolov4/yolov4-csp_8xb8-640-273e_coco.py',
 }
 """Beginning of a file's name -> its recipe; the longest beginning wins."""
+RECIPES['ctdet'], RECIPES['ssd'] = RECIPES['ctdet_coco'], RECIPES['ssd300']
 SIZED = ('size', 'scale', 'img_scale', 'crop_size')
 """Arguments of transforms that hold the input's size."""
 
@@ -67,6 +69,13 @@ def train_pipeline(cfg: Config) -> TrainPipeline:
         if inner is None:
             return TrainPipeline(copy.deepcopy(steps), loader.get('batch_sampler'), dataset)
         dataset = inner
+
+
+def all_steps(steps: list[ConfigDict]) -> Iterator[ConfigDict]:
+    """The steps and those inside of ``WithPrevious``."""
+    for step in steps:
+        yield step
+        yield from all_steps(step.get('transforms', []))
 
 
 def pipeline_size(steps: list[ConfigDict]) -> tuple[int, int] | None:

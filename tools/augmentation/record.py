@@ -6,7 +6,8 @@ from __future__ import annotations
 import copy
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -20,6 +21,7 @@ from mmdet_losses.data.objects import box_array, learned
 from mmdet_losses.registry import DATA_SAMPLERS, TASK_UTILS, TRANSFORMS
 from tools.augmentation import tracking
 from tools.augmentation.layout import Scene
+from tools.augmentation.options import Options
 from tools.augmentation.recipes import TrainPipeline, pipeline_size, train_pipeline, with_size
 
 MAP_STRIDE = 4
@@ -57,24 +59,21 @@ class Recorder:
     def __init__(self, cfg: Config, scene: Scene) -> None:
         self.scene = scene
         pipeline = train_pipeline(cfg)
-        self.sampler = _sampler(pipeline)
-        steps = pipeline.steps
+        steps, encoder = pipeline.steps, copy.deepcopy(cfg.model.bbox_head.encoder)
         wanted = scene.input_size
-        self.resized_from = None
-        if self.sampler is None and wanted and pipeline_size(steps) not in (None, wanted):
-            self.resized_from = pipeline_size(steps)
+        self.sampler = None if wanted else drawn_sizes(pipeline, scene.size_rule)
+        self.changes = Options(steps, encoder, scene.about).changes
+        if wanted and pipeline_size(steps) not in (None, wanted):
+            self.changes.append(f'input {pipeline_size(steps)} -> {wanted}')
             steps = with_size(steps, wanted)
         self.transforms = [_build(step) for step in steps[:-1]]  # without the packing
-        encoder = cfg.model.bbox_head.encoder
         self.on_map = encoder.type.startswith(('CenterNetPoints', 'CenterNetPose', 'CenterTrack'))
         self.encoder = TASK_UTILS.build(encoder) if encoder.type.startswith('CenterTrack') else None
         self.count = 0
 
     def draws(self, count: int, seed: int = 0) -> dict[str, NDArray[np.float64]]:
         """Arrays with ``count`` rows, see :mod:`tools.augmentation.layout`."""
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
+        seed_all(seed)
         columns: dict[str, list[NDArray]] = defaultdict(list)
         for _ in range(count):
             for key, value in self.draw().items():
@@ -220,25 +219,38 @@ class Recorder:
         return {'mosaic': np.array(mosaic), 'cut': np.divide(cut, size)}
 
 
-def _sampler(pipeline: TrainPipeline) -> Any:
+def seed_all(seed: int) -> None:
+    """Seed the generators that transforms draw from."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def drawn_sizes(
+    pipeline: TrainPipeline, options: Mapping[str, float] = MappingProxyType({})
+) -> Any:
     """The batch sampler that draws input sizes, without a data set; None if there is none."""
     if pipeline.batch_sampler is None or 'DrawnSize' not in pipeline.batch_sampler.type:
         return None
-    return DATA_SAMPLERS.build({**pipeline.batch_sampler, 'sampler': range(1), 'batch_size': 1})
+    single = {'sampler': range(1), 'batch_size': 1}
+    return DATA_SAMPLERS.build({**pipeline.batch_sampler, **options, **single})
+
+
+def held(step: dict) -> dict:
+    """A step of the recipe; images come from memory."""
+    if step['type'] == 'LoadImageFromFile':
+        return dict(type=HeldImage, to_float32=step.get('to_float32', False))
+    if step['type'] == 'WithPrevious':
+        return {**step, 'transforms': [held(each) for each in step['transforms']]}
+    return step
 
 
 def _build(step: dict) -> BaseTransform:
     """A step of the recipe; images come from memory, and every box has a class of its own."""
     step = copy.deepcopy(step)
-    if step['type'] == 'LoadImageFromFile':
-        return HeldImage(to_float32=step.get('to_float32', False))
     if step['type'] == 'CheckAnnotations':
         step['num_classes'] = None
-    if step['type'] == 'WithPrevious':
-        built = TRANSFORMS.build({**step, 'transforms': []})
-        built.transforms.transforms = [_build(each) for each in step['transforms']]
-        return built
-    return TRANSFORMS.build(step)
+    return TRANSFORMS.build(held(step))
 
 
 def image_numbers(image: NDArray) -> Row:

@@ -23,6 +23,7 @@ MAKERS: dict[str, Callable[..., Path]] = {
     'make_videos': make_videos,
 }
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+NOT_FULL = ('_base_', 'baselines', 'bccd', 'own')
 KINDS = ('digits', 'figures', 'videos')
 
 
@@ -34,6 +35,18 @@ def small_configs() -> dict[str, Path]:
         for path in sorted(paths)
         if path.stem.rpartition('_')[0] == path.parent.name
     }
+
+
+def full_recipes() -> list[Path]:
+    """Paths of the configs that train a published detector on the data of its paper."""
+    small = set(small_configs().values())
+    return [
+        path
+        for path in sorted(CONFIGS.glob('*/*.py'))
+        if path.parent.name not in NOT_FULL
+        and path not in small
+        and not path.stem.endswith(('_digits', '_bccd'))
+    ]
 
 
 def data_maker(cfg: Config) -> tuple[str, dict[str, Any]]:
