@@ -12,10 +12,12 @@ from mmdet_losses.data.clean import DataError
 from mmdet_losses.ops import apply_affine
 from mmdet_losses.registry import TRANSFORMS
 
-# Transforms (MMDetection's and one of ours) that move boxes and do not update homography_matrix.
+# Transforms that move boxes and do not update homography_matrix: MMDetection's and ours.
 UNTRACED = (
     'CachedMixUp', 'CachedMosaic', 'CopyPaste', 'Expand', 'MinIoURandomCrop', 'MixUp', 'Mosaic',
-    'RandomAffine', 'RandomCenterCropPad', 'RandomShift', 'ReferenceScaleCrop',
+    'RandomAffine', 'RandomCenterCropPad', 'RandomShift',
+    'CornerNetCrop', 'DarknetJitter', 'RedmonCrop', 'RedmonPlace', 'ReferenceScaleCrop',
+    'SSDAugmentation', 'ScaledYOLOv4Mosaic',
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Keypoints from the COCO file to the encoder's input; each stays on its dot in the image."""
 
+import inspect
 import json
 import random
 
@@ -7,13 +8,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import BaseTransform
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 
+import mmdet_losses.data
 from mmdet_losses.data import CocoKeypointDataset, DataError
-from mmdet_losses.data.keypoints import settle_keypoints
+from mmdet_losses.data.keypoints import UNTRACED, settle_keypoints
 from mmdet_losses.engine.check import examine
 from mmdet_losses.registry import DATASETS, TASK_UTILS, TRANSFORMS
+from tests.test_data.samples import item
 
 NAMES = ('nose', 'left_hand', 'right_hand')
 META = dict(
@@ -211,6 +215,44 @@ def test_crowds_are_ignored_with_their_keypoints(build):
 def test_transforms_that_move_boxes_only_raise(build, kind):
     with pytest.raises(DataError, match=f'the pipeline has {kind}, which moves boxes but not'):
         build(dict(type=kind), PACK)
+
+
+def moves_boxes_alone(kind):
+    """Whether a transform moves boxes and leaves ``homography_matrix`` as it was."""
+    arguments = inspect.signature(kind).parameters.values()
+    if any(each.default is each.empty and each.kind < each.VAR_POSITIONAL for each in arguments):
+        return False  # WithPrevious, which has no transforms of its own
+    step = kind()
+    results = item([[20, 30, 90, 95]], size=(100, 130))
+    results['img_path'] = 'image.png'
+    if hasattr(step, 'get_indexes'):
+        results['mix_results'] = [item([[10, 10, 50, 60]]) for _ in range(3)]
+    before, frame = results['gt_bboxes'].tensor.clone(), results.get('homography_matrix')
+    for _ in range(20):  # some transforms do nothing in half of the draws
+        results = step(results)
+        results.setdefault('mix_results', [item([[10, 10, 50, 60]]) for _ in range(3)])
+        after = results['gt_bboxes'].tensor
+        if results.get('homography_matrix') is frame and not torch.equal(after, before):
+            return True
+    return False
+
+
+def test_every_transform_that_moves_boxes_alone_is_named():
+    """A new transform of ours that does not move keypoints cannot be forgotten."""
+    kinds = [
+        each
+        for each in vars(mmdet_losses.data).values()
+        if isinstance(each, type) and issubclass(each, BaseTransform)
+    ]
+    kinds = [each for each in kinds if not each.__name__.startswith(('Pack', 'Load', 'SamplePair'))]
+    unnamed = [
+        each.__name__
+        for each in kinds
+        if moves_boxes_alone(each) and not {base.__name__ for base in each.__mro__} & {*UNTRACED}
+    ]
+    # CenterAffine and PairAffine move keypoints themselves
+    assert unnamed == ['CenterAffine', 'PairAffine']
+    assert len(kinds) > 15
 
 
 def test_images_without_objects_are_kept_by_default(build):

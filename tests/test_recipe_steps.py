@@ -1,0 +1,92 @@
+"""The training pipeline of every full recipe reads hard images, and the recipe takes one real step.
+
+Pipeline, collating, preprocessor, head, losses and optimizer are those of the recipe; images and
+inputs are small. Hourglasses have one narrow stack, and VGG-16, whose heads need inputs of 300 and
+512 pixels, is replaced by two convolutions. Recipes with equal pipelines share their draws, recipes
+with equal models and pipelines their step. ``tools/check_augmentation.py --hard-images`` draws more.
+"""
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
+from torch import nn
+from torch.nn.functional import avg_pool2d
+
+from mmdet_losses.registry import MODELS
+from tools.augmentation.hard_images import SmallData, draw_hard_images
+from tools.augmentation.record import seed_all
+from tools.datasets.small_configs import full_recipes
+
+FIXED_SIDES = {'ssd300': 300, 'ssd512': 512, 'yolov1': 448}
+"""Heads that need the input of the recipe."""
+HOURGLASS = dict(num_stacks=1, stage_channels=(256, *[8] * 5), stage_blocks=(1,) * 6)
+
+
+class PooledMaps(nn.Module):
+    """Stands in for SSD's VGG-16: maps of 512 and 1024 channels at strides 8 and 16."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(3, channels, 1) for channels in (512, 1024))
+
+    def forward(self, image):
+        pooled = (avg_pool2d(image, stride, ceil_mode=True) for stride in (8, 16))
+        return [conv(each).relu() for conv, each in zip(self.convs, pooled, strict=True)]
+
+
+def thin(model):
+    """The model of a recipe with a smaller backbone where a step would take long."""
+    if model.backbone.type == 'HourglassNet':
+        model.backbone.update(HOURGLASS)
+        model.bbox_head.predictor.num_stacks = 1
+    if model.backbone.type == 'SSDVGG':
+        model.backbone = dict(type=PooledMaps)
+    model.backbone.pop('init_cfg', None)
+    return model
+
+
+RECIPES = full_recipes()
+DONE = set()
+"""Pipelines that were drawn from, and models with their pipelines that took a step."""
+DRAWS = 150
+
+
+def objects(item):
+    return len(item['data_samples'].gt_instances)
+
+
+def take_step(cfg, data):
+    """One training step on two small images with objects."""
+    seed_all(0)
+    data.sizes = None  # the size of the pipeline
+    model = MODELS.build(cfg.model).train()
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    batch = [item for item in map(data.item, range(40)) if objects(item)][:2]
+    batch = model.data_preprocessor(pseudo_collate(batch), training=True)
+    total, _ = model.parse_losses(model(**batch, mode='loss'))
+    assert torch.isfinite(total)
+    assert total > 0
+    before = {name: each.detach().clone() for name, each in model.named_parameters()}
+    wrapper.update_params(total)
+    trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    assert [name for name, each in trained.items() if each.grad is None] == []
+    assert any(not torch.equal(each, before[name]) for name, each in trained.items())
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=[path.stem for path in RECIPES])
+def test_a_full_recipe_reads_hard_images_and_takes_one_step(path):
+    cfg = Config.fromfile(path)
+    side = next((each for name, each in FIXED_SIDES.items() if name in path.stem), 128)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        small = SmallData(cfg)
+        if small.key not in DONE:
+            assert draw_hard_images(small, DRAWS).empty > 0, 'images without objects are dropped'
+            DONE.add(small.key)
+        cfg.model = thin(cfg.model)
+        key = repr(({**cfg.model, 'test_cfg': None}, small.key, cfg.optim_wrapper))
+        if key not in DONE:
+            take_step(cfg, SmallData(cfg, side))
+            DONE.add(key)
