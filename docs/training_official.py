@@ -22,6 +22,7 @@ Augmentations marked "equal" pass a statistical test against 3,000 official draw
 Recipes of one code that differ in size share the transforms, and one of them was compared.
 `python tools/check_augmentation.py --hard-images --draws 50000` draws from the training pipelines
 on images without objects and with one, tiny and border objects; the suite draws fewer.
+darknet draws every image at random from all images; here each epoch is a shuffle of all images.
 
 A batch is "images per update = GPUs x images per GPU"; batch norm sees the images of one GPU unless
 it is synchronised. Official batches in chunks of unequal size ("49 = 4 + 9 x 5") average the losses

@@ -3,7 +3,8 @@
 Pipeline, collating, preprocessor, head, losses and optimizer are those of the recipe; images and
 inputs are small. Hourglasses have one narrow stack, and VGG-16, whose heads need inputs of 300 and
 512 pixels, is replaced by two convolutions. Recipes with equal pipelines share their draws, recipes
-with equal models and pipelines their step. ``tools/check_augmentation.py --hard-images`` draws more.
+with equal models and pipelines their step. The long form of the draws is
+``python tools/check_augmentation.py --hard-images --draws 50000``.
 """
 
 import pytest
@@ -17,6 +18,7 @@ from torch.nn.functional import avg_pool2d
 
 from mmdet_losses.registry import MODELS
 from tools.augmentation.hard_images import SmallData, draw_hard_images
+from tools.augmentation.recipes import train_pipeline
 from tools.augmentation.record import seed_all
 from tools.datasets.small_configs import full_recipes
 
@@ -58,6 +60,30 @@ def objects(item):
     return len(item['data_samples'].gt_instances)
 
 
+# folders whose COCO recipes learn crowds, drop them, and train on images without objects
+LEARN_CROWDS = ('cornernet', 'centernet')
+DROP_CROWDS = ('yolo', 'scaled_yolov4', 'ssd')
+LEAVE_OUT_EMPTY = ('yolov2', 'yolov3', 'yolov4', 'centernet_pose')
+"""Official lists of images have those with objects; PyTorch_YOLOv4's list has all."""
+
+
+def check_images(cfg, path):
+    """The recipe trains on the images and objects of the official code, in random order."""
+    loader = cfg.train_dataloader
+    pipeline = train_pipeline(cfg)
+    names = [step.type for step in pipeline.steps]
+    if path.stem.startswith('retinanet') or 'coco' not in path.stem:
+        return
+    assert loader.sampler == dict(type='DefaultSampler', shuffle=True)
+    assert loader.get('batch_sampler') is None or 'Drawn' in loader.batch_sampler.type
+    assert ('CrowdsAsObjects' in names) == path.stem.startswith(LEARN_CROWDS)
+    assert ('DropIgnored' in names) == path.stem.startswith(DROP_CROWDS)
+    filtered = (pipeline.dataset.get('filter_cfg') or {}).get('filter_empty_gt', False)
+    mmdet_training = path.stem.startswith('ssd')
+    left_out = path.stem.startswith(LEAVE_OUT_EMPTY) and 'pytorch' not in path.stem
+    assert filtered == (left_out or mmdet_training)
+
+
 def take_step(cfg, data):
     """One training step on two small images with objects."""
     seed_all(0)
@@ -80,6 +106,7 @@ def take_step(cfg, data):
 def test_a_full_recipe_reads_hard_images_and_takes_one_step(path):
     cfg = Config.fromfile(path)
     side = next((each for name, each in FIXED_SIDES.items() if name in path.stem), 128)
+    check_images(cfg, path)
     with DefaultScope.overwrite_default_scope('mmdet'):
         small = SmallData(cfg)
         if small.key not in DONE:
