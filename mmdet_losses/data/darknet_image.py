@@ -43,16 +43,20 @@ def _blend(image: NDArray, place: NDArray, axis: int, border: Border) -> NDArray
     return values[0]
 
 
-def darknet_resize(image: NDArray, size: tuple[int, int]) -> NDArray[np.float32]:
-    """darknet's ``resize_image``: bilinear to (w, h), the corner pixels keep their places.
+def resize_positions(old: int, new: int) -> NDArray[np.float64]:
+    """Where darknet's ``resize_image`` reads along an axis of ``old`` pixels.
 
-    Positions are float32, as in darknet.
+    Positions are rounded to float32, as in darknet. Their fractions then have few bits, and a
+    region of one colour keeps exactly this colour.
     """
-    x, y = (
-        np.arange(new, dtype=np.float32) * np.float32((old - 1) / max(new - 1, 1))
-        for new, old in zip(size, image.shape[1::-1], strict=True)
-    )
-    return sample(image, x, y)
+    step = np.float32((old - 1) / max(new - 1, 1))
+    return (np.arange(new, dtype=np.float32) * step).astype(np.float64)
+
+
+def darknet_resize(image: NDArray, size: tuple[int, int]) -> NDArray[np.float32]:
+    """darknet's ``resize_image``: bilinear to (w, h), the corner pixels keep their places."""
+    height, width = image.shape[:2]
+    return sample(image, resize_positions(width, size[0]), resize_positions(height, size[1]))
 
 
 def shift_hsv(

@@ -7,7 +7,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from numpy.typing import NDArray
 
-from mmdet_losses.data.darknet_image import sample, shift_hsv
+from mmdet_losses.data.darknet_image import resize_positions, sample, shift_hsv
 from mmdet_losses.data.draws import scale_or_inverse
 from mmdet_losses.data.objects import box_array, put_objects
 from mmdet_losses.registry import TRANSFORMS
@@ -75,7 +75,7 @@ class RedmonCrop(BaseTransform):
             starts.append(low)
             spans.append(max(side - low - high, 1))
         x, y = (
-            start + np.arange(new) * ((span - 1) / max(new - 1, 1))
+            start + resize_positions(span, new)
             for start, span, new in zip(starts, spans, size, strict=True)
         )
         boxes = (box_array(results) - np.tile(starts, 2)) * np.tile(np.divide(size, spans), 2)
