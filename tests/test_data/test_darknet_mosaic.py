@@ -152,6 +152,23 @@ def test_half_of_the_draws_are_mosaics():
     assert len(DarknetMosaic(prob=1).get_indexes(range(5))) == 3
 
 
+@pytest.mark.parametrize('bound', [False, True])
+def test_boxes_stay_in_their_tile_on_request(bound):
+    np.random.seed(0)
+    leaves = 0
+    for _ in range(20):
+        tiles = [item([[5, 5, 75, 55]]) for _ in range(4)]
+        transform = DarknetMosaic((64, 64), mosaic_bound=bound)
+        for k, tile in enumerate(tiles):
+            tile['gt_bboxes_labels'] += k
+        results = transform({**tiles[0], 'mix_results': tiles[1:]})
+        low, high = boxes_of(results)[:, :2], boxes_of(results)[:, 2:]
+        labels, cut = results['gt_bboxes_labels'], np.array(results['mosaic_cut'])
+        after = np.stack((labels % 2 == 1, labels >= 2), 1)
+        leaves += (np.where(after, cut - low, high - cut) > 1e-4).any()
+    assert (leaves == 0) if bound else (leaves > 10)
+
+
 def test_objects_of_a_mosaic_are_limited_and_the_whole_input_is_no_object():
     np.random.seed(0)
     many = [[i, 10, i + 20, 50] for i in range(30)]

@@ -70,6 +70,11 @@ def test_alexeyabs_sizes_follow_the_rule():
     assert (found > 608).mean() == pytest.approx(0.5, abs=0.03)
 
 
+def test_alexeyabs_sizes_reach_as_far_as_random_tells():
+    drawn = sampler(code='alexeyab', size=416, reach=1.1)
+    assert {drawn.side(10 * i) for i in range(300)} == {416, 448, 480}
+
+
 def test_the_size_depends_on_seed_and_number_alone():
     assert [sampler().side(i) for i in range(200)] == [sampler().side(i) for i in range(200)]
     assert [sampler().side(i) for i in range(200)] != [sampler(seed=6).side(i) for i in range(200)]

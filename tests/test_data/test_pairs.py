@@ -149,6 +149,12 @@ def test_an_image_that_is_its_own_previous_frame_gets_motion(pair):
     assert np.all((np.std(shift, 0) > 0.03) & (np.std(shift, 0) < 0.07))
 
 
+def test_two_frames_get_two_maps_on_request(pair):
+    random.seed(1)
+    results = build('PairAffine', size=(96, 96), shift=0.05, zoom=0.05, same_map=False)(pair)
+    assert not np.array_equal(results['affine'], results['previous']['affine'])
+
+
 def test_without_motion_the_previous_frame_is_equal(pair):
     same = {**pair, 'previous': {k: v for k, v in pair.items() if k != 'previous'}}
     results = build('PairAffine', size=(96, 96))({**same, 'frame_gap': 0})
