@@ -149,7 +149,7 @@ class SmallData:
         old = pipeline_size(pipeline.steps)
         if old is None:
             raise ValueError('no step of the training pipeline has a size; give one a size.')
-        size = tuple(max(round(each * side / max(old)), 1) for each in old)
+        size = _smaller(old, side)
         self.sizes = drawn_sizes(pipeline)
         self.steps: list[dict] = []
         video = any(step.type == 'SamplePair' for step in pipeline.steps)
@@ -193,6 +193,13 @@ class SmallData:
         if not torch.as_tensor(boxes).isfinite().all():
             raise ValueError(f'item {index} has the boxes {boxes}, which are not finite.')
         return item
+
+
+def _smaller(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """(w, h) whose longer side is ``side``; a multiple of 32 stays one."""
+    unit = 1 if any(each % 32 for each in size) else 32
+    w, h = (max(round(each * side / max(size) / unit), 1) * unit for each in size)
+    return w, h
 
 
 class Drawn(NamedTuple):
