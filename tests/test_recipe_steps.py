@@ -2,9 +2,9 @@
 
 Pipeline, collating, preprocessor, head, losses and optimizer are those of the recipe; images and
 inputs are small. Hourglasses have one narrow stack. VGG-16, whose heads need inputs of 300 and 512
-pixels, and the backbones of P5 to P7 and x-mish are replaced by convolutions of pooled pixels. Recipes with equal pipelines share their draws, recipes
-with equal models and pipelines their step. The long form of the draws is
-``python tools/check_augmentation.py --hard-images --draws 50000``.
+pixels, and the backbones of P5 to P7 and x-mish are replaced by convolutions of pooled pixels.
+Recipes with equal pipelines share their draws, recipes with equal models and pipelines their step.
+The long form of the draws is ``python tools/check_augmentation.py --hard-images --draws 50000``.
 """
 
 import pytest
