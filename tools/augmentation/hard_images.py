@@ -1,7 +1,7 @@
 """Draws of training pipelines on images without objects and with few, tiny or border objects.
 
-A pipeline that stops on one image in some thousands stops a real training within minutes. The
-images are small, and so is the input, so that thousands of draws take seconds.
+A pipeline that stops at one of several thousand images stops a real training within minutes. Images
+and inputs are small, so that thousands of draws take seconds.
 """
 
 from __future__ import annotations
