@@ -131,6 +131,63 @@ def test_crops_are_limited_and_counted():
     assert small.seen_pixels == 7 * 255**2  # an untrained map has peaks everywhere
 
 
+class Passes:
+    """A network without detections, whose attention maps have one peak at the middle."""
+
+    def __init__(self, model, peaks):
+        self.model, self.peaks, self.zooms = model, peaks, []
+
+    def __call__(self, image, locations):
+        self.zooms.append(locations[:, 2].tolist())
+        maps = [torch.full((len(locations), 1, side, side), -9.0) for side in (16, 32, 64)]
+        logit = self.peaks[len(self.zooms) - 1]
+        for each in maps:
+            each[:, :, each.shape[2] // 2, each.shape[3] // 2] = logit
+        empty = InstanceData(
+            bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0).long()
+        )
+        return empty, maps
+
+
+@pytest.mark.parametrize(
+    ('thresholds', 'peaks', 'passes'),
+    [
+        (0.3, (2, 2, 2), 2),
+        ((0.3, 0.3), (2, 2, 2), 3),
+        ((0.3, 0.9), (2, 2, 2), 2),  # sigmoid(2) is 0.88
+        ((0.9, 0.3), (2, 2, 2), 1),
+    ],
+)
+def test_every_pass_has_its_threshold(monkeypatch, thresholds, peaks, passes):
+    """The zooms of a pass are those of the pass before times the zooms of the maps."""
+    model = detector(attention_threshold=thresholds, full_image_sides=(255,), zooms=(1, 1.5, 2))
+    network = Passes(model, peaks)
+    monkeypatch.setattr(model, '_detect_crops', network)
+    _, num_inputs = model.detect(torch.zeros(3, 255, 255))
+    assert len(network.zooms) == passes
+    assert num_inputs == sum(map(len, network.zooms))
+    if passes > 1:
+        assert sorted(network.zooms[1]) == [1, 1.5, 2]
+    if passes > 2:  # from 1, 1.5 and 2 with the zooms 1.5 and 2; NMS drops near ones
+        possible = [1.5, 2, 2.25, 3, 4]
+        assert {round(zoom, 6) for zoom in network.zooms[2]} <= set(possible)
+        assert network.zooms[2]
+
+
+def test_max_crops_counts_the_crops_of_all_passes(monkeypatch):
+    model = detector(attention_threshold=(0.3, 0.3), zooms=((1, 1.5, 2), (1, 2, 4)), max_crops=6)
+    network = Passes(model, (2, 2, 2))
+    monkeypatch.setattr(model, '_detect_crops', network)
+    _, num_inputs = model.detect(torch.zeros(3, 255, 255))
+    assert len(network.zooms) == 3
+    assert num_inputs == 2 + 6
+
+
+def test_zooms_of_another_number_of_passes_raise():
+    with pytest.raises(ValueError, match='zooms has 1 passes but attention_threshold 2'):
+        detector(attention_threshold=(0.3, 0.3), zooms=((1, 2, 4),))
+
+
 PERMISSIVE = dict(ae_threshold=1e4, topk=50, num_dets=100, no_border=False)
 
 

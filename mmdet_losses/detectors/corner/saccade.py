@@ -35,13 +35,14 @@ def attention_locations(
     *,
     strides: Sequence[int] = (16, 8, 4),
     zooms: Sequence[float] = (1, 2, 4),
+    kernels: Sequence[int] = (3, 3, 3),
     threshold: float = 0.3,
     enlarge_only: bool = False,
 ) -> Tensor:
     """Peaks of the attention maps as locations (n, 4), crop by crop, map by map.
 
     Convention:
-        A peak is the maximum of its 3 x 3 window and above ``threshold``. Its location is the
+        A peak is the maximum of its window and above ``threshold``. Its location is the
         top-left pixel of its cell, not the middle; peaks outside the image are dropped. A map is
         skipped if the crop is already enlarged more than 2 times, if the next crop would be
         enlarged more than 4 times, or, with ``enlarge_only`` (not in the first pass), if its own
@@ -51,9 +52,10 @@ def attention_locations(
         attentions: (N, 1, H_l, W_l) scores, not logits, coarsest map first.
         strides: input pixels per cell of each map.
         zooms: zoom of the next crop relative to this one, for each map.
+        kernels: side of the window of a peak in cells, for each map.
     """
     found = [crops.zoom.new_zeros(0, 4)]
-    peaks = [suppress_non_peaks(attention) for attention in attentions]
+    peaks = [suppress_non_peaks(each, k) for each, k in zip(attentions, kernels, strict=True)]
     for crop, (zoom, offset) in enumerate(zip(crops.zoom.tolist(), crops.offset, strict=True)):
         for peak, stride, factor in zip(peaks, strides, zooms, strict=True):
             if zoom > 2 or factor * zoom > 4 or (enlarge_only and factor <= 1):
