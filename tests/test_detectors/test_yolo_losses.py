@@ -221,6 +221,28 @@ def test_yolov3_delta_equals_a_slow_loop(gt_instances, code, truth_threshold):
     assert shared.any()  # two objects share an anchor of one cell: the case is not trivial
 
 
+def test_squared_errors_of_squared_boxes_equal_a_slow_loop(gt_instances):
+    """new_coords=1 with iou_loss=mse: the layer reads sigmoids, whose derivative follows."""
+    x = raw_map(1)
+    encoder = YOLOV3TargetEncoder(3, ANCHORS, scale_xy=2.0, squared=True, code='alexeyab')
+    targets = encoder.encode(gt_instances, [(H, W)], SIZE)
+    losses = YOLOV3Loss(code='alexeyab')(YOLOV3Outputs((x,)), targets)
+    (losses['loss_xy'] + losses['loss_wh']).backward()
+    want = torch.zeros_like(x)
+    for raw, rows, out in zip(x.detach(), objects(gt_instances), want, strict=True):
+        for n, a, i, j in claims(rows, 1.0):
+            (cx, cy, w, h), _ = rows[n]
+            score = raw[8 * a : 8 * a + 4, i, j].sigmoid()
+            wide, high = ANCHORS[0][a]
+            root = math.sqrt(w * 160 / wide) / 2, math.sqrt(h * 96 / high) / 2
+            goals = torch.tensor([cx * W - j, cy * H - i, *root])
+            value = torch.cat((2 * score[:2] - 0.5, score[2:]))
+            delta = 0.75 * (2 - w * h) * (goals - value) * score * (1 - score)
+            out[8 * a : 8 * a + 4, i, j] += delta
+    torch.testing.assert_close(-x.grad, want, rtol=1e-5, atol=1e-6)
+    assert (want != 0).any()
+
+
 def test_a_prediction_above_the_truth_threshold_is_a_positive(gt_instances):
     x = raw_map(1)
     targets = YOLOV3TargetEncoder(3, ANCHORS).encode(gt_instances, [(H, W)], SIZE)

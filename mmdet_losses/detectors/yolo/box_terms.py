@@ -48,27 +48,30 @@ def squared_term(
     """Binary entropy of the centre and half squares of the raw sizes, weighted by 2 - w h.
 
     With a grid sensitivity above 1 darknet uses the residual of the scaled sigmoid without a
-    chain factor; the value is then half its square.
-
-    Raises:
-        ValueError: sizes in the squared form, which has no such term.
+    chain factor; the value is then half its square. Sizes in the squared form (``new_coords``)
+    compare their sigmoid with half the square root of the ratio to the anchor.
     """
     grid = slots.grid
-    if grid.squared:
-        raise ValueError(f'box={mode!r} has no squared form; choose an IoU mode for box.')
     goal_xy, goal_wh = slot_targets(slots)
+    if grid.squared:
+        goal_wh = (slots.boxes[..., 2:] / grid.anchors[:, None]).clamp(min=0).sqrt() / 2
     weight = weights.normalizer * weights.multiplier / weights.share
     weight = weight * (2 - slots.boxes[..., 2] * slots.boxes[..., 3])
     weight = torch.where(slots.mask, weight, 0)[..., None]
-    loss_wh = (weight * (goal_wh - wh).square() / 2).sum()
-    if grid.scale_xy == 1:
+    size = wh.sigmoid() if grid.squared else wh
+    loss_wh = (weight * (goal_wh - size).square() / 2).sum()
+    if grid.scale_xy == 1 and not grid.squared:
         entropy = F.binary_cross_entropy_with_logits(xy, goal_xy, reduction='none')
         return {'loss_xy': (weight * entropy).sum(), 'loss_wh': loss_wh}
+    score = xy.sigmoid()
     with torch.no_grad():
         residual = goal_xy - cell_offset(xy, grid.scale_xy)
         delta = weight * residual
         reported = (delta * residual).sum() / 2
-    return {'loss_xy': Steer.apply(xy, delta, reported), 'loss_wh': loss_wh}
+    return {
+        'loss_xy': Steer.apply(score if grid.squared else xy, delta, reported),
+        'loss_wh': loss_wh,
+    }
 
 
 def similarity_term(
