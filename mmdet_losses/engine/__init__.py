@@ -10,7 +10,7 @@ from mmdet_losses.engine.cli import (
     run_tool,
 )
 from mmdet_losses.engine.cpu import ChannelsLastHook, CPUAutocastOptimWrapper
-from mmdet_losses.engine.darknet import DarknetEMAHook, DarknetLR
+from mmdet_losses.engine.darknet import DarknetEMAHook, DarknetLR, UnfreezeHook
 from mmdet_losses.engine.head_time import HeadTimeHook
 from mmdet_losses.engine.hooks import EpochSeedHook, NumPositivesHook
 from mmdet_losses.engine.processes import UsageError, end_processes, start_processes
@@ -40,6 +40,7 @@ __all__ = [
     'NumPositivesHook',
     'ScaledYOLOV4EMA',
     'ScaledYOLOV4ScheduleHook',
+    'UnfreezeHook',
     'UpdateEMAHook',
     'UsageError',
     'add_common_arguments',

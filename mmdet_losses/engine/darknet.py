@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.hooks import EMAHook
+from mmengine.dist import is_distributed
+from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import _ParamScheduler
 from mmengine.optim.scheduler.param_scheduler import OptimizerType
 from mmengine.runner import Runner
@@ -153,3 +154,36 @@ class DarknetEMAHook(EMAHook):
 
     def _swap_ema_state_dict(self, checkpoint: dict) -> None:
         """See above."""
+
+
+@HOOKS.register_module()
+class UnfreezeHook(Hook):
+    """Trains all layers of a ``DarknetFromCfg`` backbone from an iteration on.
+
+    darknet's ``stopbackward=n`` with n above 1 freezes the first layers for n updates.
+
+    Args:
+        iteration: the first iteration that trains all layers.
+
+    Raises:
+        RuntimeError: training in several processes, where the set of trained weights is fixed.
+    """
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the number of processes."""
+        if is_distributed():
+            raise RuntimeError(
+                'UnfreezeHook does not support several processes; remove it and frozen_stages, or '
+                'train the two stages one after the other.'
+            )
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
+    ) -> None:
+        """Unfreeze once."""
+        backbone = runner.model.backbone
+        if backbone.frozen_stages and runner.iter >= self.iteration:
+            backbone.freeze(0)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -79,15 +80,25 @@ class DarknetFromCfg(BaseModule):
         dict per section of the cfg, in its order, with absolute layer indices. Parameters are
         registered in the order of darknet's files.
 
+        With ``num_classes`` a checkpoint for another number of classes loads: every last
+        convolution keeps the rows of boxes and objectness from the file, and its class rows keep
+        their initial values.
+
     Args:
         layers: the table.
         size: (h, w) of the images; it matters for `[connected]` and `[local]` layers only.
         in_channels: channels of the image.
         norm_cfg: config of the batch norm. Both programs use ``eps=1e-5`` on a GPU. Redmon's CPU
             program adds 1e-6 to the root instead; ``eps=1e-6`` gives its outputs.
+        num_classes: the last convolution of a map has ``anchors * (5 + num_classes)`` channels,
+            where `anchors` is in the row of the detection layer; None keeps those of the table.
+        frozen_stages: this number of first layers, counted as darknet does, is not trained: no
+            gradient, and batch norm uses its running statistics. darknet's ``stopbackward=1`` in
+            layer n is ``frozen_stages=n + 1``.
 
     Raises:
-        ValueError: an unknown type of layer or activation, or a table without a detection layer.
+        ValueError: an unknown type of layer or activation, layers whose shapes do not fit, a table
+            without a detection layer, or ``num_classes`` without `anchors` in the table.
     """
 
     def __init__(
@@ -96,6 +107,8 @@ class DarknetFromCfg(BaseModule):
         size: tuple[int, int] = (416, 416),
         in_channels: int = 3,
         norm_cfg: dict[str, Any] = NORM,
+        num_classes: int | None = None,
+        frozen_stages: int = 0,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -103,6 +116,9 @@ class DarknetFromCfg(BaseModule):
         self.heads = [i for i, row in enumerate(self.table) if row['type'] in HEADS]
         if not self.heads:
             raise ValueError(f'The table has no detection layer; add one of {", ".join(HEADS)}.')
+        self.num_classes, self.frozen_stages = num_classes, frozen_stages
+        if num_classes is not None:
+            self._set_classes(num_classes)
         self.layers = nn.ModuleList()
         shapes: list[tuple[int, int, int]] = []
         for index, row in enumerate(self.table):
@@ -113,9 +129,60 @@ class DarknetFromCfg(BaseModule):
             else:
                 module = ACTIVATIONS[row.get('activation', 'linear')]()
             self.layers.append(module)
-            shapes.append(_shape(index, row, before, shapes))
+            shapes.append(layer_shape(index, row, before, shapes))
         used = {i for row in self.table for i in row.get('layers', ())}
         self.kept = sorted(used)
+        self.freeze(frozen_stages)
+
+    def _set_classes(self, num_classes: int) -> None:
+        """Give the last convolutions the channels of ``num_classes`` classes."""
+        for head in self.heads:
+            row, last = self.table[head], self.table[head - 1]
+            if 'anchors' not in row or last['type'] != 'convolutional':
+                raise ValueError(
+                    f'num_classes={num_classes} needs a convolution before layer {head} '
+                    f'({row["type"]}) and `anchors` in its row; edit the table instead.'
+                )
+            last['filters'] = row['anchors'] * (5 + num_classes)
+
+    def freeze(self, count: int) -> None:
+        """Train all layers except the first ``count``."""
+        self.frozen_stages = count
+        for index, layer in enumerate(self.layers):
+            layer.requires_grad_(index >= count)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> DarknetFromCfg:
+        """Set the mode; frozen layers stay in evaluation mode."""
+        super().train(mode)
+        for layer in self.layers[: self.frozen_stages]:
+            layer.eval()
+        return self
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        if self.num_classes is not None:
+            for head in self.heads:
+                name = f'{prefix}layers.{head - 1}.layer.conv'
+                self._keep_class_rows(state, name, self.table[head]['anchors'], head - 1)
+        super()._load_from_state_dict(state, prefix, *args)
+
+    def _keep_class_rows(self, state: dict[str, Any], name: str, anchors: int, index: int) -> None:
+        """Replace class rows of another number of classes in ``state`` by those of this network."""
+        own = self.layers[index].layer.conv.state_dict()
+        for part, mine in own.items():
+            value = state.get(f'{name}.{part}')
+            if value is None or value.shape == mine.shape or value.shape[1:] != mine.shape[1:]:
+                continue
+            if len(value) % anchors or len(value) <= 5 * anchors:
+                continue
+            rows = mine.clone().unflatten(0, (anchors, -1))
+            rows[:, :5] = value.unflatten(0, (anchors, -1))[:, :5]
+            state[f'{name}.{part}'] = rows.flatten(0, 1)
+            print_log(
+                f'{name}.{part}: the checkpoint has {len(value) // anchors - 5} classes; the rows '
+                f'of the {self.num_classes} classes keep their initial values',
+                logger='current',
+            )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, h, w) to the inputs of the detection layers, in the order of the cfg."""
@@ -193,24 +260,35 @@ def _with_channels(x: Tensor, channels: int) -> Tensor:
 
 _COMBINE: dict[str, Callable[[dict[str, Any], Tensor, list[Tensor]], Tensor]] = {
     'route': _route,
-    'shortcut': lambda row, x, inputs: x + _with_channels(inputs[0], x.shape[1]),
+    'shortcut': lambda row, x, inputs: sum((_with_channels(y, x.shape[1]) for y in inputs), x),
     'sam': lambda row, x, inputs: x * inputs[0],
     'scale_channels': lambda row, x, inputs: x * inputs[0],
 }
 """Type of a layer that reads earlier layers -> function of its row, its input and those outputs."""
 
 
-def _shape(
+def layer_shape(
     index: int,
     row: dict[str, Any],
     before: tuple[int, int, int],
     shapes: list[tuple[int, int, int]],
 ) -> tuple[int, int, int]:
-    """(channels, h, w) of a layer's output."""
+    """(channels, h, w) of a layer's output.
+
+    Args:
+        index: of the layer.
+        row: of the table.
+        before: shape of the layer's input.
+        shapes: of all layers before this one.
+
+    Raises:
+        ValueError: the layers that this one combines do not fit.
+    """
     channels, height, width = before
     kind = row['type']
+    _check_sizes(index, row, before, shapes)
     if kind == 'route':
-        channels = sum(shapes[i][0] for i in row['layers']) // row.get('groups', 1)
+        channels = sum(shapes[i][0] // row.get('groups', 1) for i in row['layers'])
         return channels, *shapes[row['layers'][0]][1:]
     if kind == 'scale_channels':
         return shapes[row['layers'][0]]
@@ -221,7 +299,33 @@ def _shape(
     if kind == 'reorg':
         return channels * 4, height // 2, width // 2
     if kind in ('convolutional', 'maxpool'):
-        padding = row['padding'] if kind == 'maxpool' else 2 * row.get('padding', row['size'] // 2)
-        sides = ((side + padding - row['size']) // row.get('stride', 1) + 1 for side in before[1:])
+        size = 1 + (row['size'] - 1) * row.get('dilation', 1)
+        padding = row.get('padding', row['size'] // 2) * row.get('dilation', 1)
+        total = row['padding'] if kind == 'maxpool' else 2 * padding
+        sides = ((side + total - size) // row.get('stride', 1) + 1 for side in before[1:])
         return row.get('filters', channels), *sides
     return row.get('filters', channels), height, width
+
+
+def _check_sizes(
+    index: int,
+    row: dict[str, Any],
+    before: tuple[int, int, int],
+    shapes: list[tuple[int, int, int]],
+) -> None:
+    """Raise ``ValueError`` unless the layers that a layer combines have fitting shapes."""
+    kind = row['type']
+    found = [shapes[i] for i in row.get('layers', ())]
+    if kind in ('shortcut', 'sam'):
+        found.append(before)
+    sizes = {shape[1:] for shape in found}
+    channels = {shape[0] for shape in found} if kind == 'sam' else set()
+    if kind == 'scale_channels':
+        channels = {before[0], found[0][0]}
+        sizes = {(1, 1), before[1:]}
+    if len(sizes) > 1 or len(channels) > 1:
+        raise ValueError(
+            f'layer {index} ({kind}) combines outputs of (channels, h, w) '
+            f'{", ".join(map(str, [*found, before] if kind == "scale_channels" else found))}; they '
+            'do not fit, choose other layers.'
+        )

@@ -11,7 +11,8 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from mmdet_losses.engine import DarknetEMAHook, DarknetLR
+from mmdet_losses.engine import DarknetEMAHook, DarknetLR, UnfreezeHook
+from mmdet_losses.networks.darknet_from_cfg import DarknetFromCfg
 
 SCHEDULE = Path(__file__).parents[2] / 'configs' / '_base_' / 'schedules' / 'darknet_500k.py'
 
@@ -144,3 +145,19 @@ def test_the_schedule_of_the_recipes_is_darknets_update_rule(tmp_path):
     slow_updates(net, batches, subdivisions, rates, momentum=0.9, decay=0.5)
     for name, value in net.state_dict().items():
         torch.testing.assert_close(model.net.state_dict()[name], value, rtol=1e-9, atol=1e-12)
+
+
+def test_layers_are_trained_from_an_iteration_on():
+    table = [
+        dict(type='convolutional', filters=4, size=1, activation='linear'),
+        dict(type='yolo'),
+    ]
+    backbone = DarknetFromCfg(table, frozen_stages=1)
+    runner = SimpleNamespace(model=SimpleNamespace(backbone=backbone), iter=0)
+    hook = UnfreezeHook(iteration=2)
+    hook.before_train(runner)
+    trained = []
+    for runner.iter in range(3):
+        hook.before_train_iter(runner, 0)
+        trained.append(backbone.layers[0].layer.conv.weight.requires_grad)
+    assert trained == [False, False, True]

@@ -141,3 +141,93 @@ def test_what_a_table_does_not_express_names_section_option_and_line(text, messa
 def test_a_table_without_a_detection_layer_raises() -> None:
     with pytest.raises(ValueError, match='no detection layer'):
         DarknetFromCfg([dict(type='avgpool')])
+
+
+HEADS = """
+[net]
+[convolutional]
+batch_normalize=1
+filters=4
+size=3
+pad=1
+activation=leaky
+[maxpool]
+size=2
+stride=1
+[convolutional]
+filters=14
+activation=linear
+[yolo]
+mask=0,1
+classes=2
+num=2
+[route]
+layers=1
+[convolutional]
+filters=14
+activation=linear
+[yolo]
+mask=0,1
+classes=2
+num=2
+"""
+
+
+def test_a_checkpoint_of_other_classes_keeps_its_boxes_and_objectness() -> None:
+    table = layer_table(parse_cfg(HEADS))
+    official, ours = DarknetFromCfg(table), DarknetFromCfg(table, num_classes=3)
+    initial = ours.layers[2].layer.conv.weight.detach().unflatten(0, (2, 8)).clone()
+    ours.load_state_dict(official.state_dict())
+    weight = ours.layers[2].layer.conv.weight.unflatten(0, (2, 8))
+    assert torch.equal(
+        weight[:, :5], official.layers[2].layer.conv.weight.unflatten(0, (2, 7))[:, :5]
+    )
+    assert torch.equal(weight[:, 5:], initial[:, 5:])
+    assert torch.equal(ours.layers[0].layer.conv.weight, official.layers[0].layer.conv.weight)
+    again = DarknetFromCfg(table, num_classes=3)
+    again.load_state_dict(ours.state_dict())
+    assert torch.equal(again.layers[5].layer.conv.weight, ours.layers[5].layer.conv.weight)
+    with pytest.raises(RuntimeError, match='size mismatch'):
+        DarknetFromCfg(table).load_state_dict(ours.state_dict())
+
+
+def test_classes_need_anchors_in_the_table() -> None:
+    with pytest.raises(ValueError, match=r'num_classes=3 needs a convolution before layer 1'):
+        DarknetFromCfg([dict(type='avgpool'), dict(type='yolo')], num_classes=3)
+
+
+def test_frozen_layers_have_no_gradient_and_keep_their_statistics() -> None:
+    net = DarknetFromCfg(layer_table(parse_cfg(HEADS)), frozen_stages=2).train()
+    before = net.layers[0].layer.bn.running_mean.clone()
+    sum(out.sum() for out in net(torch.randn(2, 3, 8, 8))).backward()
+    assert net.layers[0].layer.conv.weight.grad is None
+    assert net.layers[2].layer.conv.weight.grad is not None
+    assert torch.equal(net.layers[0].layer.bn.running_mean, before)
+    net.freeze(0)
+    net(torch.randn(2, 3, 8, 8))
+    assert not torch.equal(net.layers[0].layer.bn.running_mean, before)
+
+
+@pytest.mark.parametrize(
+    'row', [dict(type='sam', layers=[0]), dict(type='route', layers=[0, 1], activation='linear')]
+)
+def test_layers_that_do_not_fit_raise(row) -> None:
+    table = [
+        dict(type='convolutional', filters=4, size=3, activation='leaky'),
+        dict(type='maxpool', size=2, stride=2, padding=1),
+        row,
+        dict(type='yolo'),
+    ]
+    with pytest.raises(ValueError, match=rf'layer 2 \({row["type"]}\) .* they do not fit'):
+        DarknetFromCfg(table)
+
+
+def test_onnx_runtime_computes_the_same(tmp_path) -> None:
+    pytest.importorskip('onnx')
+    runtime = pytest.importorskip('onnxruntime')
+    net, x = network(), torch.randn(1, 3, 16, 24)
+    path = str(tmp_path / 'net.onnx')
+    torch.onnx.export(net, (x,), path, input_names=['image'], dynamo=False)
+    session = runtime.InferenceSession(path, providers=['CPUExecutionProvider'])
+    for got, want in zip(session.run(None, {'image': x.numpy()}), net(x), strict=True):
+        torch.testing.assert_close(torch.from_numpy(got), want.detach(), rtol=1e-4, atol=1e-5)
