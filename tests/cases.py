@@ -270,6 +270,8 @@ ELSEWHERE: dict[str, str] = {
     'ScaledYOLOV4ScheduleHook': 'test_engine/test_scaled_yolov4.py',
     'UpdateEMAHook': 'test_engine/test_scaled_yolov4.py',
     'DarknetEMAHook': 'test_engine/test_darknet.py',
+    'DarknetPredictor': 'test_tools/test_import_darknet.py',
+    'UnfreezeHook': 'test_engine/test_darknet.py',
     'DarknetLR': 'test_engine/test_darknet.py',
     'PicturesHook': 'test_visualization/test_pictures.py',
     'PostprocessTTAModel': 'test_tools/test_tta.py',

@@ -161,6 +161,7 @@ def test_configs_of_a_comparison_train_and_validate(path, two_images, tmp_path):
             loader.dataset.times = 1
     cfg.val_evaluator.ann_file = f'{folder}annotations/val.json'
     cfg.update(work_dir=str(tmp_path), experiment_name=path.stem, test_dataloader=None)
+    cfg.load_from = None  # official weights are not part of the repository
     cfg.update(test_cfg=None, test_evaluator=None)
     cfg.train_cfg.update(max_epochs=2, val_interval=2, dynamic_intervals=None)
     cfg.default_hooks.logger.interval = 1

@@ -118,3 +118,39 @@ def test_positive_boxes_of_yolov1_are_cells():
     targets = encoder.encode([found], [(6, 8)], SIZE)  # cells of 20 x 16 pixels
     boxes = encoder.positive_boxes(targets, [(6, 8)], SIZE)
     assert boxes.tolist() == [[20.0, 16.0, 40.0, 32.0]]
+
+
+TINY = dict(
+    type='YOLOV4TargetEncoder',
+    num_classes=3,
+    anchors=[[(30, 30), (60, 60)], [(20, 20), (30, 30)]],
+    all_anchors=[(10, 10), (20, 20), (30, 30), (60, 60)],
+    masks=[(2, 3), (1, 2)],
+    scale_xy=1.0,
+    iou_threshold=1.0,
+)
+"""Anchor 0 belongs to no map, anchor 2 to both, as in yolov4-tiny.cfg."""
+
+
+def test_an_object_of_an_anchor_without_a_map_has_no_target_and_one_of_two_maps_has_two():
+    encoder = TASK_UTILS.build(TINY)
+    sides = torch.tensor([11.0, 19, 31, 70])
+    boxes = torch.cat((torch.full((4, 2), 20.0), 20 + sides[:, None].expand(4, 2)), 1)
+    found = InstanceData(bboxes=boxes, labels=torch.zeros(4, dtype=torch.long))
+    targets = encoder.encode([found], [(3, 5), (6, 10)], (96, 160))
+    coarse, fine = (level.positive[0].int().tolist() for level in targets.levels)
+    assert coarse == [[0, 0, 1, 0], [0, 0, 0, 1]]
+    assert fine == [[0, 1, 0, 0], [0, 0, 1, 0]]
+    assert targets.num_pos == 4
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(masks=None), 'belong together'),
+        (dict(masks=[(2, 3), (1, 3)]), r'masks=.* select .*; give'),
+    ],
+)
+def test_masks_that_do_not_give_the_anchors_raise(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TASK_UTILS.build(TINY | changes)

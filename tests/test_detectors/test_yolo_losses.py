@@ -260,11 +260,11 @@ def test_class_counters_weigh_the_rare_classes():
     # raised to 1, the largest over each, at most the bound of the map
     criterion = YOLOV4Loss(class_counters=[0, 3, 30], max_delta=(5.0, 50.0))
     for index, want in enumerate([[5, 5, 1], [30, 10, 1]]):
-        assert criterion._multipliers(criterion._options(index, 2)).tolist() == want
+        assert criterion._multipliers(criterion.options_of(index, 2)).tolist() == want
     criterion = YOLOV4Loss(class_counters=[0, 3], max_delta=5.0)
-    assert criterion._multipliers(criterion._options(0, 3)).tolist() == [3, 1]
+    assert criterion._multipliers(criterion.options_of(0, 3)).tolist() == [3, 1]
     criterion = YOLOV4Loss(class_counters=[0, 3], max_delta=None)
-    assert criterion._multipliers(criterion._options(0, 3)).tolist() == [3, 1]
+    assert criterion._multipliers(criterion.options_of(0, 3)).tolist() == [3, 1]
 
 
 def test_a_class_map_renames_the_labels_of_the_data():

@@ -11,6 +11,7 @@ from mmdet_losses.detectors.yolo.contracts import (
     YOLOV4Outputs,
 )
 from mmdet_losses.detectors.yolo.predictors import (
+    DarknetPredictor,
     ScaledYOLOV4Predictor,
     YOLOV1Predictor,
     YOLOV2Predictor,
@@ -29,6 +30,7 @@ from mmdet_losses.detectors.yolo.yolov4_encoder import YOLOV4TargetEncoder
 from mmdet_losses.detectors.yolo.yolov4_loss import YOLOV4Loss
 
 __all__ = [
+    'DarknetPredictor',
     'GridTargets',
     'ScaledYOLOV4Loss',
     'ScaledYOLOV4Outputs',

@@ -37,6 +37,7 @@ _ORDERS = {
     ),
     'YOLOV4Predictor': _V4_ORDER,
     'ScaledYOLOV4Predictor': _V4_ORDER,
+    'DarknetPredictor': ('backbone',),
 }
 """Class of the predictor -> order of the file."""
 
@@ -241,6 +242,7 @@ LAYOUTS = {
     'darknet': Layout(
         source='darknet (.weights, and .conv.N with --partial)',
         networks=(
+            ('DarknetFromCfg', '', 'DarknetPredictor'),
             ('PlainDarknet', '', 'YOLOV1Predictor'),
             ('PlainDarknet', 'YOLOV2Neck', 'YOLOV2Predictor'),
             ('Darknet', '(SPP)?YOLOV3Neck', 'YOLOV3Predictor'),

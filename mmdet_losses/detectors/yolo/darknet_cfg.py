@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
-from mmdet_losses.networks.darknet_from_cfg import ACTIVATIONS, HEADS
+from mmdet_losses.networks.darknet_from_cfg import ACTIVATIONS, HEADS, layer_shape
 
+Value = TypeVar('Value')
 NAMES = {'net': 'net', 'network': 'net', 'conv': 'convolutional', 'conn': 'connected',
          'max': 'maxpool', 'avg': 'avgpool'}  # fmt: skip
 """Short names of sections that darknet accepts."""
@@ -29,7 +31,8 @@ class Section(NamedTuple):
         """Section, option and line, for messages."""
         line = self.options[option][1] if option in self.options else self.line
         named = f', option {option}={self.options[option][0]}' if option in self.options else ''
-        return f'[{self.type}] (layer {self.index}){named}, line {line}'
+        layer = f' (layer {self.index})' if self.index >= 0 else ''
+        return f'[{self.type}]{layer}{named}, line {line}'
 
     def text(self, option: str, default: str) -> str:
         """A value."""
@@ -41,11 +44,47 @@ class Section(NamedTuple):
         Raises:
             CfgError: the value is not an integer.
         """
-        value = self.text(option, str(default))
+        return self._convert(option, default, int, 'an integer')
+
+    def real(self, option: str, default: float) -> float:
+        """A number.
+
+        Raises:
+            CfgError: the value is not a number.
+        """
+        return self._convert(option, default, float, 'a number')
+
+    def reals(self, option: str) -> list[float]:
+        """Numbers separated by commas; empty if the option is missing.
+
+        Raises:
+            CfgError: a value is not a number.
+        """
+
+        def convert(text: str) -> list[float]:
+            return [float(each) for each in text.split(',') if each]
+
+        return self._convert(option, '', convert, 'numbers separated by commas')
+
+    def whole(self, option: str) -> list[int]:
+        """Integers separated by commas; empty if the option is missing.
+
+        Raises:
+            CfgError: a value is not an integer.
+        """
+
+        def convert(text: str) -> list[int]:
+            return [int(each) for each in text.split(',') if each]
+
+        return self._convert(option, '', convert, 'integers separated by commas')
+
+    def _convert(
+        self, option: str, default: object, convert: Callable[[str], Value], words: str
+    ) -> Value:
         try:
-            return int(value)
+            return convert(self.text(option, str(default)))
         except ValueError:
-            raise CfgError(f'{self.where(option)}: the value must be an integer.') from None
+            raise CfgError(f'{self.where(option)}: the value must be {words}.') from None
 
 
 def parse_cfg(text: str) -> list[Section]:
@@ -83,7 +122,7 @@ LAYER_OPTIONS = {
     'upsample': 'stride',
     'reorg': 'stride',
     'route': 'layers groups group_id',
-    'shortcut': 'from activation',
+    'shortcut': 'from activation weights_type',
     'sam': 'from activation',
     'scale_channels': 'from activation',
 }
@@ -101,15 +140,39 @@ def layer_table(sections: list[Section]) -> list[dict[str, Any]]:
     return [_row(section) for section in sections[1:]]
 
 
+def check_shapes(
+    sections: list[Section], table: list[dict[str, Any]]
+) -> list[tuple[int, int, int]]:
+    """(channels, h, w) of the output of every layer, for the image size of the cfg.
+
+    Raises:
+        CfgError: a layer combines outputs whose shapes do not fit.
+    """
+    net = sections[0]
+    image = net.number('channels', 3), net.number('height', 416), net.number('width', 416)
+    shapes: list[tuple[int, int, int]] = []
+    for section, row in zip(sections[1:], table, strict=True):
+        try:
+            shapes.append(layer_shape(section.index, row, (shapes or [image])[-1], shapes))
+        except ValueError as error:
+            option = 'layers' if section.type == 'route' else 'from'
+            raise CfgError(f'{section.where(option)}: {error}') from None
+    return shapes
+
+
 def _row(section: Section) -> dict[str, Any]:
     kind = section.type
     if kind in HEADS:
-        return {'type': kind}
+        number = section.number('num', 1)
+        anchors = {'detection': 0, 'region': number}.get(kind, len(section.whole('mask')) or number)
+        return {'type': kind, 'anchors': anchors} if anchors else {'type': kind}
     if kind not in LAYER_OPTIONS:
         raise CfgError(f'{section.where()}: this type of layer is not supported; remove it.')
     for option in section.options:
         if option not in LAYER_OPTIONS[kind].split() and option not in TRAINING_OPTIONS:
             raise CfgError(f'{section.where(option)}: this option is not supported; remove it.')
+    if section.text('weights_type', 'none') != 'none':
+        raise CfgError(f'{section.where("weights_type")}: weights are not supported; remove it.')
     row: dict[str, Any] = {'type': kind}
     if kind in ('convolutional', 'local', 'connected'):
         row |= _parameters(section)
@@ -141,8 +204,12 @@ def _parameters(section: Section) -> dict[str, Any]:
         if section.type == 'local' and (stride != 1 or padding != row['size'] // 2):
             raise CfgError(f'{section.where()}: only stride=1 and pad=1 are supported.')
         if section.type == 'convolutional':
-            row |= {'stride': stride, 'padding': padding}
-            row['batch_normalize'] = bool(section.number('batch_normalize', 0))
+            if stride != 1:
+                row['stride'] = stride
+            if padding != row['size'] // 2:
+                row['padding'] = padding
+            if section.number('batch_normalize', 0):
+                row['batch_normalize'] = True
             for option in ('groups', 'dilation'):
                 if (value := section.number(option, 1)) != 1:
                     row[option] = value

@@ -74,9 +74,16 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
         ``iou_threshold`` below 1 also every anchor above it (strict). Boxes are clipped to the
         image first, and very small ones are dropped (:func:`darknet_boxes`).
 
+        In some cfgs an anchor belongs to no map or to two maps: YOLOv4-tiny has the masks 3, 4, 5
+        and 1, 2, 3. ``all_anchors`` and ``masks`` describe that. An object whose best anchor
+        belongs to no map has no target; an anchor of two maps is a target on both.
+
     Args:
         num_classes: C.
         anchors: for each map the (width, height) of its anchors in pixels.
+        all_anchors: darknet's list of anchors, in pixels; None: those of the maps. The first of
+            equal anchors is best.
+        masks: numbers in ``all_anchors`` of the anchors of each map.
         scale_xy: s of each map, or one number.
         iou_threshold: see above.
         squared: sizes as Scaled-YOLOv4 encodes them.
@@ -94,7 +101,8 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
         :class:`~mmdet_losses.detectors.yolo.contracts.GridTargets`.
 
     Raises:
-        ValueError: invalid anchors, or tables of different lengths.
+        ValueError: invalid anchors, tables of different lengths, or masks that do not give the
+            anchors of the maps.
     """
 
     def __init__(
@@ -110,8 +118,12 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
         score_thr: float = 0.005,
         topk: int | None = 30_000,
         ignore_iof_thr: float = 0.5,
+        all_anchors: Sequence[tuple[float, float]] | None = None,
+        masks: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(num_classes, anchors, score_thr, topk)
+        check_masks(anchors, all_anchors, masks)
+        self.all_anchors, self.masks = all_anchors, masks
         scales = [scale_xy] * len(anchors) if isinstance(scale_xy, int | float) else list(scale_xy)
         if len(scales) != len(anchors):
             raise ValueError(
@@ -167,7 +179,7 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
         """Targets of ground truth that is already in darknet's form, see :func:`darknet_boxes`."""
         check_levels(len(feat_sizes), len(self.anchors), 'anchors')
         grids = [self.grid(i, size, img_size, boxes) for i, size in enumerate(feat_sizes)]
-        claims = self._claims(boxes, mask, torch.cat([grid.anchors for grid in grids]))
+        claims = self._claims(boxes, mask, torch.cat([grid.anchors for grid in grids]), img_size)
         levels = []
         for grid, claim in zip(
             grids, claims.split([len(level) for level in self.anchors], 1), strict=True
@@ -186,15 +198,21 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
             num_dropped=claims.new_zeros((), dtype=torch.float32),
         )
 
-    def _claims(self, boxes: Tensor, mask: Tensor, anchors: Tensor) -> Tensor:
+    def _claims(self, boxes: Tensor, mask: Tensor, anchors: Tensor, img_size: Size) -> Tensor:
         """Anchors of all maps that stand for an object: (B, A, M) bool.
 
-        Among anchors of equal IoU the smallest is best, as in darknet.
+        Without ``all_anchors`` the smallest of several anchors of equal IoU is best.
         """
-        order = anchors.prod(-1).argsort(stable=True)
         overlap = shape_iou(boxes[..., 2:], anchors)  # (B, M, A)
-        best = order[overlap[..., order].argmax(-1)]
-        claims = torch.arange(len(anchors), device=boxes.device) == best[..., None]
+        if self.all_anchors is None or self.masks is None:
+            order = anchors.prod(-1).argsort(stable=True)
+            best = order[overlap[..., order].argmax(-1)]
+            numbers = torch.arange(len(anchors), device=boxes.device)
+        else:
+            listed = constant(self.all_anchors, boxes) / constant(img_size[::-1], boxes)
+            best = shape_iou(boxes[..., 2:], listed).argmax(-1)
+            numbers = constant([each for level in self.masks for each in level], best)
+        claims = numbers == best[..., None]
         if self.iou_threshold < 1:
             claims = claims | (overlap > self.iou_threshold)
         return (claims & mask[..., None]).transpose(1, 2)
@@ -202,3 +220,22 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
     def slots(self, targets: GridTargets) -> list[Slots]:
         """The (object, anchor) pairs of each map."""
         return [object_slots(level, targets) for level in targets.levels]
+
+
+def check_masks(
+    anchors: Sequence[Sequence[tuple[float, float]]],
+    all_anchors: Sequence[tuple[float, float]] | None,
+    masks: Sequence[Sequence[int]] | None,
+) -> None:
+    """Raise ``ValueError`` unless the masks select the anchors of the maps from the list."""
+    if all_anchors is None and masks is None:
+        return
+    if all_anchors is None or masks is None:
+        raise ValueError('all_anchors and masks belong together; give both or none of them.')
+    known = range(len(all_anchors))
+    selected = [[tuple(all_anchors[i]) for i in mask if i in known] for mask in masks]
+    if selected != [[tuple(anchor) for anchor in level] for level in anchors]:
+        raise ValueError(
+            f'masks={masks} select {selected} from all_anchors, but the maps have {anchors}; give '
+            'the maps the anchors of their masks.'
+        )

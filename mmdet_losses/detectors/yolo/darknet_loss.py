@@ -158,7 +158,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         else:
             terms = [
                 self._level(
-                    self._options(i, count),
+                    self.options_of(i, count),
                     split_level(level, len(target.grid.anchors)),
                     object_slots(target, targets),
                     targets,
@@ -171,7 +171,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         divisor = len(outputs.levels[0]) if self.normalizer == 'images' else 1
         return {name: term / divisor for name, term in sum_terms(terms).items()}
 
-    def _options(self, index: int, count: int) -> LayerOptions:
+    def options_of(self, index: int, count: int) -> LayerOptions:
         """The options of one of ``count`` maps."""
         values: dict[str, Any] = {}
         for name, value in self.per_map.items():

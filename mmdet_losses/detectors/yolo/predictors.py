@@ -107,15 +107,7 @@ class YOLOV1Predictor(BaseModule):
             cls, conf, box = self.output(hidden).split([self.num_classes, boxes, 4 * boxes], dim=1)
             return YOLOV1Outputs(cls, conf, box.unflatten(1, (boxes, 4)))
         vector = self.output(hidden.flatten(1))
-        side, boxes = self.side, self.num_boxes
-        cls, conf, box = vector.split(
-            [side * side * size for size in (self.num_classes, boxes, 4 * boxes)], dim=1
-        )
-        return YOLOV1Outputs(
-            cls.reshape(-1, side, side, self.num_classes).permute(0, 3, 1, 2),
-            conf.reshape(-1, side, side, boxes).permute(0, 3, 1, 2),
-            box.reshape(-1, side, side, boxes, 4).permute(0, 3, 4, 1, 2),
-        )
+        return grid_from_vector(vector, self.num_classes, self.side, self.num_boxes)
 
 
 @MODELS.register_module()
@@ -251,3 +243,61 @@ class ScaledYOLOV4Predictor(_GridPredictor):
 
     outputs_type = ScaledYOLOV4Outputs
     act_cfg = MISH
+
+
+GRID_OUTPUTS: dict[str, type[tuple]] = {
+    'yolov2': YOLOV2Outputs,
+    'yolov3': YOLOV3Outputs,
+    'yolov4': YOLOV4Outputs,
+}
+
+
+@MODELS.register_module()
+class DarknetPredictor(BaseModule):
+    """Predictor for ``DarknetFromCfg``, whose last layers already give the outputs.
+
+    Shape:
+        feats: the maps of the backbone, (B, A * (5 + C), H, W) each; for 'yolov1' one vector
+        (B, side * side * (C + 5 * num_boxes), 1, 1). Returns the outputs of the detector.
+
+    Args:
+        detector: 'yolov1' for a `[detection]` layer, 'yolov2' for `[region]`, 'yolov3' or 'yolov4'
+            for `[yolo]`.
+        num_classes: classes C.
+        side, num_boxes: of the `[detection]` layer.
+
+    Raises:
+        ValueError: an unknown detector.
+    """
+
+    def __init__(
+        self,
+        detector: str,
+        num_classes: int = 80,
+        side: int = 7,
+        num_boxes: int = 3,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        check_choice('detector', detector, ('yolov1', *GRID_OUTPUTS))
+        self.detector, self.num_classes = detector, num_classes
+        self.side, self.num_boxes = side, num_boxes
+
+    def forward(self, feats: tuple[Tensor, ...]) -> tuple:
+        """The maps under the names of the detector's outputs."""
+        if self.detector == 'yolov1':
+            return grid_from_vector(
+                feats[0].flatten(1), self.num_classes, self.side, self.num_boxes
+            )
+        return GRID_OUTPUTS[self.detector](tuple(feats))
+
+
+def grid_from_vector(vector: Tensor, classes: int, side: int, boxes: int) -> YOLOV1Outputs:
+    """(B, side * side * (C + 5 * boxes)) in darknet's order to the outputs of YOLOv1."""
+    parts = [side * side * size for size in (classes, boxes, 4 * boxes)]
+    cls, conf, box = vector.split(parts, dim=1)
+    return YOLOV1Outputs(
+        cls.reshape(-1, side, side, classes).permute(0, 3, 1, 2),
+        conf.reshape(-1, side, side, boxes).permute(0, 3, 1, 2),
+        box.reshape(-1, side, side, boxes, 4).permute(0, 3, 4, 1, 2),
+    )

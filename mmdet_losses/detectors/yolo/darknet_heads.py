@@ -1,0 +1,323 @@
+"""Options of darknet's detection layers as configs of encoder, criterion and test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmdet_losses.detectors.yolo.darknet_cfg import CfgError, Section
+from mmdet_losses.detectors.yolo.darknet_encoder import Code
+
+FROM_LAST = {
+    'jitter', 'resize', 'random', 'max', 'nms_kind', 'beta_nms', 'show_details',
+    'track_history_size', 'sim_thresh', 'dets_for_track', 'dets_for_show', 'track_ciou_norm',
+}  # fmt: skip
+"""Options that darknet reads from the last layer, or that change neither training nor boxes."""
+READ = {
+    'yolo': FROM_LAST | {
+        'mask', 'anchors', 'classes', 'num', 'ignore_thresh', 'truth_thresh', 'map', 'scale_x_y',
+        'iou_thresh', 'iou_loss', 'iou_normalizer', 'obj_normalizer', 'cls_normalizer', 'max_delta',
+        'new_coords', 'objectness_smooth', 'label_smooth_eps', 'focal_loss', 'counters_per_class',
+        'iou_thresh_kind', 'delta_normalizer', 'embedding_layer',
+    },
+    'region': {
+        'anchors', 'classes', 'num', 'coords', 'softmax', 'background', 'rescore', 'thresh',
+        'bias_match', 'object_scale', 'noobject_scale', 'class_scale', 'coord_scale', 'jitter',
+        'random', 'max', 'map', 'tree', 'log', 'absolute', 'focal_loss',
+    },
+    'detection': {
+        'classes', 'num', 'side', 'coords', 'softmax', 'sqrt', 'rescore', 'forced', 'random',
+        'object_scale', 'noobject_scale', 'class_scale', 'coord_scale', 'jitter', 'max',
+    },
+}  # fmt: skip
+"""Type of a detection layer -> options that darknet reads."""
+
+
+class Head(NamedTuple):
+    """The parts of a detector that its detection layers define."""
+
+    predictor: dict[str, Any]
+    encoder: dict[str, Any]
+    criterion: dict[str, Any]
+    nms: dict[str, Any]
+    max_objects: int
+
+
+def import_heads(
+    heads: Sequence[Section], code: Code, strides: Sequence[float], folder: Path
+) -> Head:
+    """The head of a cfg.
+
+    Args:
+        heads: its detection layers, in order.
+        code: the program that the cfg is for.
+        strides: pixels per cell of each head, for the anchors of `[region]`.
+        folder: of the cfg, where the file of ``map`` is looked for.
+
+    Raises:
+        CfgError: an option that encoder and criterion do not express.
+    """
+    kinds = {head.type for head in heads}
+    if len(kinds) > 1 or (kinds != {'yolo'} and len(heads) > 1):
+        raise CfgError(
+            f'{heads[1].where()}: this combination of detection layers is not supported; use '
+            '[yolo] layers, or one [region] or [detection] layer.'
+        )
+    for head in heads:
+        if not head.text('classes', ''):
+            raise CfgError(f'{head.where()}: the option classes is missing; add it.')
+    if kinds == {'detection'}:
+        return _detection(heads[0], code)
+    if kinds == {'region'}:
+        return _region(heads[0], code, strides[0], folder)
+    return _yolo(heads, code, folder)
+
+
+def unread(head: Section) -> list[str]:
+    """Options of a detection layer that darknet does not read."""
+    return [option for option in head.options if option not in READ[head.type]]
+
+
+def _forbid(section: Section, option: str, default: object, advice: str) -> None:
+    """Raise ``CfgError`` unless an option has its default."""
+    text = section.text(option, str(default))
+    try:
+        same = float(text) == float(str(default))
+    except ValueError:
+        same = text.lower() == str(default).lower()
+    if not same:
+        raise CfgError(f'{section.where(option)}: this value is not supported; {advice}')
+
+
+def _same(heads: Sequence[Section], option: str, read: Callable[[Section], Any]) -> Any:
+    """The common value of an option of all heads."""
+    values = [read(head) for head in heads]
+    for head, value in zip(heads, values, strict=True):
+        if value != values[0]:
+            raise CfgError(
+                f'{head.where(option)}: {option} differs between the detection layers, which is '
+                'not supported; give all of them the same value.'
+            )
+    return values[0]
+
+
+def _per_map(values: list[Any]) -> Any:
+    """One value if all are equal, otherwise one per map."""
+    return values[0] if all(value == values[0] for value in values) else tuple(values)
+
+
+def class_map(head: Section, folder: Path) -> list[int] | None:
+    """The table of ``map``, a file with one class per line.
+
+    Raises:
+        CfgError: the file is missing or holds something else.
+    """
+    if 'map' not in head.options:
+        return None
+    name = Path(head.text('map', ''))
+    found = [each for each in (name, folder / name, folder.parent / name) if each.is_file()]
+    if not found:
+        raise CfgError(f'{head.where("map")}: there is no such file; put it beside the cfg.')
+    try:
+        return [int(line) for line in found[0].read_text().split()]
+    except ValueError:
+        raise CfgError(f'{head.where("map")}: the file must hold one number per line.') from None
+
+
+def _pairs(head: Section) -> list[tuple[float, float]]:
+    """The anchors of a head: ``num`` pairs."""
+    numbers, count = head.reals('anchors'), head.number('num', 1)
+    if len(numbers) < 2 * count:
+        raise CfgError(
+            f'{head.where("anchors")}: {len(numbers)} numbers are given for num={count} anchors; '
+            f'give {2 * count}.'
+        )
+    pairs = [(_plain(w), _plain(h)) for w, h in zip(numbers[::2], numbers[1::2], strict=False)]
+    return pairs[:count]
+
+
+def _plain(value: float) -> float:
+    """A whole number as int, so that configs are short."""
+    return int(value) if value == int(value) else value
+
+
+def _limit(head: Section, code: Code, redmon: int) -> int:
+    """Number of objects per image that darknet uses."""
+    if code == 'redmon':
+        return min(redmon, head.number('max', redmon)) if head.type == 'yolo' else redmon
+    return head.number('max', 200)
+
+
+def _yolo(heads: Sequence[Section], code: Code, folder: Path) -> Head:
+    for head in heads:
+        _forbid(head, 'iou_thresh_kind', 'iou', 'remove it.')
+        _forbid(head, 'delta_normalizer', 1, 'remove it.')
+        if 'embedding_layer' in head.options:
+            raise CfgError(f'{head.where("embedding_layer")}: embeddings are not supported.')
+    version = 'yolov3' if code == 'redmon' else 'yolov4'
+    classes = _same(heads, 'classes', lambda head: head.number('classes', 20))
+    limit = _limit(heads[-1], code, 90)
+    encoder: dict[str, Any] = dict(
+        type=f'{version.upper()}TargetEncoder',
+        num_classes=classes,
+        code=code,
+        max_objects=limit,
+        **_anchors(heads),
+    )
+    if code == 'alexeyab':
+        encoder |= dict(
+            scale_xy=_per_map([head.real('scale_x_y', 1) for head in heads]),
+            iou_threshold=_same(heads, 'iou_thresh', lambda head: head.real('iou_thresh', 1)),
+            squared=_same(heads, 'new_coords', lambda head: bool(head.number('new_coords', 0))),
+        )
+    table = _same(heads, 'map', lambda head: class_map(head, folder))
+    if table is not None:
+        encoder['class_map'] = table
+    predictor = dict(type='DarknetPredictor', detector=version, num_classes=classes)
+    return Head(predictor, encoder, _yolo_loss(heads, code), _nms(heads[-1], code), limit)
+
+
+def _anchors(heads: Sequence[Section]) -> dict[str, Any]:
+    """Anchors of the maps; with masks where an anchor belongs to no map or to several."""
+    listed = _same(heads, 'anchors', _pairs)
+    masks = [tuple(head.whole('mask') or range(len(listed))) for head in heads]
+    for head, mask in zip(heads, masks, strict=True):
+        if not all(0 <= number < len(listed) for number in mask):
+            raise CfgError(
+                f'{head.where("mask")}: there are only {len(listed)} anchors; count from 0.'
+            )
+    anchors: dict[str, Any] = dict(anchors=[[listed[i] for i in mask] for mask in masks])
+    areas = [w * h for w, h in listed]
+    used = sorted(number for mask in masks for number in mask)
+    if used != list(range(len(listed))) or areas != sorted(set(areas)):
+        anchors |= dict(all_anchors=listed, masks=masks)
+    return anchors
+
+
+def _yolo_loss(heads: Sequence[Section], code: Code) -> dict[str, Any]:
+    def common(option: str, default: float) -> float:
+        return _same(heads, option, lambda head: head.real(option, default))
+
+    criterion: dict[str, Any] = dict(
+        type='YOLOV3Loss' if code == 'redmon' else 'YOLOV4Loss',
+        code=code,
+        ignore_threshold=common('ignore_thresh', 0.5),
+        truth_threshold=common('truth_thresh', 1),
+        normalizer='images',
+    )
+    if code == 'redmon':
+        return criterion
+    box = _same(heads, 'iou_loss', lambda head: head.text('iou_loss', 'mse'))
+    if box not in ('mse', 'iou', 'giou', 'diou', 'ciou'):
+        raise CfgError(f'{heads[0].where("iou_loss")}: choose mse, iou, giou, diou or ciou.')
+    squared = bool(heads[0].number('new_coords', 0))
+    if box == 'mse' and squared:
+        raise CfgError(f'{heads[0].where("new_coords")}: iou_loss=mse is not supported with it.')
+    bounds = [head.real('max_delta', 0) if 'max_delta' in head.options else None for head in heads]
+    criterion |= dict(
+        box=box,
+        gradient='darknet',
+        iou_normalizer=_per_map([head.real('iou_normalizer', 0.75) for head in heads]),
+        obj_normalizer=_per_map([head.real('obj_normalizer', 1) for head in heads]),
+        cls_normalizer=common('cls_normalizer', 1),
+        max_delta=_per_map(bounds),
+        label_smoothing=common('label_smooth_eps', 0),
+        objectness_smooth=_per_map([bool(head.number('objectness_smooth', 0)) for head in heads]),
+        focal=bool(common('focal_loss', 0)),
+    )
+    counters = _same(heads, 'counters_per_class', lambda head: head.whole('counters_per_class'))
+    if counters:
+        criterion['class_counters'] = counters
+    if criterion['truth_threshold'] < 1 and criterion['objectness_smooth'] is not False:
+        raise CfgError(f'{heads[0].where("truth_thresh")}: not supported with objectness_smooth.')
+    return criterion
+
+
+def _nms(head: Section, code: Code) -> dict[str, Any]:
+    kind = head.text('nms_kind', 'default')
+    if code == 'redmon' or kind == 'default':
+        return dict(type='nms', iou_threshold=0.45)
+    if kind not in ('greedynms', 'diounms'):
+        raise CfgError(f'{head.where("nms_kind")}: choose default, greedynms or diounms.')
+    beta = 0.6 if kind == 'greedynms' else head.real('beta_nms', 0.6)
+    return dict(type='darknet_nms', iou_threshold=0.45, kind='diou', beta=beta)
+
+
+def _region(head: Section, code: Code, stride: float, folder: Path) -> Head:
+    _forbid(head, 'coords', 4, 'set coords=4.')
+    _forbid(head, 'focal_loss', 0, 'remove it.')
+    if 'tree' in head.options:
+        raise CfgError(f'{head.where("tree")}: trees of classes are not supported; remove it.')
+    softmax, background = (bool(head.number(option, 0)) for option in ('softmax', 'background'))
+    if code == 'alexeyab' and (background or not softmax):
+        option = 'background' if background else 'softmax'
+        raise CfgError(
+            f'{head.where(option)}: AlexeyAB has softmax=1 and background=0 only; import the file '
+            'with --code redmon.'
+        )
+    classes, limit = head.number('classes', 20), _limit(head, code, 30)
+    anchors = [(round(w * stride, 4), round(h * stride, 4)) for w, h in _pairs(head)]
+    encoder = dict(
+        type='YOLOV2TargetEncoder',
+        num_classes=classes,
+        anchors=[anchors],
+        all_anchors=anchors,
+        masks=[tuple(range(len(anchors)))],
+        code=code,
+        max_objects=limit,
+        softmax=softmax,
+        background=background,
+    )
+    if (table := class_map(head, folder)) is not None:
+        encoder['class_map'] = table
+    criterion = dict(
+        type='YOLOV2Loss',
+        code=code,
+        object_scale=head.real('object_scale', 1),
+        no_object_scale=head.real('noobject_scale', 1),
+        class_scale=head.real('class_scale', 1),
+        coord_scale=head.real('coord_scale', 1),
+        rescore=bool(head.number('rescore', 0)),
+        ignore_threshold=head.real('thresh', 0.5),
+        match_shape=bool(head.number('bias_match', 0)),
+        softmax=softmax,
+        background=background,
+        normalizer='images',
+    )
+    predictor = dict(type='DarknetPredictor', detector='yolov2', num_classes=classes)
+    return Head(predictor, encoder, criterion, _nms(head, code), limit)
+
+
+def _detection(head: Section, code: Code) -> Head:
+    _forbid(head, 'coords', 1 if 'coords' not in head.options else 4, 'set coords=4.')
+    classes, boxes = head.number('classes', 1), head.number('num', 1)
+    square_root, softmax = (bool(head.number(option, 0)) for option in ('sqrt', 'softmax'))
+    encoder = dict(
+        type='YOLOV1TargetEncoder',
+        num_classes=classes,
+        num_boxes=boxes,
+        square_root=square_root,
+        softmax=softmax,
+    )
+    criterion = dict(
+        type='YOLOV1Loss',
+        coord_scale=head.real('coord_scale', 1),
+        object_scale=head.real('object_scale', 1),
+        no_object_scale=head.real('noobject_scale', 1),
+        class_scale=head.real('class_scale', 1),
+        rescore=bool(head.number('rescore', 0)),
+        square_root=square_root,
+        softmax=softmax,
+        forced=bool(head.number('forced', 0)),
+        random=bool(head.number('random', 0)),
+        normalizer='images',
+    )
+    predictor = dict(
+        type='DarknetPredictor',
+        detector='yolov1',
+        num_classes=classes,
+        side=head.number('side', 7),
+        num_boxes=boxes,
+    )
+    return Head(predictor, encoder, criterion, dict(type='nms', iou_threshold=0.4), 30)
