@@ -200,16 +200,32 @@ OFFICIAL = {
         'x 0.1 at 30,000',
         batch='64 = 8 subdivisions of 8',
     ),
+    'yolov2/*tiny*voc*': REDMON._replace(
+        schedule='40,200 updates, x 0.1 at -1, x 10 at 100, x 0.1 at 20,000, x 0.1 at 30,000',
+        batch='not in the cfg',
+    ),
+    'yolov2/*tiny*': REDMON._replace(batch='not in the cfg'),
     'yolov2/*voc*': REDMON._replace(
         schedule=_BURN_IN.format('80,200', '40,000', '60,000'), batch='64 = 8 subdivisions of 8'
     ),
     'yolov2/*': REDMON._replace(batch='64 = 8 subdivisions of 8'),
+    'yolov3/*3l*': REDMON._replace(
+        schedule=_BURN_IN.format('200,000', '180,000', '190,000'),
+    ),
+    'yolov3/*prn*': REDMON._replace(batch='64 = 8 subdivisions of 8'),
+    'yolov3/*tiny*': REDMON._replace(batch='not in the cfg'),
     'yolov3/*voc*': REDMON._replace(schedule=_BURN_IN.format('50,200', '40,000', '45,000')),
     'yolov3/*': REDMON,
     'yolov4/*pytorch*': SCALED._replace(
         schedule=_SCALED_SCHEDULE.format(300, 0.8, 0.1), augmentation=_BY_SOURCE
     ),
     'yolov4/*x-mish*': CSP._replace(average='none'),
+    'yolov4/*tiny*': YOLOV4._replace(
+        optimizer=_DARKNET_SGD.format('0.00261', '0.9'),
+        schedule=_BURN_IN.format('500,200', '400,000', '450,000'),
+        batch='64 = 1 x 64',
+        reasons=dict(batch='darknet normalises the 64 images together on one GPU'),
+    ),
     'yolov4/yolov4-*': CSP,
     'yolov4/*': YOLOV4,
     'scaled_yolov4/*finetune*': SCALED._replace(
