@@ -53,11 +53,11 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
     ),
 ]
-train_dataloader = dict(dataset=dict(times=7, dataset=dict(pipeline=train_pipeline)))
+train_dataloader = dict(dataset=dict(times=5, dataset=dict(pipeline=train_pipeline)))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
-max_epochs = 2  # 14 passes over the 205 images
+max_epochs = 2  # 10 passes over the 205 images
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs, dynamic_intervals=None)
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
