@@ -1,7 +1,7 @@
 # Official YOLOv4-tiny, fine-tuned on blood cells: minutes on two CPU cores. See
 # docs/finetune_darknet.md for the file of `load_from`.
 _base_ = [
-    '../_base_/models/yolov4_tiny.py',
+    '../_base_/models/yolov4_tiny_416.py',
     '../_base_/datasets/bccd.py',
     '../_base_/digits.py',
 ]

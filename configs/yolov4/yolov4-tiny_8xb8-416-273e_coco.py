@@ -1,7 +1,7 @@
 # YOLOv4-tiny, COCO, trained and tested at 416: yolov4-tiny.cfg of AlexeyAB's darknet.
 # Target: 40.2 AP50 on test-dev at 416 (darknet's README).
 _base_ = [
-    '../_base_/models/yolov4_tiny.py',
+    '../_base_/models/yolov4_tiny_416.py',
     '../_base_/datasets/coco_mix.py',
     '../_base_/schedules/darknet_500k.py',
 ]

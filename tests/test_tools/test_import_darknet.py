@@ -249,7 +249,7 @@ FLOATS = {  # detector_cfgs.json: what the official program stores after the hea
 
 
 @pytest.mark.parametrize('name', FLOATS)
-def test_a_tiny_recipe_has_the_numbers_of_its_official_file(name):
+def test_a_recipe_has_the_numbers_of_its_official_file(name):
     config = Config.fromfile(CONFIGS / f'{name}.py')
     config.model.backbone.num_classes, floats = FLOATS[name]
     with torch.device('meta'):
@@ -260,7 +260,7 @@ def test_a_tiny_recipe_has_the_numbers_of_its_official_file(name):
 
 
 @pytest.mark.parametrize('name', FLOATS)
-def test_a_tiny_recipe_equals_its_export(name):
+def test_a_recipe_equals_its_export(name):
     config = Config.fromfile(CONFIGS / f'{name}.py')
     with torch.device('meta'):
         network = MODELS.build(config.model.backbone)

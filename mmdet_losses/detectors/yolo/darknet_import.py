@@ -45,7 +45,7 @@ class Imported(NamedTuple):
     parts: dict[str, Any]
     """Variables of the config, in their order."""
     notes: list[str]
-    """Differences between cfg and config, one sentence each."""
+    """Differences between cfg and config, one message each."""
 
 
 def import_cfg(
