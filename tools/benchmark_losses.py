@@ -23,11 +23,11 @@ import mmdet_losses  # noqa: F401
 # isort: split
 from mmdet.utils import register_all_modules
 
-from tools.benchmarks import grids, heatmaps
+from tools.benchmarks import grids, heatmaps, inference
 from tools.benchmarks.memory import MEMORY_BAR, memory_table
 from tools.benchmarks.timing import Line, show
 
-SECTIONS = ('limits', 'focal', 'memory', 'encode', 'head', 'anchors', 'iou', 'growth')
+SECTIONS = ('limits', 'focal', 'memory', 'encode', 'head', 'anchors', 'iou', 'inference', 'growth')
 
 
 def lines_of(section: str, repeats: int, compiled: bool) -> list[Line]:
@@ -44,6 +44,8 @@ def lines_of(section: str, repeats: int, compiled: bool) -> list[Line]:
         return grids.anchor_lines(repeats)
     if section == 'iou':
         return grids.iou_lines(repeats)
+    if section == 'inference':
+        return inference.inference_lines(repeats)
     return heatmaps.growth_lines(repeats) + grids.growth_lines(repeats)
 
 

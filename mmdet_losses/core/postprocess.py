@@ -43,6 +43,8 @@ def postprocess(
         options = {key: nms[key] for key in nms if key != 'type'}
         kept = kept[greedy_nms(kept.bboxes, kept.scores, kept.labels, **options)]
     elif nms is not None and len(kept):
+        if kept.bboxes.is_cuda:  # one call for all classes, where MMCV would make one per class
+            nms = {'split_thr': len(kept) + 1, **nms}
         boxes, order = batched_nms(kept.bboxes.float(), kept.scores.float(), kept.labels, nms)
         kept = kept[order]
         kept.scores = boxes[:, -1].to(kept.scores)

@@ -10,6 +10,7 @@ from mmdet_losses.ops.boxes import (
     is_proper,
     scale_boxes,
 )
+from mmdet_losses.ops.candidates import best_logits, best_per_class
 from mmdet_losses.ops.choices import check_choice
 from mmdet_losses.ops.constant import constant
 from mmdet_losses.ops.crops import CropWindow, crop_boxes, crop_window, mirror_boxes
@@ -66,8 +67,10 @@ __all__ = [
     'Splats',
     'apply_affine',
     'at_least_one',
+    'best_logits',
     'best_match',
     'best_overlap',
+    'best_per_class',
     'box_center',
     'box_similarity',
     'box_size',

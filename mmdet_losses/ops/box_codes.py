@@ -47,6 +47,10 @@ class BoxCode(NamedTuple):
     max_log: float | None = None
     """Limit of the logarithms in :meth:`decode`."""
 
+    def at(self, index: Tensor) -> BoxCode:
+        """The code of the anchors at some positions (n,)."""
+        return self._replace(anchors=self.anchors[index])
+
     def encode(self, boxes: Tensor) -> Tensor:
         """Boxes (..., P, 4) xyxy to deltas."""
         return encode_deltas(boxes, self.anchors, self.scale)

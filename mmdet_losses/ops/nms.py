@@ -11,7 +11,7 @@ from mmdet_losses.ops.choices import check_choice
 from mmdet_losses.ops.iou import pairwise_iou
 
 NmsKind = Literal['iou', 'diou']
-BLOCK = 1024
+BLOCK = 256
 """Number of boxes that are compared with each other at once."""
 
 
@@ -32,7 +32,8 @@ def greedy_nms(
         A box is dropped if its overlap with a kept box exceeds ``iou_threshold`` (strictly).
         'diou' uses :math:`IoU - (\rho^2 / c^2)^\beta` instead of the IoU: darknet's
         ``nms_kind=greedynms`` with a beta of 0.6, its ``diounms`` with ``beta_nms``. Boxes are
-        processed in blocks of :data:`BLOCK`, so memory grows with n, not with its square.
+        sorted by class and processed in blocks of :data:`BLOCK`, which are compared with the rest
+        of their last class; memory grows with n, not with its square.
 
     Raises:
         ValueError: an unknown kind.
@@ -40,20 +41,26 @@ def greedy_nms(
     check_choice('kind', kind, ('iou', 'diou'))
 
     def drops(one: Tensor, other: Tensor) -> Tensor:
-        """(i, j) bool: whether a kept box i drops box j."""
+        """(i, j) bool: whether a kept box i drops box j of its class."""
         overlap = pairwise_iou(boxes[one], boxes[other])
         if kind == 'diou':
             overlap = overlap - _relative_distance(boxes[one], boxes[other]) ** beta
         return (overlap > iou_threshold) & (labels[one][:, None] == labels[other])
 
-    rest = scores.argsort(descending=True, stable=True)
-    kept = [rest[:0]]
+    rank = scores.argsort(descending=True, stable=True)
+    rest = rank[labels[rank].argsort(stable=True)]  # by class, then by descending score
+    kept = torch.zeros_like(labels, dtype=torch.bool)
     while len(rest):
         block, rest = rest[:BLOCK], rest[BLOCK:]
         block = block[_survivors(drops(block, block))]
-        rest = rest[~drops(block, rest).any(0)]
-        kept.append(block)
-    return torch.cat(kept)
+        kept[block] = True
+        # Only the last class of a block goes on after it.
+        own = block[labels[block] == labels[rest[0]]] if len(rest) else rest
+        if len(own):
+            tail = int((labels[rest] == labels[own[0]]).sum())
+            same, other = rest[:tail], rest[tail:]
+            rest = torch.cat((same[~drops(own, same).any(0)], other))
+    return rank[kept[rank]]
 
 
 def _survivors(drops: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmdet_losses.ops import find_peaks
+from mmdet_losses.ops import find_peaks, peaks
 
 
 def peaks_by_loop(logits: torch.Tensor, k: int, kernel: int) -> list[tuple[float, int, int]]:
@@ -26,13 +26,33 @@ def peaks_by_loop(logits: torch.Tensor, k: int, kernel: int) -> list[tuple[float
 @pytest.mark.parametrize('kernel', [1, 3, 5])
 def test_peaks_equal_a_loop_over_cells(kernel):
     logits = torch.randn(2, 3, 7, 5, generator=torch.Generator().manual_seed(0))
-    peaks = find_peaks(logits, 6, kernel)
+    found = find_peaks(logits, 6, kernel)
     for image in range(2):
         want = peaks_by_loop(logits[image], 6, kernel)
-        rows = zip(peaks.scores[image], peaks.labels[image], peaks.index[image], strict=True)
+        rows = zip(found.scores[image], found.labels[image], found.index[image], strict=True)
         for (score, label, index), (want_score, *want_place) in zip(rows, want, strict=False):
             assert float(score) == pytest.approx(want_score, abs=1e-6)
             assert [int(label), int(index)] == want_place
+
+
+@pytest.mark.parametrize('kernel', [1, 3, 7])
+@pytest.mark.parametrize('scale', [1.0, 0.0, 40.0])  # also a plateau, and scores of 1
+def test_the_highest_cells_give_the_peaks_of_the_whole_map(monkeypatch, kernel, scale):
+    logits = scale * torch.randn(2, 20, 32, 24, generator=torch.Generator().manual_seed(0))
+    found = find_peaks(logits, 10, kernel)
+    monkeypatch.setattr(peaks, 'CELLS_PER_PEAK', logits.numel())  # the whole map
+    whole = find_peaks(logits, 10, kernel)
+    torch.testing.assert_close(found.scores, whole.scores, rtol=1e-6, atol=0)
+    if scale == 1:
+        torch.testing.assert_close(found, whole, rtol=1e-6, atol=0)
+
+
+def test_few_peaks_are_filled_with_scores_of_zero():
+    """A cone has one peak, far from most of its cells."""
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing='ij')
+    found = find_peaks(-((y - 9).abs() + (x - 7).abs())[None, None], 3)
+    assert found.index[0, 0] == 9 * 64 + 7
+    assert found.scores[0].tolist() == [0.5, 0, 0]
 
 
 def test_a_plateau_keeps_all_its_cells():

@@ -25,8 +25,8 @@ from mmdet_losses.ops import (
     BoxCode,
     Extents,
     GridAnchors,
+    best_logits,
     constant,
-    flatten_levels,
     grid_overlap,
     match_max_iou,
     promote,
@@ -128,7 +128,7 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
             axes.append(Extents.between(shift - half, shift + half))
         return GridAnchors(*axes)
 
-    def _code(self, levels: Sequence[GridAnchors]) -> BoxCode:
+    def box_code(self, levels: Sequence[GridAnchors]) -> BoxCode:
         """All anchors, in input pixels."""
         return BoxCode(torch.cat([level.cxcywh() for level in levels]), max_log=MAX_LOG)
 
@@ -153,7 +153,7 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         iou = torch.cat([grid_overlap(boxes, level) for level in levels], -1)
         iou, hidden = hide_anchors(iou, ignored, levels, self.ignore_iof_thr, img_size)
         match = match_max_iou(iou, mask, self.positive_iou, self.negative_iou)
-        code = self._code(levels)
+        code = self.box_code(levels)
         deltas = code.encode(boxes.gather(1, match.index[..., None].expand(-1, -1, 4)))
         positive, counted = match.positive, match.positive | match.negative
         if hidden is not None:
@@ -170,38 +170,29 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
             num_dropped=(padded.real.sum() - mask.sum()).float(),
         )
 
-    def decode_all(self, outputs: RetinaNetOutputs) -> tuple[Tensor, Tensor]:
-        """Boxes (B, P, 4) xyxy pixels, not clipped, and scores (B, P, C) of every anchor."""
-        scores = promote(flatten_levels(outputs.cls, self.num_classes)).sigmoid()
-        codes = promote(flatten_levels(outputs.box, 4))
-        levels = self.anchors(self.feat_sizes(outputs), codes.device)
-        return self._code(levels).decode(codes), scores
-
     def decode(self, outputs: RetinaNetOutputs, img_size: Size) -> list[InstanceData]:
         """The ``topk`` best (anchor, class) pairs of each level, boxes clipped to the image."""
-        boxes, scores = self.decode_all(outputs)
+        levels = self.anchors(self.feat_sizes(outputs), outputs.cls[0].device)
+        code = self.box_code(levels)
+        images = range(len(outputs.cls[0]))
+        return [self._decode_image(outputs, code, image, img_size) for image in images]
+
+    def _decode_image(
+        self, outputs: RetinaNetOutputs, code: BoxCode, image: int, img_size: Size
+    ) -> InstanceData:
+        parts, start = [], 0
+        for cls, box in zip(outputs.cls, outputs.box, strict=True):
+            cells = cls.shape[2:].numel()
+            scores, index = best_logits(cls[image].flatten(), self.score_thr, self.topk)
+            pair, cell = index.div(cells, rounding_mode='floor'), index % cells
+            anchor = pair.div(self.num_classes, rounding_mode='floor')
+            deltas = promote(box[image].reshape(-1, 4, cells)[anchor, :, cell])
+            boxes = code.at(start + anchor * cells + cell).decode(deltas)
+            parts.append((boxes, scores, pair % self.num_classes))
+            start += box.shape[1] // 4 * cells
+        boxes, scores, labels = (torch.cat(each) for each in zip(*parts, strict=True))
         boxes = torch.minimum(boxes.clamp(min=0), constant([*img_size[::-1]] * 2, boxes))
-        sizes = [each.shape[1] // self.num_classes * each.shape[2:].numel() for each in outputs.cls]
-        best, pairs, start = [], [], 0
-        for level in scores.split(sizes, 1):
-            flat = level.flatten(1)
-            count = flat.shape[1] if self.topk is None else min(self.topk, flat.shape[1])
-            score, pair = flat.topk(count)
-            best.append(score)
-            pairs.append(pair + start * self.num_classes)
-            start += level.shape[1]
-        results = []
-        for box, score, pair in zip(boxes, torch.cat(best, 1), torch.cat(pairs, 1), strict=True):
-            kept = score > self.score_thr
-            pair = pair[kept]
-            results.append(
-                InstanceData(
-                    bboxes=box[pair // self.num_classes],
-                    scores=score[kept],
-                    labels=pair % self.num_classes,
-                )
-            )
-        return results
+        return InstanceData(bboxes=boxes, scores=scores, labels=labels)
 
     def ideal_outputs(self, targets: RetinaNetTargets) -> RetinaNetOutputs:
         """Certain class logits and the encoded boxes; ignored anchors are background."""

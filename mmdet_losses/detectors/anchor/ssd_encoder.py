@@ -25,6 +25,7 @@ from mmdet_losses.ops import (
     BoxCode,
     Extents,
     GridAnchors,
+    best_per_class,
     cell_major_rank,
     constant,
     flatten_levels,
@@ -140,7 +141,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
             axes.append(Extents.around(center, size))
         return GridAnchors(*axes)
 
-    def _code(self, levels: Sequence[GridAnchors]) -> BoxCode:
+    def box_code(self, levels: Sequence[GridAnchors]) -> BoxCode:
         """All priors, in fractions of the image."""
         priors = torch.cat([level.cxcywh() for level in levels])
         return BoxCode(priors, self.variances, max_log=20)
@@ -174,7 +175,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         positive = match.positive & any_object
         positive = positive if hidden is None else positive & ~hidden
         own = labels.gather(1, match.index)
-        code = self._code(levels)
+        code = self.box_code(levels)
         deltas = code.encode(boxes.gather(1, match.index[..., None].expand(-1, -1, 4)))
         return SSDTargets(
             labels=torch.where(positive, own, self.num_classes),
@@ -187,26 +188,27 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
             counted=None if hidden is None else ~hidden,
         )
 
-    def decode_all(self, outputs: SSDOutputs, img_size: Size) -> tuple[Tensor, Tensor]:
-        """Boxes (B, P, 4) xyxy pixels, not clipped, and scores (B, P, C) of every prior."""
-        sizes = self.feat_sizes(outputs)
-        scores = promote(flatten_levels(outputs.cls, self.num_classes + 1)).softmax(-1)
-        codes = promote(flatten_levels(outputs.box, 4))
-        boxes = self._code(self.priors(sizes, img_size, codes.device)).decode(codes)
-        return scale_boxes(boxes, img_size[1], img_size[0]), scores[..., :-1]
-
     def decode(self, outputs: SSDOutputs, img_size: Size) -> list[InstanceData]:
         """The ``topk`` highest scores of each class above ``score_thr``; boxes are not clipped."""
-        boxes, scores = self.decode_all(outputs, img_size)
-        topk = boxes.shape[1] if self.topk is None else min(self.topk, boxes.shape[1])
-        best, index = scores.transpose(1, 2).topk(topk)  # (B, C, K)
-        labels = torch.arange(self.num_classes, device=boxes.device)[:, None].expand(-1, topk)
+        sizes = self.feat_sizes(outputs)
+        levels = self.priors(sizes, img_size, outputs.cls[0].device)
+        parts, start = [], 0
+        for cls in outputs.cls:
+            logits = promote(cls.unflatten(1, (-1, self.num_classes + 1)).flatten(3))
+            scores = logits.softmax(2)[:, :, :-1]
+            image, anchor, label, cell = found = (scores > self.score_thr).nonzero(as_tuple=True)
+            prior = start + anchor * scores.shape[3] + cell
+            parts.append((scores[found], image, prior, label))
+            start += scores.shape[1] * scores.shape[3]
+        scores, image, prior, label = (torch.cat(each) for each in zip(*parts, strict=True))
+        code = self.box_code(levels)
         results = []
-        for box, score, prior in zip(boxes, best, index, strict=True):
-            kept = score > self.score_thr
-            results.append(
-                InstanceData(bboxes=box[prior[kept]], scores=score[kept], labels=labels[kept])
-            )
+        for i, deltas in enumerate(flatten_levels(outputs.box, 4)):
+            own = (image == i).nonzero().squeeze(1)
+            own = own[best_per_class(scores[own], label[own], self.topk)]
+            boxes = code.at(prior[own]).decode(promote(deltas[prior[own]]))
+            boxes = scale_boxes(boxes, img_size[1], img_size[0])
+            results.append(InstanceData(bboxes=boxes, scores=scores[own], labels=label[own]))
         return results
 
     def ideal_outputs(self, targets: SSDTargets) -> SSDOutputs:

@@ -51,9 +51,18 @@ class GridTargetEncoder(TargetEncoder[GridOutputsT, TargetsT]):
     def slots(self, targets: TargetsT) -> list[Slots]:
         """The (object, anchor) pairs of each map."""
 
+    def objectness(self, obj: Tensor) -> Tensor:
+        """Objectness from its logits."""
+        return obj.sigmoid()
+
+    def class_scores(self, obj: Tensor, cls: Tensor) -> Tensor:
+        """Class scores (..., C) from the logits ``obj`` (...) and ``cls`` (..., C)."""
+        return cls.sigmoid()
+
     def scores(self, raw: RawLevel) -> tuple[Tensor, Tensor]:
-        """Objectness (B, A, N) and class scores (B, A, C, N)."""
-        return raw.obj.sigmoid(), raw.cls.sigmoid()
+        """Objectness (B, A, N) and class scores (B, A, C, N) of a map."""
+        classes = self.class_scores(raw.obj, raw.cls.transpose(2, 3))
+        return self.objectness(raw.obj), classes.transpose(2, 3)
 
     def feat_sizes(self, outputs: GridOutputsT) -> list[Size]:
         """(H, W) of the maps.
@@ -82,9 +91,29 @@ class GridTargetEncoder(TargetEncoder[GridOutputsT, TargetsT]):
         return torch.cat(boxes, 1), torch.cat(objects, 1), torch.cat(classes, 1)
 
     def decode(self, outputs: GridOutputsT, img_size: Size) -> list[InstanceData]:
-        """The best pairs by objectness times class score; boxes are not clipped."""
-        boxes, objects, classes = self.decode_all(outputs, img_size)
-        return best_pairs(boxes, objects[..., None] * classes, self.score_thr, self.topk)
+        """The best pairs by objectness times class score; boxes are not clipped.
+
+        Class scores are at most 1, so they are only computed where the objectness is above
+        ``score_thr``.
+        """
+        sizes = self.feat_sizes(outputs)
+        check_levels(len(sizes), len(self.anchors), 'anchors')
+        parts: list[list[tuple[Tensor, Tensor]]] = [[] for _ in outputs.levels[0]]
+        for i, level in enumerate(outputs.levels):
+            raw = split_level(level, len(self.anchors[i]))
+            grid = self.grid(i, sizes[i], img_size, raw.xy)
+            boxes = decode_map(raw, grid, img_size)
+            objects = self.objectness(raw.obj)
+            for image, part in enumerate(parts):
+                own = (objects[image] > self.score_thr).nonzero(as_tuple=True)
+                anchor, cell = own
+                scores = self.class_scores(raw.obj[image][own], raw.cls[image, anchor, :, cell])
+                scores = objects[image][own][:, None] * scores
+                part.append((boxes[image, anchor * grid.cells + cell], scores))
+        return [
+            best_pairs(*map(torch.cat, zip(*part, strict=True)), self.score_thr, self.topk)
+            for part in parts
+        ]
 
     def ideal_outputs(self, targets: TargetsT) -> GridOutputsT:
         """Certain logits for the last object of every claimed anchor, and values of its box."""

@@ -91,36 +91,24 @@ def one_hot(labels: Tensor, logits: Tensor) -> Tensor:
     return (labels[..., None] == torch.arange(logits.shape[-1], device=labels.device)).to(logits)
 
 
-def best_pairs(
-    boxes: Tensor, scores: Tensor, score_thr: float, topk: int | None
-) -> list[InstanceData]:
-    """The best (box, class) pairs of each image, in descending order of score.
+def best_pairs(boxes: Tensor, scores: Tensor, score_thr: float, topk: int | None) -> InstanceData:
+    """The best (box, class) pairs of an image, in descending order of score.
 
     Shape:
-        boxes: (B, P, 4). scores: (B, P, C).
+        boxes: (P, 4). scores: (P, C).
 
     Args:
         score_thr: pairs whose score is not above this are dropped.
-        topk: largest number of pairs per image; None keeps all.
+        topk: largest number of pairs; None keeps all.
     """
-    classes = scores.shape[2]
-    flat = scores.flatten(1)
-    best, pair = flat.topk(flat.shape[1] if topk is None else min(topk, flat.shape[1]))
-    pair, order = pair.sort(1)  # pairs of equal score stay in this order, as officially
-    best, order = best.gather(1, order).sort(dim=1, descending=True, stable=True)
-    pair = pair.gather(1, order)
-    results = []
-    for box, score, index in zip(boxes, best, pair, strict=True):
-        kept = score > score_thr
-        index = index[kept]
-        results.append(
-            InstanceData(
-                bboxes=box[index.div(classes, rounding_mode='floor')],
-                scores=score[kept],
-                labels=index % classes,
-            )
-        )
-    return results
+    box, label = (scores > score_thr).nonzero(as_tuple=True)
+    best = scores[box, label]
+    if topk is not None and topk < len(best):
+        kept = best.topk(topk).indices.sort().values
+        box, label, best = box[kept], label[kept], best[kept]
+    # pairs of equal score stay in this order, as officially
+    best, order = best.sort(descending=True, stable=True)
+    return InstanceData(bboxes=boxes[box[order]], scores=best, labels=label[order])
 
 
 def check_anchors(anchors: Sequence[Sequence[Sequence[float]]]) -> None:

@@ -117,7 +117,10 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
     def decode(self, outputs: YOLOV1Outputs, img_size: Size) -> list[InstanceData]:
         """The best pairs by confidence times class score; boxes are not clipped."""
         boxes, conf, classes = self.decode_all(outputs, img_size)
-        return best_pairs(boxes, conf[..., None] * classes, self.score_thr, self.topk)
+        return [
+            best_pairs(box, score, self.score_thr, self.topk)
+            for box, score in zip(boxes, conf[..., None] * classes, strict=True)
+        ]
 
     def ideal_outputs(self, targets: YOLOV1Targets) -> YOLOV1Outputs:
         """The box of the cell's object in all its boxes, with confidence and class score 1."""

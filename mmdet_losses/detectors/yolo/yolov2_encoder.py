@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmdet_losses.detectors.yolo.contracts import GridTargets, YOLOV2Outputs
 from mmdet_losses.detectors.yolo.darknet_encoder import Convention, DarknetTargetEncoder
-from mmdet_losses.detectors.yolo.maps import RawLevel, join_level, split_level
+from mmdet_losses.detectors.yolo.maps import join_level, split_level
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import TASK_UTILS
 
@@ -53,12 +53,15 @@ class YOLOV2TargetEncoder(DarknetTargetEncoder[YOLOV2Outputs]):
         super().__init__(num_classes, anchors, iou_threshold=iou_threshold, **kwargs)
         self.softmax, self.background = softmax, background
 
-    def scores(self, raw: RawLevel) -> tuple[Tensor, Tensor]:
-        """Objectness (B, A, N) and class scores (B, A, C, N)."""
+    def objectness(self, obj: Tensor) -> Tensor:
+        """Objectness from its logits; 1 if the background is a class."""
+        return torch.ones_like(obj) if self.background else obj.sigmoid()
+
+    def class_scores(self, obj: Tensor, cls: Tensor) -> Tensor:
+        """Class scores (..., C) from the logits ``obj`` (...) and ``cls`` (..., C)."""
         if self.background:
-            scores = torch.cat((raw.obj.unsqueeze(2), raw.cls), 2).softmax(2)
-            return torch.ones_like(raw.obj), scores[:, :, 1:]
-        return raw.obj.sigmoid(), raw.cls.softmax(2) if self.softmax else raw.cls.sigmoid()
+            return torch.cat((obj[..., None], cls), -1).softmax(-1)[..., 1:]
+        return cls.softmax(-1) if self.softmax else cls.sigmoid()
 
     def ideal_outputs(self, targets: GridTargets) -> YOLOV2Outputs:
         """Certain logits for the last object of every claimed anchor, and values of its box."""

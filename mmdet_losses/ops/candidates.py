@@ -1,0 +1,67 @@
+"""Scores above a threshold, found before anything else is computed from them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mmdet_losses.ops.precision import promote
+
+
+def best_logits(logits: Tensor, score_thr: float, k: int | None) -> tuple[Tensor, Tensor]:
+    """Sigmoid scores above ``score_thr``, the ``k`` best of them, with their positions.
+
+    On a CPU the logits are compared with the logit of the threshold first, so that only the few
+    logits above it are ranked and become scores. A GPU ranks all logits: its shapes then depend on
+    the data only once.
+
+    Shape:
+        logits: (n,).
+        Returns scores (m,), descending if there are more than ``k``, and int64 positions (m,).
+
+    Example:
+        >>> best_logits(torch.tensor([0.0, 3.0, -3.0, 1.0]), score_thr=0.2, k=2)[1]
+        tensor([1, 3])
+    """
+    if logits.device.type == 'cpu':
+        index = (logits > _logit_below(score_thr)).nonzero().squeeze(1)
+        logits = logits[index]
+    else:
+        index = torch.arange(len(logits), device=logits.device)
+    if k is not None and k < len(logits):
+        logits, order = logits.topk(k)
+        index = index[order]
+    scores = promote(logits).sigmoid()
+    kept = scores > score_thr
+    return scores[kept], index[kept]
+
+
+def _logit_below(score: float) -> float:
+    """A number below the logit of every higher score, also after rounding to bfloat16."""
+    if score <= 0:
+        return -math.inf
+    if score >= 1:
+        return math.inf
+    logit = math.log(score) - math.log1p(-score)
+    return logit - 0.02 * abs(logit) - 0.02
+
+
+def best_per_class(scores: Tensor, labels: Tensor, k: int | None) -> Tensor:
+    """Positions of the ``k`` best scores of each class, by class and then by descending score.
+
+    Shape:
+        scores, labels: (n,). Returns (m,) int64.
+
+    Example:
+        >>> best_per_class(torch.tensor([0.5, 0.9, 0.7]), torch.tensor([1, 0, 1]), k=1)
+        tensor([1, 2])
+    """
+    order = scores.argsort(descending=True, stable=True)
+    order = order[labels[order].argsort(stable=True)]
+    if k is None or len(order) <= k:
+        return order
+    own = labels[order]
+    rank = torch.arange(len(own), device=own.device) - torch.searchsorted(own, own)
+    return order[rank < k]
