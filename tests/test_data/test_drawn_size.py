@@ -71,8 +71,8 @@ def test_alexeyabs_sizes_follow_the_rule():
 
 
 def test_alexeyabs_sizes_reach_as_far_as_random_tells():
-    drawn = sampler(code='alexeyab', size=416, reach=1.1)
-    assert {drawn.side(10 * i) for i in range(300)} == {416, 448, 480}
+    drawn = sampler(code='alexeyab', reach=1.1)
+    assert {drawn.side(10 * i) for i in range(300)} == {576, 608, 640, 672, 704}
 
 
 def test_the_size_depends_on_seed_and_number_alone():
