@@ -43,9 +43,12 @@ def greedy_nms(
     def drops(one: Tensor, other: Tensor) -> Tensor:
         """(i, j) bool: whether a kept box i drops box j of its class."""
         overlap = pairwise_iou(boxes[one], boxes[other])
-        if kind == 'diou':
-            overlap = overlap - _relative_distance(boxes[one], boxes[other]) ** beta
-        return (overlap > iou_threshold) & (labels[one][:, None] == labels[other])
+        dropped = (overlap > iou_threshold) & (labels[one][:, None] == labels[other])
+        if kind == 'diou':  # never above the IoU
+            i, j = dropped.nonzero(as_tuple=True)
+            distance = _relative_distance(boxes[one[i]], boxes[other[j]])
+            dropped[i, j] = overlap[i, j] - distance**beta > iou_threshold
+        return dropped
 
     rank = scores.argsort(descending=True, stable=True)
     rest = rank[labels[rank].argsort(stable=True)]  # by class, then by descending score
@@ -78,10 +81,10 @@ def _survivors(drops: Tensor) -> Tensor:
 
 
 def _relative_distance(boxes: Tensor, others: Tensor) -> Tensor:
-    """Squared distance of the centres over the squared diagonal of the hull: (n, m)."""
+    """Squared distance of the centres over the squared diagonal of the hull: (n,) of (n, 4)."""
     center, other = ((each[:, :2] + each[:, 2:]) / 2 for each in (boxes, others))
-    distance = (center[:, None] - other).square().sum(-1)
-    low = torch.minimum(boxes[:, None, :2], others[:, :2])
-    high = torch.maximum(boxes[:, None, 2:], others[:, 2:])
+    distance = (center - other).square().sum(-1)
+    low = torch.minimum(boxes[:, :2], others[:, :2])
+    high = torch.maximum(boxes[:, 2:], others[:, 2:])
     diagonal = (high - low).square().sum(-1)
     return distance / torch.where(diagonal > 0, diagonal, 1)

@@ -220,7 +220,7 @@ def yolov3(case: Case) -> None:
     positive = slots.claimed()
     iou, best = best_match(*grid_boxes(raw, slots.grid), targets.boxes, targets.mask)
     forced = iou > criterion.truth_threshold
-    options = criterion._options(0, 1)
+    options = criterion.options_of(0, 1)
     wanted, weight = criterion._objectness(options, raw, slots, positive | forced, targets)
     ignored = ((weight == 0) | (wanted > 0)) & ~positive & ~forced
     if code == 'redmon':  # the file calls an anchor ignored if its delta is zero
