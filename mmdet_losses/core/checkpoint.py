@@ -55,6 +55,12 @@ class KeyMap(NamedTuple):
                 return key
         return None
 
+    def knows(self, key: str) -> bool:
+        """Whether a rule claims or ignores a source key."""
+        return self.rename(key) is not None or any(
+            re.search(pattern, key) for pattern, _ in self.ignored
+        )
+
 
 class Conversion(NamedTuple):
     """A converted checkpoint and the keys that were left out."""
@@ -327,7 +333,7 @@ def choose_layout(
 ) -> tuple[str, Layout]:
     """The layout of a file, among those that fill the network of a config.
 
-    Where several fit, the one whose rules claim the most keys of the file.
+    Where several fit, the one whose rules claim or ignore the most keys of the file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -346,10 +352,10 @@ def choose_layout(
         )
     if len(found) > 1:
         keys = list(read_checkpoint(path))
-        claimed = {
-            name: sum(each.key_map(model).rename(key) is not None for key in keys)
+        known = {
+            name: sum(each.key_map(model).knows(key) for key in keys)
             for name, each in found.items()
         }
-        name = max(claimed, key=claimed.__getitem__)
+        name = max(known, key=known.__getitem__)
         return name, found[name]
     return next(iter(found.items()))

@@ -266,6 +266,24 @@ def test_published_first_layers_end_with_a_layer(name: str, size: int, last: str
     assert ends[size] == last
 
 
+@pytest.mark.parametrize(
+    ('name', 'same'), [('yolov4-csp', 'yolov4-csp'), ('yolov4-csp-x', 'yolov4x-mish')]
+)
+def test_the_cfgs_with_swish_end_with_all_heads(name: str, same: str) -> None:
+    """Heads 167, 171 and 175 of yolov4-csp-swish.cfg: four layers each, behind the neck."""
+    model = recipe(f'yolov4/{name}-swish_8xb8-640-273e_coco.py')
+    network = network_of(model)
+    layers = layers_in_order(network, darknet_order(model))
+    state = network.state_dict()
+    assert (
+        sum(state[key].numel() for layer in layers for key in layer.keys) == OFFICIAL_FLOATS[same]
+    )
+    heads = [
+        f'bbox_head.predictor.levels.{i}.{part}' for i in range(3) for part in ('conv', 'pred')
+    ]
+    assert [layer.name for layer in layers[-6:]] == heads
+
+
 def test_an_order_that_misses_a_layer_raises() -> None:
     network = small_yolov2()
     with pytest.raises(ValueError, match='does not name'):

@@ -61,12 +61,20 @@ RETINANET = KeyMap(
     class_layers=r'retina_cls\.',
 )
 
+VGG = KeyMap(claims=((r'(?=\d+\.)', 'backbone.features.'),))
+
 LAYOUTS = {
     'ssd_pytorch': Layout(
         source='ssd.pytorch (.pth)',
         networks=(('SSDVGG', 'SSDNeck', 'SSDPredictor'),),
         rules=SSD,
         read=read_ssd,
+    ),
+    'vgg16_reducedfc': Layout(
+        source='ImageNet weights of VGG-16 for SSD (vgg16_reducedfc.pth), to start a training',
+        networks=(('SSDVGG', 'SSDNeck', 'SSDPredictor'),),
+        rules=VGG,
+        prefix='backbone.',
     ),
     'retinanet_mmdet': Layout(
         source="MMDetection's RetinaNet (.pth)",

@@ -73,6 +73,7 @@ _DLA_INNER = (
 _DLA_IGNORED = (
     (r'^(base\.)?level[34]\.project\.', 'the outer projection of a deeper tree, never used'),
     (r'^(base\.)?fc\.', 'the ImageNet classifier'),
+    (r'^(dep|rot|dim|amodel_offset)\.', 'the 3D branches of detectors for nuScenes'),
 )
 
 DLA = KeyMap(
@@ -98,6 +99,12 @@ DLA = KeyMap(
 DLA_IMAGENET = KeyMap(claims=_dla_trunk(''), inner=_DLA_INNER, ignored=_DLA_IGNORED)
 
 HOURGLASS = KeyMap(claims=(*_STACKED, *TRUNK_CLAIMS), inner=TRUNK_INNER, class_layers=_CLASSES)
+EXTREMENET = KeyMap(
+    claims=TRUNK_CLAIMS,
+    inner=TRUNK_INNER,
+    # `t_heats`, `t_regrs` in ExtremeNet's file, `hm_t`, `reg_t` in the one that CenterNet writes
+    ignored=((r'^([tlbr]|ct)_(heats|regrs)\.|^(hm|reg)_[tlbrc]\.', 'the branches of ExtremeNet'),),
+)
 
 
 def _mobilenet_rules() -> Iterator[tuple[str, str]]:
@@ -142,6 +149,12 @@ LAYOUTS = {
         source=f'{_CODE} on hourglasses (.pth)',
         networks=(('(Stacked)?HourglassNet', '', _HEADS),),
         rules=HOURGLASS,
+    ),
+    'extremenet_hourglass': Layout(
+        source='the hourglasses of ExtremeNet (ExtremeNet_250000.pkl), to start a training',
+        networks=(('HourglassNet', '', _HEADS),),
+        rules=EXTREMENET,
+        prefix='backbone.',
     ),
     'dla34_imagenet': Layout(
         source='ImageNet weights of DLA-34 (dla34-ba72cf86.pth)',

@@ -46,10 +46,11 @@ def darknet_order(model: ConfigDict) -> tuple[str, ...]:
     """Paths of the network of a config, in the order of darknet's file.
 
     Convention:
-        yolov4-p5.cfg and yolov4-p6.cfg put all heads after the neck, the other cfgs each head
-        where its map is computed.
+        yolov4-p5.cfg, yolov4-p6.cfg and the cfgs with Swish put all heads after the neck, the
+        other cfgs each head where its map is computed.
     """
-    if model.backbone.get('arch') in ('p5', 'p6'):
+    swish = (model.backbone.get('act_cfg') or {}).get('type') == 'Swish'
+    if swish or model.backbone.get('arch') in ('p5', 'p6'):
         return _PLAIN_ORDER
     return _ORDERS[part_types(model)[2]]
 
