@@ -248,6 +248,7 @@ ELSEWHERE: dict[str, str] = {
     'DarknetLetterBox': 'test_data/test_darknet_image.py',
     'DarknetResize': 'test_data/test_darknet_image.py',
     'DrawnSizeBatchSampler': 'test_data/test_drawn_size.py',
+    'SplitBatchSampler': 'test_data/test_split_batch.py',
     'MixedImageDataset': 'test_data/test_mixed_dataset.py',
     'RedmonColors': 'test_data/test_darknet_redmon.py',
     'RedmonCrop': 'test_data/test_darknet_redmon.py',

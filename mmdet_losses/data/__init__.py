@@ -22,6 +22,7 @@ from mmdet_losses.data.scaled_yolov4 import (
     ScaledYOLOv4LetterBox,
     ScaledYOLOv4Mosaic,
 )
+from mmdet_losses.data.split_batch import SplitBatchSampler
 from mmdet_losses.data.ssd import SSDAugmentation
 from mmdet_losses.data.video import IdentityVideoDataset
 
@@ -59,5 +60,6 @@ __all__ = [
     'ScaledYOLOv4HSV',
     'ScaledYOLOv4LetterBox',
     'ScaledYOLOv4Mosaic',
+    'SplitBatchSampler',
     'WithPrevious',
 ]
