@@ -26,7 +26,15 @@ darknet draws every image at random from all images; here each epoch is a shuffl
 
 A batch is "images per update = GPUs x images per GPU"; batch norm sees the images of one GPU unless
 it is synchronised. Official batches in chunks of unequal size ("49 = 4 + 9 x 5") average the losses
-of the chunks equally; `train_dataloader.batch_size=N` and the number of GPUs set another split.
+of the chunks equally. On as many GPUs, `official_split` of a recipe is the official split:
+
+```python
+_base_ = './cornernet_hg104_8xb6-500k_coco.py'
+train_dataloader = dict(batch_sampler=dict(_delete_=True, **_base_.official_split))
+```
+
+Starting weights: torchvision publishes the same ResNets under new names, which count as equal. A
+file of `checkpoints/` is converted once, as the README of the recipe describes.
 """
 
 COLUMNS = dict(
@@ -57,7 +65,9 @@ class Training(NamedTuple):
 _ADAM = 'Adam {}'
 _BY_SOURCE = 'as the source of the branch, not compared with draws'
 _CORNER_TEST = 'score 0, official_soft_nms 0.5, 100 boxes'
-_SAME_BATCH = 'the same images per GPU on every GPU'
+_SAME_BATCH = 'the same images per GPU on every GPU; official: `official_split`'
+_RESNET18, _RESNET101 = '`resnet18-f37072fd.pth`', '`resnet101-63fe2227.pth`'
+_DLA34 = '`dla34_imagenet.pth`'
 
 CORNERNET = Training(
     'equal, 6 steps',
@@ -72,37 +82,55 @@ CORNERNET = Training(
 TRIPLET = CORNERNET._replace(
     schedule='480,000 updates, x 0.1 after 450,000', batch='48 = 8 x 6', reasons={}
 )
+_OWN_SPLIT = dict(batch=_SAME_BATCH)
 POINTS = Training(
     'equal, 6 steps',
     _ADAM.format('0.0005'),
     '140 epochs, x 0.1 after 90, 120',
     augmentation='equal',
+    start=_DLA34,
     test='score 0, 100 boxes',
+    reasons=_OWN_SPLIT,
 )
 VOC_POINTS = POINTS._replace(
     optimizer=_ADAM.format('0.000125'),
     schedule='70 epochs, x 0.1 after 45, 60',
     batch='32 = 1 x 32',
-    reasons=dict(
-        batch='four GPUs; `tools/dist_train.sh CONFIG 1 --cfg-options '
-        'train_dataloader.batch_size=32` is the official batch norm'
-    ),
 )
-POSE = POINTS._replace(batch='128 = 9 + 7 x 17', reasons=dict(batch=_SAME_BATCH))
+HOURGLASS = POINTS._replace(
+    optimizer=_ADAM.format('0.00025'),
+    schedule='50 epochs, x 0.1 after 40',
+    batch='24 = 4 + 4 x 5',
+    start='`extremenet_hourglass.pth`',
+)
+POSE = POINTS._replace(batch='128 = 9 + 7 x 17', start='`centernet_points_dla34_2x.pth`')
+HOURGLASS_POSE = HOURGLASS._replace(start='`centernet_points_hg104.pth`')
 TRACK = Training(
     'equal, 6 steps',
     _ADAM.format('0.000125'),
     '70 epochs, x 0.1 after 60',
     batch='32 = 2 x 16',
     augmentation='equal',
+    start='`epoch_140.pth`',
+    test='score 0.4, 100 boxes',
 )
+KITTI = TRACK._replace(batch='16 = 2 x 8', start='`centernet_points_dla34_nuscenes.pth`')
 SSD = Training(
     'equal, 6 steps',
     'SGD 0.001, momentum 0.9, decay 0.0005 of everything',
     '120,000 updates, x 0.1 after 80,000, 100,000',
     batch='32 = 1 x 32',
     augmentation='equal',
+    start='`vgg16_reducedfc.pth`',
+    test='score 0.01, nms 0.45, all boxes',
     reasons=dict(batch='no batch norm; the losses are divided over all GPUs'),
+)
+CAFFE_SSD = SSD._replace(
+    proof='equal; there was no run of the Caffe code to compare with',
+    optimizer=SSD.optimizer.replace('everything', 'kernels') + ', rate of biases x 2',
+    batch='32 = 4 x 8',
+    test='score 0.01, nms 0.45, 200 boxes',
+    reasons={},
 )
 MMDET_SSD = Training(
     "equal; MMDetection's training",
@@ -110,6 +138,8 @@ MMDET_SSD = Training(
     '120 epochs, linear warm-up of 500 updates, x 0.1 after 80, 110',
     batch='64 = 8 x 8',
     augmentation="MMDetection's",
+    start='`vgg16_caffe`',
+    test='score 0.02, nms 0.45, 200 boxes',
 )
 _DARKNET_SGD = 'SGD {}, momentum {}, decay 0.0005 of kernels'
 _BURN_IN = '{} updates, burn-in 1,000 (power 4), x 0.1 at {}, x 0.1 at {}'
@@ -120,14 +150,22 @@ REDMON = Training(
     _BURN_IN.format('500,200', '400,000', '450,000'),
     batch='64 = 16 subdivisions of 4',
     augmentation='equal',
+    start='`darknet53`',
+    test='score 0.005, nms 0.45, all boxes',
     reasons=dict(batch=_SUBDIVISIONS),
 )
+TINY = REDMON._replace(start=None, test=None)  # not compared
+YOLOV2 = REDMON._replace(batch='64 = 8 subdivisions of 8', start='`darknet19_448.conv.pth`')
 YOLOV4 = REDMON._replace(
     optimizer=_DARKNET_SGD.format('0.0013', '0.949'),
     schedule=_BURN_IN.format('500,500', '400,000', '450,000'),
     batch='64 = 8 subdivisions of 8',
+    start='`csdarknet53-omega.conv.pth`',
+    test='score 0.001, darknet_nms diou 0.45, all boxes',
 )
 CSP = YOLOV4._replace(
+    start=None,  # not published
+    test='score 0.001, darknet_nms diou 0.6, all boxes',
     optimizer=_DARKNET_SGD.format('0.001', '0.949'),
     average='0.9998 from half of training, applied 1,000 updates before the end',
 )
@@ -142,6 +180,7 @@ SCALED = Training(
     batch='64 = 4 x 16, synchronised',
     augmentation='equal',
     start='random',
+    test='score 0.001, nms 0.65, 300 boxes',
     reasons=dict(batch='the same 64 images, normalised together'),
 )
 RETINANET = Training(
@@ -150,73 +189,92 @@ RETINANET = Training(
     '12 epochs, linear warm-up of 500 updates, x 0.1 after 8, 11',
     batch='16 = 8 x 2',
     augmentation="MMDetection's",
+    start='`resnet50-0676ba61.pth`',
     test='score 0.05, nms 0.5, 100 boxes',
+)
+RETINANET_2X = RETINANET._replace(
+    schedule='24 epochs, linear warm-up of 500 updates, x 0.1 after 16, 22'
 )
 
 OFFICIAL = {
     'cornernet/*': CORNERNET,
     'cornernet_squeeze/*': CORNERNET._replace(batch='55 = 13 + 3 x 14'),
     'cornernet_saccade/*': CORNERNET._replace(
-        batch='48 = 4 x 12',
-        test='score 0, official_soft_nms 0.7, 100 boxes',
-        reasons=dict(batch='eight GPUs; on four: `train_dataloader.batch_size=12`'),
+        batch='48 = 4 x 12', test='score 0, official_soft_nms 0.7, 100 boxes'
     ),
     'centernet_triplet/*': TRIPLET,
+    'centernet_points/*resdcn18*voc*': VOC_POINTS._replace(start=_RESNET18),
+    'centernet_points/*resdcn101*384*voc*': VOC_POINTS._replace(
+        batch='32 = 2 x 16', start=_RESNET101
+    ),
+    'centernet_points/*resdcn101*512*voc*': VOC_POINTS._replace(
+        batch='32 = 4 x 8', start=_RESNET101
+    ),
+    'centernet_points/*512*voc*': VOC_POINTS._replace(batch='32 = 2 x 16'),
     'centernet_points/*voc*': VOC_POINTS,
-    'centernet_points/*resdcn*': POINTS._replace(
-        batch='114 = 18 + 3 x 32', reasons=dict(batch=_SAME_BATCH)
+    'centernet_points/*resdcn18*': POINTS._replace(batch='114 = 18 + 3 x 32', start=_RESNET18),
+    'centernet_points/*resdcn101*': POINTS._replace(
+        optimizer=_ADAM.format('0.000375'), batch='96 = 5 + 7 x 13', start=_RESNET101
     ),
-    'centernet_points/*230e*': POSE._replace(schedule='230 epochs, x 0.1 after 180, 210'),
-    'centernet_points/*hg104*': POINTS._replace(
-        optimizer=_ADAM.format('0.00025'), schedule='50 epochs, x 0.1 after 40', batch='24 = 8 x 3'
+    'centernet_points/*230e*': POINTS._replace(
+        schedule='230 epochs, x 0.1 after 180, 210', batch='128 = 9 + 7 x 17'
     ),
-    'centernet_points/*': POSE,
+    'centernet_points/*hg104*': HOURGLASS,
+    'centernet_points/*': POINTS._replace(batch='128 = 9 + 7 x 17'),
     'centernet_pose/*dla34*320e*': POSE._replace(schedule='320 epochs, x 0.1 after 270, 300'),
     'centernet_pose/*dla34*': POSE,
-    'centernet_pose/*150e*': POINTS._replace(
-        optimizer=_ADAM.format('0.00025'),
-        schedule='150 epochs, x 0.1 after 130',
-        batch='24 = 8 x 3',
-    ),
-    'centernet_pose/*': POINTS._replace(
-        optimizer=_ADAM.format('0.00025'), schedule='50 epochs, x 0.1 after 40', batch='24 = 8 x 3'
-    ),
+    'centernet_pose/*150e*': HOURGLASS_POSE._replace(schedule='150 epochs, x 0.1 after 130'),
+    'centernet_pose/*': HOURGLASS_POSE,
     'centertrack/*crowdhuman*': TRACK._replace(
         optimizer=_ADAM.format('0.00025'),
         schedule='140 epochs, x 0.1 after 90, 120',
         batch='64 = 4 x 16',
+        start=_DLA34,
     ),
-    'centertrack/*kitti*': TRACK._replace(batch='16 = 2 x 8'),
+    'centertrack/*kitti*scratch*': KITTI._replace(start=_DLA34),
+    'centertrack/*kitti-half*': KITTI,
+    'centertrack/*kitti*': KITTI._replace(test='score 0.4, 100 boxes, flip test'),
+    'centertrack/*coco*': TRACK._replace(
+        optimizer=_ADAM.format('0.0005'),
+        batch='128 = 8 x 16',
+        start='`centernet_points_dla34_2x.pth`',
+        test='score 0.3, 100 boxes',
+    ),
+    'centertrack/*scratch*': TRACK._replace(start=_DLA34),
     'centertrack/*': TRACK,
+    'ssd/*caffe*': CAFFE_SSD,
     'ssd/*voc*': SSD,
     'ssd/*': MMDET_SSD,
-    'retinanet/*24e*': RETINANET._replace(
-        schedule='24 epochs, linear warm-up of 500 updates, x 0.1 after 16, 22'
-    ),
+    'retinanet/*r18*': RETINANET._replace(start=_RESNET18),
+    'retinanet/*r101*24e*': RETINANET_2X._replace(start=_RESNET101),
+    'retinanet/*r101*': RETINANET._replace(start=_RESNET101),
+    'retinanet/*x101*24e*': RETINANET_2X._replace(start='`resnext101_64x4d`'),
+    'retinanet/*x101*': RETINANET._replace(start='`resnext101_64x4d`'),
+    'retinanet/*24e*': RETINANET_2X,
     'retinanet/*': RETINANET,
     'yolov1/*': REDMON._replace(
         optimizer=_DARKNET_SGD.format('0.0005', '0.9'),
         schedule='40,000 updates, x 2.5 at 200, x 2.0 at 400, x 2.0 at 600, x 0.1 at 20,000, '
         'x 0.1 at 30,000',
         batch='64 = 8 subdivisions of 8',
+        start='`extraction.conv.pth`',
+        test='score 0.001, nms 0.5, all boxes',
     ),
-    'yolov2/*tiny*voc*': REDMON._replace(
+    'yolov2/*tiny*voc*': TINY._replace(
         schedule='40,200 updates, x 0.1 at -1, x 10 at 100, x 0.1 at 20,000, x 0.1 at 30,000',
         batch='not in the cfg',
     ),
-    'yolov2/*tiny*': REDMON._replace(batch='not in the cfg'),
-    'yolov2/*voc*': REDMON._replace(
-        schedule=_BURN_IN.format('80,200', '40,000', '60,000'), batch='64 = 8 subdivisions of 8'
-    ),
-    'yolov2/*': REDMON._replace(batch='64 = 8 subdivisions of 8'),
-    'yolov3/*3l*': REDMON._replace(
+    'yolov2/*tiny*': TINY._replace(batch='not in the cfg'),
+    'yolov2/*voc*': YOLOV2._replace(schedule=_BURN_IN.format('80,200', '40,000', '60,000')),
+    'yolov2/*': YOLOV2,
+    'yolov3/*3l*': TINY._replace(
         schedule=_BURN_IN.format('200,000', '180,000', '190,000'),
     ),
-    'yolov3/*prn*': REDMON._replace(batch='64 = 8 subdivisions of 8'),
-    'yolov3/*tiny*': REDMON._replace(batch='not in the cfg'),
+    'yolov3/*prn*': TINY._replace(batch='64 = 8 subdivisions of 8'),
+    'yolov3/*tiny*': TINY._replace(batch='not in the cfg'),
     'yolov3/*voc*': REDMON._replace(schedule=_BURN_IN.format('50,200', '40,000', '45,000')),
     'yolov3/*': REDMON,
-    'yolov4/*pytorch*': SCALED._replace(
+    'yolov4/*300e*': SCALED._replace(
         schedule=_SCALED_SCHEDULE.format(300, 0.8, 0.1), augmentation=_BY_SOURCE
     ),
     'yolov4/*x-mish*': CSP._replace(average='none'),
@@ -224,6 +282,8 @@ OFFICIAL = {
         optimizer=_DARKNET_SGD.format('0.00261', '0.9'),
         schedule=_BURN_IN.format('500,200', '400,000', '450,000'),
         batch='64 = 1 x 64',
+        start=None,
+        test=None,
         reasons=dict(batch='darknet normalises the 64 images together on one GPU'),
     ),
     'yolov4/yolov4-*': CSP,

@@ -47,6 +47,8 @@ def optimizer_of(cfg: Config) -> str:
     if decay := optimizer.get('weight_decay', 0):
         kernels = wrapper.get('constructor') or wrapper.get('paramwise_cfg')
         parts.append(f'decay {number(decay)} of {"kernels" if kernels else "everything"}')
+    if factor := (wrapper.get('paramwise_cfg') or {}).get('bias_lr_mult'):
+        parts.append(f'rate of biases x {number(factor)}')
     if wrapper.get('clip_grad'):
         parts.append(f'clipped to {number(wrapper.clip_grad.max_norm)}')
     return ', '.join(parts)
@@ -126,7 +128,7 @@ def test_of(cfg: Config) -> str:
         kind = nms.type + (f' {nms.kind}' if 'kind' in nms else '')
         parts.append(f'{kind} {nms.get("iou_threshold", nms.get("sigma"))}')
     parts.append(f'{test.get("max_per_img", (test.get("nms") or {}).get("max_num", "all"))} boxes')
-    return ', '.join(parts)
+    return ', '.join(parts) + (', flip test' if cfg.model.get('flip_test') else '')
 
 
 def cell(ours: str, official: str | None, reason: str = '') -> str:

@@ -10,6 +10,7 @@ POINTS, POSE, TRACK = 'centernet_points', 'centernet_pose', 'centertrack'
 # folder, recipe -> epochs, epochs of a lower learning rate, learning rate, images per step
 PUBLISHED = {
     (POINTS, 'resdcn18_8xb14-140e_coco'): (140, [90, 120], 5e-4, 112),  # of 114, over 4 GPUs
+    (POINTS, 'resdcn101_8xb12-140e_coco'): (140, [90, 120], 3.75e-4, 96),
     (POINTS, 'dla34_8xb16-140e_coco'): (140, [90, 120], 5e-4, 128),
     (POINTS, 'dla34-plain_8xb16-140e_coco'): (140, [90, 120], 5e-4, 128),  # as with DCN
     (POINTS, 'dla34_8xb16-230e_coco'): (230, [180, 210], 5e-4, 128),
@@ -17,6 +18,8 @@ PUBLISHED = {
     (POINTS, 'hg104_8xb3-50e_coco'): (50, [40], 2.5e-4, 24),
     (POINTS, 'resdcn18_4xb8-70e-384_voc0712'): (70, [45, 60], 1.25e-4, 32),
     (POINTS, 'resdcn18_4xb8-70e-512_voc0712'): (70, [45, 60], 1.25e-4, 32),
+    (POINTS, 'resdcn101_4xb8-70e-384_voc0712'): (70, [45, 60], 1.25e-4, 32),
+    (POINTS, 'resdcn101_4xb8-70e-512_voc0712'): (70, [45, 60], 1.25e-4, 32),
     (POINTS, 'dla34_4xb8-70e-384_voc0712'): (70, [45, 60], 1.25e-4, 32),
     (POINTS, 'dla34_4xb8-70e-512_voc0712'): (70, [45, 60], 1.25e-4, 32),
     (POSE, 'dla34_8xb16-140e_coco'): (140, [90, 120], 5e-4, 128),
@@ -26,8 +29,11 @@ PUBLISHED = {
     (TRACK, 'dla34_2xb16-70e_mot17-half'): (70, [60], 1.25e-4, 32),
     (TRACK, 'dla34_2xb16-70e_mot17-half_scratch'): (70, [60], 1.25e-4, 32),
     (TRACK, 'dla34_2xb16-70e_mot17'): (70, [60], 1.25e-4, 32),
+    (TRACK, 'dla34_2xb16-70e_mot17_scratch'): (70, [60], 1.25e-4, 32),
     (TRACK, 'dla34_2xb8-70e_kitti-half'): (70, [60], 1.25e-4, 16),
+    (TRACK, 'dla34_2xb8-70e_kitti-half_scratch'): (70, [60], 1.25e-4, 16),
     (TRACK, 'dla34_2xb8-70e_kitti'): (70, [60], 1.25e-4, 16),
+    (TRACK, 'dla34_8xb16-70e_coco'): (70, [60], 5e-4, 128),
     (TRACK, 'dla34_4xb16-140e_crowdhuman'): (140, [90, 120], 2.5e-4, 64),
 }
 

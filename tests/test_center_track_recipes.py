@@ -16,13 +16,14 @@ from mmdet_losses.registry import DATASETS, MODELS
 from tools.datasets.videos import make_videos
 
 ROOT = Path(__file__).resolve().parents[1]
-KEYS = ROOT / 'tests' / 'golden' / 'models' / 'centertrack_dla34_mot17' / 'keys.json'
+GOLDEN = ROOT / 'tests' / 'golden' / 'models'
 STEM = 'centertrack_dla34'
 SIZES = {
     f'{STEM}_2xb16-70e_mot17-half': (544, 960),
     f'{STEM}_2xb16-70e_mot17': (544, 960),
     f'{STEM}_4xb16-140e_crowdhuman': (512, 512),
     f'{STEM}_2xb8-70e_kitti-half': (384, 1280),
+    f'{STEM}_8xb16-70e_coco': (512, 512),
 }
 
 
@@ -51,11 +52,18 @@ def on(cfg, videos):
     return DATASETS.build(cfg)
 
 
-@pytest.mark.parametrize('config', [f'{STEM}_2xb16-70e_mot17', f'{STEM}_4xb16-140e_crowdhuman'])
-def test_the_official_checkpoint_loads_into_the_recipe(config):
+@pytest.mark.parametrize(
+    ('config', 'folder'),
+    [
+        (f'{STEM}_2xb16-70e_mot17', 'centertrack_dla34_mot17'),
+        (f'{STEM}_4xb16-140e_crowdhuman', 'centertrack_dla34_mot17'),
+        (f'{STEM}_8xb16-70e_coco', 'centertrack_dla34_coco'),
+    ],
+)
+def test_the_official_checkpoint_loads_into_the_recipe(config, folder):
     """The converted names and shapes load strictly."""
     with torch.device('meta'):
-        keys = json.loads(KEYS.read_text())
+        keys = json.loads((GOLDEN / folder / 'keys.json').read_text())
         source = {key: torch.empty(shape) for key, shape in keys.items()}
         model = MODELS.build(read(config).model)
     target = network_of(read(config).model).state_dict()
@@ -80,7 +88,8 @@ def test_pairs_have_the_size_of_the_recipe(config, size, videos):
         gaps.add(int(Path(sample.img_path).stem) - int(Path(path).stem))
         identities = set(sample.gt_instances.instances_ids.tolist())
         assert identities & set(sample.previous.gt_instances.instances_ids.tolist())
-    assert gaps == {0} if 'crowdhuman' in config else len(gaps) > 1
+    single = 'crowdhuman' in config or 'coco' in config
+    assert gaps == {0} if single else len(gaps) > 1
 
 
 @pytest.mark.parametrize('config', [f'{STEM}_2xb16-70e_mot17-half', f'{STEM}_2xb8-70e_kitti-half'])

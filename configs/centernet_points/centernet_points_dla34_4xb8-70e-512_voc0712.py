@@ -11,3 +11,5 @@ _base_ = [
 train_dataloader = dict(batch_size=8)
 
 auto_scale_lr = dict(enable=False, base_batch_size=32)
+# batch_sampler of 2 GPUs (README: batch norm)
+official_split = dict(type='SplitBatchSampler', sizes=(16, 16))

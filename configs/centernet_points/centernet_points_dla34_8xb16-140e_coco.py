@@ -17,3 +17,5 @@ model = dict(
 
 train_dataloader = dict(batch_size=16)
 auto_scale_lr = dict(enable=False, base_batch_size=128)
+# batch_sampler of 8 GPUs (README: batch norm)
+official_split = dict(type='SplitBatchSampler', sizes=(9, *[17] * 7))

@@ -1,9 +1,11 @@
-# CenterNet (objects as points), Hourglass-104, COCO, 50 epochs from ExtremeNet's weights.
+# CenterNet (objects as points), Hourglass-104, COCO, 50 epochs from ExtremeNet's weights (README:
+# how to get them).
 # Target: 40.3 AP on val2017 (42.2 with flip test, --tta; 45.1 with flip and multi-scale).
 # Source: the official model zoo, ctdet_coco_hg.
 _base_ = './centernet_points_resdcn18_8xb14-140e_coco.py'
 
 num_stacks = 2
+load_from = 'checkpoints/extremenet_hourglass.pth'
 
 model = dict(
     data_preprocessor=dict(pad_size_divisor=128),
@@ -44,3 +46,5 @@ param_scheduler = [
 ]
 
 auto_scale_lr = dict(enable=False, base_batch_size=24)
+# batch_sampler of 5 GPUs (README: batch norm)
+official_split = dict(type='SplitBatchSampler', sizes=(4, 5, 5, 5, 5))

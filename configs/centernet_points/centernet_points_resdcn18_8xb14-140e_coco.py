@@ -12,3 +12,5 @@ train_dataloader = dict(batch_size=14)
 
 # the paper's batch: 114 images (4 GPUs); nearest: 8 GPUs x 14 images
 auto_scale_lr = dict(enable=False, base_batch_size=114)
+# batch_sampler of 4 GPUs (README: batch norm)
+official_split = dict(type='SplitBatchSampler', sizes=(18, 32, 32, 32))

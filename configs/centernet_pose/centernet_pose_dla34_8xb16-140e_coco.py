@@ -61,3 +61,5 @@ model = dict(
 tta_model = dict(type='CenterNetTTAModel', flip_pairs=[(i, i + 1) for i in range(1, 17, 2)])
 
 auto_scale_lr = dict(enable=False, base_batch_size=128)
+# batch_sampler of 8 GPUs (README: batch norm)
+official_split = dict(type='SplitBatchSampler', sizes=(9, *[17] * 7))

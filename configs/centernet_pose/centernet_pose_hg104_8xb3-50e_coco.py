@@ -44,3 +44,5 @@ param_scheduler = [
 ]
 
 auto_scale_lr = dict(enable=False, base_batch_size=24)
+# batch_sampler of 5 GPUs (README: batch norm)
+official_split = dict(type='SplitBatchSampler', sizes=(4, 5, 5, 5, 5))

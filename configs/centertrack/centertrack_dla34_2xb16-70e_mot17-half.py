@@ -1,6 +1,6 @@
 # CenterTrack, DLA-34, trained on the first halves of MOT17 from CrowdHuman weights.
-# Target: MOTA 66.1 on the second halves (noise about 1), private detection, 544 x 960; source: the
-# official model zoo. Without CrowdHuman (load_from=None, ImageNet weights): 60.7.
+# Target: MOTA 66.1 on the second halves (noise about 1), private detection, 544 x 960, no flip;
+# source: the official model zoo, mot17_half.
 _base_ = [
     '../_base_/models/centertrack_dla34.py',
     '../_base_/datasets/mot17_half.py',

@@ -1,5 +1,7 @@
-# CenterTrack, DLA-34, trained on all training videos of MOT17; the test writes the files for the
-# MOT Challenge server. Target: MOTA 67.3 on the test videos, private detection (61.4 public).
+# CenterTrack, DLA-34, trained on all training videos of MOT17 from CrowdHuman weights; the test
+# writes the files for the MOT Challenge server.
+# Target: MOTA 67.3 on the test videos, private detection, 544 x 960, no flip; source: the official
+# model zoo, mot17_fulltrain.
 _base_ = './centertrack_dla34_2xb16-70e_mot17-half.py'
 
 train_dataloader = dict(dataset=dict(ann_file='annotations/train_cocoformat.json'))

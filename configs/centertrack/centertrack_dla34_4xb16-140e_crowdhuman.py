@@ -1,6 +1,6 @@
 # CenterTrack, DLA-34, pre-trained on CrowdHuman: single images with simulated motion.
-# It starts from ImageNet weights, see README. Target: MOTA 52.2 on the second halves of MOT17 as it
-# is, 66.1 after training on the first.
+# It starts from ImageNet weights, see README. Target: MOTA 52.2 on the second halves of MOT17,
+# private detection, 544 x 960, no flip; source: the official model zoo, crowdhuman.
 _base_ = [
     '../_base_/models/centertrack_dla34.py',
     '../_base_/datasets/mot17_half.py',

@@ -12,3 +12,5 @@ train_dataloader = dict(batch_size=6)
 
 # the paper's batch: 49 images (10 GPUs); nearest: 8 GPUs x 6 images
 auto_scale_lr = dict(enable=False, base_batch_size=49)
+# batch_sampler of 10 GPUs (README: batch norm)
+official_split = dict(type='SplitBatchSampler', sizes=(4, *[5] * 9))

@@ -106,3 +106,5 @@ test_dataloader = val_dataloader
 
 # the paper's batch: 48 images (4 GPUs)
 auto_scale_lr = dict(enable=False, base_batch_size=48)
+# batch_sampler of 4 GPUs (README: batch norm)
+official_split = dict(type='SplitBatchSampler', sizes=(12, 12, 12, 12))

@@ -30,3 +30,5 @@ train_dataloader = dict(batch_size=7)
 
 # the paper's batch: 55 images (4 GPUs); nearest: 8 GPUs x 7 images
 auto_scale_lr = dict(enable=False, base_batch_size=55)
+# batch_sampler of 4 GPUs (README: batch norm)
+official_split = dict(type='SplitBatchSampler', sizes=(13, 14, 14, 14))

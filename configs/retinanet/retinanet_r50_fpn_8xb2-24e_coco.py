@@ -1,5 +1,5 @@
 # RetinaNet, ResNet-50, FPN, COCO, 24 epochs.
-# Target: 37.4 AP on val2017 (MMDetection, 2x).
+# Target: 37.4 AP on val2017, 1333 x 800, no flip; source: MMDetection, retinanet_r50_fpn_2x.
 _base_ = './retinanet_r50_fpn_8xb2-12e_coco.py'
 
 train_cfg = dict(max_epochs=24)

@@ -15,8 +15,10 @@ model = dict(
             num_classes=num_classes,
             min_sizes=(21, 45, 99, 153, 207, 261),
             max_sizes=(45, 99, 153, 207, 261, 315),
+            topk=1000,
         ),
     ),
+    test_cfg=dict(score_thr=0.02, max_per_img=200),  # MMDetection's
 )
 
 # Target, schedule and augmentation are MMDetection's. The official augmentations are

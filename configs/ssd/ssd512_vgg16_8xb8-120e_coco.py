@@ -15,8 +15,10 @@ model = dict(
             num_classes=num_classes,
             min_sizes=(20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8),
             max_sizes=(51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72),
+            topk=1000,
         ),
     ),
+    test_cfg=dict(score_thr=0.02, max_per_img=200),  # MMDetection's
 )
 
 # Target, schedule and augmentation are MMDetection's. The official augmentations are

@@ -4,6 +4,8 @@
 # (`num_boxes=2`) and `hidden='connected', hidden_channels=4096`.
 _base_ = ['../_base_/datasets/voc_mix.py', '../_base_/iteration_runtime.py']
 
+load_from = 'checkpoints/extraction.conv.pth'  # README: how to get it
+
 num_classes = 20
 num_boxes = 3
 size = 448
@@ -42,9 +44,8 @@ model = dict(
             normalizer='images',
         ),
     ),
-    test_cfg=dict(
-        nms=dict(type='nms', iou_threshold=0.4), score_thr=0.005, max_per_img=100, clip=True
-    ),
+    # `yolo valid` of darknet: every box counts
+    test_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), score_thr=0.001, clip=True),
 )
 
 train_pipeline = [

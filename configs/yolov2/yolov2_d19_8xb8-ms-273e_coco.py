@@ -1,10 +1,12 @@
 # YOLOv2, Darknet-19, COCO, trained at 320 to 608, tested at 608 (yolov2.cfg).
-# Target: 21.6 AP on test-dev at 544 (44.0 AP50), as quoted by CenterNet's Table 1.
+# No target at 608; the published one, at 544, is that of yolov2_d19_8xb8-ms-544-273e_coco.py.
 _base_ = [
     '../_base_/models/yolov2_d19.py',
     '../_base_/datasets/coco_mix.py',
     '../_base_/schedules/darknet_500k.py',
 ]
+
+load_from = 'checkpoints/darknet19_448.conv.pth'  # README: how to get it
 
 num_classes = 80
 anchors = [

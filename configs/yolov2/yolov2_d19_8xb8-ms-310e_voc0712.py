@@ -1,10 +1,12 @@
 # YOLOv2, Darknet-19, PASCAL VOC 2007 + 2012, trained at 320 to 608, tested at 416.
-# Target: 76.8 mAP on VOC 2007 test at 416, 78.6 at 544 (abstract of the paper).
+# Target: 76.8 mAP on VOC 2007 test at 416 (abstract of the paper).
 _base_ = [
     '../_base_/models/yolov2_d19.py',
     '../_base_/datasets/voc_mix.py',
     '../_base_/schedules/darknet_500k.py',
 ]
+
+load_from = 'checkpoints/darknet19_448.conv.pth'  # README: how to get it
 
 train_dataloader = dict(
     batch_size=8,

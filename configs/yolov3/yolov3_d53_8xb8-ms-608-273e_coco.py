@@ -1,5 +1,5 @@
 # YOLOv3, Darknet-53, COCO, trained at 320 to 608, tested at 608.
-# Target: 33.0 AP (57.9 AP50) at 608 (abstract of the paper, COCO); MMDetection has 33.7 on val2017.
+# Target: 33.0 AP (57.9 AP50) at 608 with Redmon's loss, as here (abstract of the paper, COCO).
 _base_ = [
     '../_base_/models/yolov3_d53.py',
     '../_base_/datasets/coco_mix.py',

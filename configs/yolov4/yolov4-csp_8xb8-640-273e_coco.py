@@ -1,8 +1,9 @@
 # YOLOv4-csp in darknet's layout and with darknet's loss, COCO, mosaic, trained at 512 (the size of
-# yolov4-csp.cfg), tested at 640. The cfg asks for mosaic and letter box; darknet stops at that
-# combination, so one of them was off. Here the training has mosaic and the test a letter box.
-# The same network with the loss of the PyTorch code is in configs/scaled_yolov4.
-# Target: 48.7 AP (67.4 AP50) on test-dev at 640 (darknet's README).
+# yolov4-csp.cfg), tested at 640. The same network with the training of the PyTorch code, to which
+# the published results belong, is in configs/scaled_yolov4.
+# No training target: the cfg has mosaic and letter box, and darknet stops at this combination. Here
+# the training has mosaic and the test a letter box. The official weights have 48.7 AP (67.4 AP50)
+# on test-dev at 640 (darknet's README).
 _base_ = ['../_base_/datasets/coco_mix.py', '../_base_/schedules/darknet_500k.py']
 
 num_classes = 80
@@ -65,10 +66,10 @@ model = dict(
             normalizer='images',
         ),
     ),
-    test_cfg=dict(  # darknet's `diounms`
-        nms=dict(type='darknet_nms', iou_threshold=0.45, kind='diou', beta=0.6),
-        score_thr=0.005,
-        max_per_img=100,
+    # `detector valid` of darknet with `diounms`; every box counts
+    test_cfg=dict(
+        nms=dict(type='darknet_nms', iou_threshold=0.6, kind='diou', beta=0.6),
+        score_thr=0.001,
         clip=True,
     ),
 )

@@ -1,5 +1,5 @@
 # YOLOv4-P5 in darknet's layout and with darknet's loss, COCO, mosaic, tested at 896.
-# Target: 51.6 AP on test-dev (darknet's port; the PyTorch code: 51.4).
+# No training target, see README; the official weights have 51.6 AP on test-dev at 896.
 _base_ = './yolov4-csp_8xb8-640-273e_coco.py'
 
 size = 896

@@ -1,5 +1,5 @@
 # YOLOv4-P6 in darknet's layout and with darknet's loss, COCO, mosaic, tested at 1280.
-# Target: 54.0 AP on test-dev (darknet's port; the PyTorch code: 54.3).
+# No training target, see README; the official weights have 54.0 AP on test-dev at 1280.
 _base_ = './yolov4-csp_8xb8-640-273e_coco.py'
 
 size = 1280

@@ -2,6 +2,8 @@
 # Target: 43.5 AP (65.7 AP50) on test-dev at 608 (darknet's README).
 _base_ = ['../_base_/datasets/coco_mix.py', '../_base_/schedules/darknet_500k.py']
 
+load_from = 'checkpoints/csdarknet53-omega.conv.pth'  # README: how to get it
+
 num_classes = 80
 size = 608
 norm_cfg = dict(type='BN', eps=1e-5, momentum=0.01)  # darknet's
@@ -54,10 +56,10 @@ model = dict(
             normalizer='images',
         ),
     ),
-    test_cfg=dict(  # darknet's `greedynms`, which is DIoU-NMS
+    # `detector valid` when YOLOv4 was published; `greedynms` is DIoU-NMS; every box counts
+    test_cfg=dict(
         nms=dict(type='darknet_nms', iou_threshold=0.45, kind='diou', beta=0.6),
-        score_thr=0.005,
-        max_per_img=100,
+        score_thr=0.001,
         clip=True,
     ),
 )

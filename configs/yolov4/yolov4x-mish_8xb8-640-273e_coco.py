@@ -1,5 +1,5 @@
 # YOLOv4x-mish in darknet's layout and with darknet's loss, COCO, mosaic, 640.
-# Target: 50.1 AP (68.5 AP50) on test-dev at 640 (darknet's README).
+# No training target, see README; the official weights have 50.1 AP (68.5 AP50) on test-dev at 640.
 _base_ = './yolov4-csp_8xb8-640-273e_coco.py'
 
 channels = (320, 640, 1280)

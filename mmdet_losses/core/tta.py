@@ -22,7 +22,7 @@ OWN_NMS_TYPES = ('darknet_nms', 'official_soft_nms')
 """Types of NMS that :func:`mmcv.ops.batched_nms` does not have."""
 WITHOUT_AUGMENTATION = {
     'CornerNetSaccade': 'it already processes each image at several scales',
-    'CenterTrack': 'it needs the frames of a video in order',
+    'CenterTrack': 'it needs the frames of a video in order; model.flip_test=True flips them',
 }
 """Detector type -> why it has no test-time augmentation."""
 

@@ -76,7 +76,7 @@ def test_a_recipe_takes_the_official_split_with_one_line(name, sizes, tmp_path):
         'train_dataloader = dict(batch_sampler=dict(_delete_=True, **_base_.official_split))\n'
     )
     split = Config.fromfile(child).train_dataloader.batch_sampler
-    assert (split.type, tuple(split.sizes)) == ('SplitBatchSampler', sizes)
+    assert dict(split) == dict(type='SplitBatchSampler', sizes=sizes)
 
 
 def test_a_loader_of_the_runner_has_the_split():

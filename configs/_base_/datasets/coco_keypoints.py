@@ -47,6 +47,7 @@ train_dataloader = dict(
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
+    batch_sampler=None,
     dataset=dict(
         type='CocoKeypointDataset',
         data_root=data_root,

@@ -41,7 +41,6 @@ model = dict(
             strides=(8, 16, 32, 64, 100, 300),
             aspect_ratios=((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
             clip=True,
-            score_thr=0.01,
             topk=200,
         ),
         criterion=dict(
@@ -50,13 +49,15 @@ model = dict(
             loss_cls=dict(type='HardNegativeCrossEntropyLoss', ratio=3.0, loss_weight=1.0),
             loss_box=dict(type='MaskedSmoothL1Loss', loss_weight=1.0),
         ),
-        # 200 boxes per image as in the paper; the PyTorch code keeps 200 per class
     ),
-    test_cfg=dict(
-        nms=dict(type='nms', iou_threshold=0.45), score_thr=0.01, max_per_img=200, clip=True
-    ),
+    # ssd.pytorch's test: NMS of the 200 best boxes per class, no limit per image
+    test_cfg=dict(nms=dict(type='nms', iou_threshold=0.45), score_thr=0.01, clip=True),
 )
 
+# the official starting weights: both programs turn the connected layers of VGG-16 into convolutions
+vgg_reduced = dict(
+    type='Pretrained', checkpoint='checkpoints/vgg16_reducedfc.pth', prefix='backbone.'
+)
 
 # ssd.pytorch's augmentation
 ssd_train_pipeline = [

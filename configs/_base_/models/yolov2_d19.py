@@ -55,9 +55,8 @@ model = dict(
             normalizer='images',
         ),
     ),
-    test_cfg=dict(
-        nms=dict(type='nms', iou_threshold=0.45), score_thr=0.005, max_per_img=100, clip=True
-    ),
+    # `detector valid` of darknet: every box counts
+    test_cfg=dict(nms=dict(type='nms', iou_threshold=0.45), score_thr=0.005, clip=True),
 )
 
 # 320 to 608 pixels, another size every 10 iterations, one size for all images of a batch

@@ -48,9 +48,8 @@ model = dict(
         ),
         criterion=dict(type='YOLOV3Loss', code='redmon', ignore_threshold=0.7, normalizer='images'),
     ),
-    test_cfg=dict(
-        nms=dict(type='nms', iou_threshold=0.45), score_thr=0.005, max_per_img=100, clip=True
-    ),
+    # `detector valid` of darknet: every box counts
+    test_cfg=dict(nms=dict(type='nms', iou_threshold=0.45), score_thr=0.005, clip=True),
 )
 
 # 320 to 608 pixels, another size every 10 iterations, one size for all images of a batch
