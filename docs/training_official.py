@@ -65,6 +65,7 @@ class Training(NamedTuple):
 _ADAM = 'Adam {}'
 _BY_SOURCE = 'as the source of the branch, not compared with draws'
 _CORNER_TEST = 'score 0, official_soft_nms 0.5, 100 boxes'
+_RESDCN101 = 'equal, 6 steps with ResNet-18'
 _SAME_BATCH = 'the same images per GPU on every GPU; official: `official_split`'
 _RESNET18, _RESNET101 = '`resnet18-f37072fd.pth`', '`resnet101-63fe2227.pth`'
 _DLA34 = '`dla34_imagenet.pth`'
@@ -127,6 +128,7 @@ SSD = Training(
 )
 CAFFE_SSD = SSD._replace(
     proof='equal; there was no run of the Caffe code to compare with',
+    augmentation='as the source, not compared with draws',
     optimizer=SSD.optimizer.replace('everything', 'kernels') + ', rate of biases x 2',
     batch='32 = 4 x 8',
     test='score 0.01, nms 0.45, 200 boxes',
@@ -205,16 +207,19 @@ OFFICIAL = {
     'centernet_triplet/*': TRIPLET,
     'centernet_points/*resdcn18*voc*': VOC_POINTS._replace(start=_RESNET18),
     'centernet_points/*resdcn101*384*voc*': VOC_POINTS._replace(
-        batch='32 = 2 x 16', start=_RESNET101
+        proof=_RESDCN101, batch='32 = 2 x 16', start=_RESNET101
     ),
     'centernet_points/*resdcn101*512*voc*': VOC_POINTS._replace(
-        batch='32 = 4 x 8', start=_RESNET101
+        proof=_RESDCN101, batch='32 = 4 x 8', start=_RESNET101
     ),
     'centernet_points/*512*voc*': VOC_POINTS._replace(batch='32 = 2 x 16'),
     'centernet_points/*voc*': VOC_POINTS,
     'centernet_points/*resdcn18*': POINTS._replace(batch='114 = 18 + 3 x 32', start=_RESNET18),
     'centernet_points/*resdcn101*': POINTS._replace(
-        optimizer=_ADAM.format('0.000375'), batch='96 = 5 + 7 x 13', start=_RESNET101
+        proof=_RESDCN101,
+        optimizer=_ADAM.format('0.000375'),
+        batch='96 = 5 + 7 x 13',
+        start=_RESNET101,
     ),
     'centernet_points/*230e*': POINTS._replace(
         schedule='230 epochs, x 0.1 after 180, 210', batch='128 = 9 + 7 x 17'
@@ -274,9 +279,15 @@ OFFICIAL = {
     'yolov3/*tiny*': TINY._replace(batch='not in the cfg'),
     'yolov3/*voc*': REDMON._replace(schedule=_BURN_IN.format('50,200', '40,000', '45,000')),
     'yolov3/*': REDMON,
+    'yolov4/*pacsp*': SCALED._replace(
+        proof='equal, 6 steps with YOLOv4; the network was not compared',
+        schedule=_SCALED_SCHEDULE.format(300, 0.8, 0.1),
+        augmentation=_BY_SOURCE,
+    ),
     'yolov4/*300e*': SCALED._replace(
         schedule=_SCALED_SCHEDULE.format(300, 0.8, 0.1), augmentation=_BY_SOURCE
     ),
+    'yolov4/*swish*': CSP._replace(proof='equal; Swish was not compared'),
     'yolov4/*x-mish*': CSP._replace(average='none'),
     'yolov4/*tiny*': YOLOV4._replace(
         optimizer=_DARKNET_SGD.format('0.00261', '0.9'),
