@@ -64,7 +64,8 @@ def shares(cfg, processes):
         found += [moment * unit / total for moment in moments_of(scheduler)]
         found.append(scheduler.get('burn_in', 0) / total)
     for options in cfg.get('custom_hooks') or []:
-        hook = HOOKS.build(options)
+        # the runner takes `priority`
+        hook = HOOKS.build({key: value for key, value in options.items() if key != 'priority'})
         if options.type == 'DarknetEMAHook':
             hook.before_run(
                 SimpleNamespace(model=nn.Linear(1, 1), max_iters=total, iter=0, epoch=0)

@@ -82,7 +82,7 @@ def test_a_recipe_takes_the_official_split_with_one_line(name, sizes, tmp_path):
 def test_a_loader_of_the_runner_has_the_split():
     cfg = dict(
         dataset=list(range(9)), sampler=dict(type='DefaultSampler', shuffle=False),
-        batch_sampler=dict(type='SplitBatchSampler', sizes=(4,)), batch_size=2,
+        batch_sampler=dict(type='mmdet_losses.SplitBatchSampler', sizes=(4,)), batch_size=2,
         collate_fn=dict(type='default_collate'),
     )  # fmt: skip
     batches = [batch.tolist() for batch in Runner.build_dataloader(cfg)]
