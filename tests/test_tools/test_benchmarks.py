@@ -6,7 +6,7 @@ from mmengine.registry import DefaultScope
 
 from mmdet_losses.registry import MODELS
 from tools import benchmark_losses
-from tools.benchmarks import grids
+from tools.benchmarks import grids, heatmaps, inference
 from tools.benchmarks.heatmaps import Setting, encode, ground_truth, points_encoder
 from tools.benchmarks.memory import MEMORY_BAR, memory_of
 from tools.benchmarks.timing import Line, against, boxes_like_coco, middle, timed
@@ -48,6 +48,22 @@ def test_the_focal_loss_needs_little_more_than_its_gradient(device, images):
     assert (
         memory_of(lambda x: x.sigmoid().clamp(0.1, 0.9).sub(dense).square().sum(), logits)[0] > 1.9
     )
+
+
+@pytest.mark.parametrize('name', ['CornerNet', 'CenterNetPoints'])
+def test_both_sides_of_a_head_run(name):
+    for side in heatmaps.head_pairs(Setting(1, 3, 32, 2))[name]:
+        side()
+
+
+@pytest.mark.parametrize('name', inference.SETTINGS)
+def test_both_sides_of_inference_run(monkeypatch, name):
+    monkeypatch.setattr(inference, 'IMAGES', 1)
+    monkeypatch.setattr(inference, 'CLASSES', 3)
+    setting = inference.SETTINGS[name]._replace(size=(128, 128), survivors=10)
+    with torch.no_grad():
+        for side in inference.inference_pair(name, setting):
+            side()
 
 
 def test_the_distance_to_the_limits_is_told():

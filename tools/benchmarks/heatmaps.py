@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_losses.detectors.corner.contracts import Keypoint
 from mmdet_losses.registry import MODELS, TASK_UTILS
 from tools.benchmarks.timing import Line, against, boxes_like_coco
 
@@ -180,7 +181,7 @@ def head_pairs(setting: Setting) -> dict[str, tuple[Callable, Callable]]:
         torch.autograd.grad(total, leaves)
 
     def our_corner() -> None:
-        outputs = corners.outputs_type(*heats, *embeddings, *offsets)
+        outputs = corners.outputs_type(*map(Keypoint, heats, embeddings, offsets))
         step(
             corner_loss(outputs, encode(corners, setting, gt_instances)),
             [*heats, *embeddings, *offsets],

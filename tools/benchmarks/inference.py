@@ -153,8 +153,7 @@ def _corner_pair(given: Input) -> tuple[Callable[[], Any], Callable[[], Any]]:
         nms=dict(type='soft_nms', iou_threshold=0.5, method='gaussian'),
     )
     encoder = TASK_UTILS.build(dict(type='CornerNetTargetEncoder', num_classes=CLASSES))
-    corners = [Keypoint(*each) for each in zip(heats, embeddings, offsets, strict=True)]
-    outputs = encoder.outputs_type(*corners)
+    outputs = encoder.outputs_type(*map(Keypoint, heats, embeddings, offsets))
     head, metas = their_corner_head(CLASSES), _metas(given.size)
 
     def theirs() -> None:
