@@ -16,13 +16,14 @@ from torch import nn
 from mmdet_losses.engine import scaled_yolov4
 from mmdet_losses.engine.scaled_yolov4 import KERNELS, KernelDecayOptimWrapperConstructor
 from mmdet_losses.registry import HOOKS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
+from tools.datasets.small_configs import full_recipes
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'docs'))
 
 import training_parity  # noqa: E402 (docs/ is no package)
 
-RECIPES = training_parity.recipes()
+RECIPES = full_recipes()
 IMAGES = 118_287
 """Of COCO; only its ratio to the batch counts."""
 PROCESSES = (1, 4, 8)

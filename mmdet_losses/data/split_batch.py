@@ -49,13 +49,15 @@ class SplitBatchSampler(BatchSampler):
                 f'SplitBatchSampler divides the order of a DefaultSampler, not of a '
                 f'{type(sampler).__name__}; set train_dataloader.sampler.type=DefaultSampler.'
             )
-        self.sampler, self.sizes = sampler, tuple(int(size) for size in sizes)
+        self._order: DefaultSampler = sampler
+        self.sampler = sampler  # MMEngine sets its epoch
+        self.sizes = tuple(int(size) for size in sizes)
         self.batch_size, self.drop_last = self.sizes[rank], True
         self.first = sum(self.sizes[:rank])
 
     def __iter__(self) -> Iterator[list[int]]:
         """Indices of the images of this process, one list per iteration."""
-        whole = copy.copy(self.sampler)  # the order of all processes
+        whole = copy.copy(self._order)  # of all processes
         whole.rank, whole.world_size = 0, 1
         whole.total_size = whole.num_samples = len(whole.dataset)
         order = list(whole)
@@ -64,4 +66,4 @@ class SplitBatchSampler(BatchSampler):
 
     def __len__(self) -> int:
         """Iterations of an epoch."""
-        return len(self.sampler.dataset) // sum(self.sizes)
+        return len(self._order.dataset) // sum(self.sizes)
