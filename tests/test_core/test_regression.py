@@ -6,6 +6,7 @@ from mmdet.structures.bbox import bbox_overlaps
 from torch import nn
 from torch.utils._pytree import tree_map
 
+from mmdet_losses.ops import flatten_levels
 from mmdet_losses.registry import MODELS, TASK_UTILS
 from tests.cases import DETECTORS
 from tests.detector_cases import IMG_SIZE, instances
@@ -39,14 +40,17 @@ def setting(stem, **criterion):
 
 def pairs_of_anchors(outputs, targets, encoder, gt):
     """Decoded boxes of the positives and the objects they overlap most."""
-    given = (outputs, IMG_SIZE) if encoder.outputs_type.__name__ == 'SSDOutputs' else (outputs,)
-    boxes = encoder.decode_all(*given)[0]
+    deltas, (anchors, scale, _) = flatten_levels(outputs.box, 4), targets.code
     pred, goal = [], []
     own = targets.code.decode(targets.box).detach()
     for image, objects in enumerate(gt):
         for anchor in targets.mask[image].nonzero().flatten().tolist():
             nearest = bbox_overlaps(own[image, anchor][None], objects.bboxes).argmax()
-            pred.append(boxes[image, anchor])
+            center = (
+                anchors[anchor, :2] + deltas[image, anchor, :2] * scale[0] * anchors[anchor, 2:]
+            )
+            size = anchors[anchor, 2:] * (deltas[image, anchor, 2:] * scale[-1]).exp()
+            pred.append(torch.cat((center - size / 2, center + size / 2)))
             goal.append(objects.bboxes[nearest])
     return torch.stack(pred), torch.stack(goal), max(len(pred), 1)
 
