@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core.ignored import encode_batch
-from mmdet_losses.core.postprocess import postprocess
+from mmdet_losses.core.postprocess import check_nms, postprocess
 from mmdet_losses.core.types import Size
 from mmdet_losses.registry import MODELS, TASK_UTILS
 
@@ -33,7 +33,8 @@ class EncodedDenseHead(BaseDenseHead):
 
     Raises:
         ValueError: predictor and encoder have different numbers of classes, or ``score_thr`` of
-            the test is below that of the encoder, which has dropped these scores before.
+            the test is below that of the encoder, which has dropped these scores before, or
+            ``nms`` has an unknown type or option.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class EncodedDenseHead(BaseDenseHead):
         if hasattr(self.encoder, 'score_thr') and 'score_thr' not in encoder:
             self.encoder.score_thr = self.test_cfg.get('score_thr', self.encoder.score_thr)
         self._check_threshold(self.test_cfg)
+        check_nms(self.test_cfg)
 
     def forward(self, feats: tuple[Tensor, ...]) -> tuple:
         """Outputs (``outputs_type`` of the encoder) from feature maps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 
 import torch
 from mmcv.ops import batched_nms
@@ -11,7 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core.soft_nms import official_soft_nms
-from mmdet_losses.ops import clip_boxes, greedy_nms
+from mmdet_losses.ops import check_choice, clip_boxes, greedy_nms
 
 
 def postprocess(
@@ -40,8 +41,9 @@ def postprocess(
     if nms is not None and nms['type'] == 'official_soft_nms':
         kept = official_soft_nms(kept, **{key: nms[key] for key in nms if key != 'type'})
     elif nms is not None and nms['type'] == 'darknet_nms':
-        options = {key: nms[key] for key in nms if key != 'type'}
-        kept = kept[greedy_nms(kept.bboxes, kept.scores, kept.labels, **options)]
+        options = {key: nms[key] for key in nms if key not in ('type', 'class_agnostic')}
+        labels = kept.labels * (not nms.get('class_agnostic', False))
+        kept = kept[greedy_nms(kept.bboxes, kept.scores, labels, **options)]
     elif nms is not None and len(kept):
         if kept.bboxes.is_cuda:  # one call for all classes, where MMCV would make one per class
             nms = {'split_thr': len(kept) + 1, **nms}
@@ -61,6 +63,35 @@ def postprocess(
         height, width = _image_size(img_meta, rescale)
         kept.bboxes = clip_boxes(kept.bboxes, width, height)
     return kept
+
+
+_MMCV = ('iou_threshold', 'offset', 'max_num', 'class_agnostic', 'split_thr')
+NMS_OPTIONS = {
+    'nms': (*_MMCV, 'score_threshold'),
+    'soft_nms': (*_MMCV, 'sigma', 'min_score', 'method'),
+    'darknet_nms': ('iou_threshold', 'kind', 'beta', 'class_agnostic'),
+    'official_soft_nms': tuple(
+        name for name in signature(official_soft_nms).parameters if name != 'instances'
+    ),
+}
+"""Types of NMS that :func:`postprocess` takes, and their options."""
+
+
+def check_nms(cfg: ConfigDict | dict) -> None:
+    """Raise ``ValueError`` unless ``nms`` of a test config has a known type and known options.
+
+    Without this check a wrong name is an error only when the first box is found.
+    """
+    nms = cfg.get('nms')
+    if nms is None:
+        return
+    check_choice('type of nms', nms.get('type'), NMS_OPTIONS)
+    options = NMS_OPTIONS[nms['type']]
+    for name in nms:
+        if name not in (*options, 'type'):
+            raise ValueError(
+                f'{nms["type"]} has no option {name!r}; it takes {", ".join(options)}.'
+            )
 
 
 POINT_FIELDS = ('bboxes', 'keypoints', 'centers')

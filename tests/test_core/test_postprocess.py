@@ -5,6 +5,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from mmdet_losses.core import postprocess
+from mmdet_losses.core.postprocess import check_nms
 
 BOXES = torch.tensor([[-4.0, 10, 30, 60], [20.0, -2, 90, 40], [5.0, 5, 10, 10]])
 
@@ -58,3 +59,29 @@ def test_clip_is_applied_after_nms():
 def test_a_missing_size_is_named(rescale, missing):
     with pytest.raises(KeyError, match=f'{missing} is missing .* remove clip'):
         postprocess(instances(), {'scale_factor': (1.0, 1.0)}, {'clip': True}, rescale)
+
+
+def test_class_agnostic_nms_of_darknet_compares_boxes_of_all_classes():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 9]])
+    both = InstanceData(bboxes=boxes, scores=torch.tensor([0.9, 0.8]), labels=torch.arange(2))
+    nms = {'type': 'darknet_nms', 'iou_threshold': 0.5}
+    assert len(postprocess(both, {}, {'nms': nms})) == 2
+    found = postprocess(both, {}, {'nms': {**nms, 'class_agnostic': True}})
+    assert found.labels.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ('nms', 'message'),
+    [
+        ({'type': 'nmss', 'iou_threshold': 0.5}, "type of nms='nmss' is unknown; choose 'nms', "),
+        ({'iou_threshold': 0.5}, 'type of nms=None is unknown'),
+        ({'type': 'nms', 'iou_thr': 0.5}, "nms has no option 'iou_thr'; it takes iou_threshold, "),
+        ({'type': 'darknet_nms', 'sigma': 1}, "darknet_nms has no option 'sigma'; it takes "),
+        ({'type': 'official_soft_nms', 'beta': 1}, "has no option 'beta'; it takes sigma, "),
+    ],
+)
+def test_a_wrong_nms_is_an_error_when_the_head_is_built(nms, message):
+    with pytest.raises(ValueError, match=message):
+        check_nms({'nms': nms})
+    check_nms({'nms': None})
+    check_nms({})
