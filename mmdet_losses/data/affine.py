@@ -25,6 +25,15 @@ from mmdet_losses.registry import TRANSFORMS
 Mode = Literal['fix', 'keep']
 
 
+def draw_motion(shift: float, zoom: float) -> tuple[float, float, float]:
+    """A shift in x and y, and a zoom: ``shift`` and ``1 + zoom`` times a normal number.
+
+    They are limited to ``2 * shift`` and ``1 ± zoom``, as in the official code.
+    """
+    x, y = (min(max(shift * random.gauss(0, 1), -2 * shift), 2 * shift) for _ in range(2))
+    return x, y, min(max(1 + zoom * random.gauss(0, 1), 1 - zoom), 1 + zoom)
+
+
 @TRANSFORMS.register_module()
 class CenterAffine(BaseTransform):
     r"""Warp image, boxes and keypoints by one map: image centre to canvas centre, isotropic.
@@ -56,6 +65,11 @@ class CenterAffine(BaseTransform):
             uses (0.6, 1.4, 0.1). ``None``: no random scale, and the centre is not moved.
         center_border: minimum distance of the random centre from the image border, with a random
             scale. It is halved until it fits into the image.
+        center_jitter, scale_jitter: instead of ``scale_range``, move the centre along both axes by
+            ``center_jitter * normal`` times the longer side of the image, limited to twice
+            ``center_jitter``, and multiply the scale by ``1 + scale_jitter * normal``, limited to
+            ``1 ± scale_jitter``. This is the official ``--not_rand_crop``, with 0.1 and 0.4, for
+            data whose objects a random crop cuts off.
         flip_prob: probability of mirroring left to right.
         flip_pairs: pairs of keypoints that are swapped in a mirrored image; ``None``: the pairs of
             the data set (``flip_pairs`` in the results).
@@ -63,7 +77,8 @@ class CenterAffine(BaseTransform):
             test; sides are truncated.
 
     Raises:
-        ValueError: an unknown mode; ``scale_range`` with mode 'keep'; ``scale`` with mode 'fix'.
+        ValueError: an unknown mode; ``scale_range`` or a jitter with mode 'keep'; ``scale`` with
+            mode 'fix'; ``scale_range`` together with a jitter.
     """
 
     def __init__(
@@ -74,17 +89,28 @@ class CenterAffine(BaseTransform):
         whole_pixels: bool = True,
         scale_range: tuple[float, float, float] | None = None,
         center_border: int = 128,
+        center_jitter: float = 0.0,
+        scale_jitter: float = 0.0,
         flip_prob: float = 0.0,
         flip_pairs: Sequence[tuple[int, int]] | None = None,
         scale: float = 1.0,
     ) -> None:
         check_choice('mode', mode, ('fix', 'keep'))
-        if mode == 'keep' and scale_range is not None:
-            raise ValueError("scale_range needs a canvas of fixed size; choose mode='fix'.")
+        jitter = center_jitter != 0 or scale_jitter != 0
+        if mode == 'keep' and (scale_range is not None or jitter):
+            raise ValueError(
+                "scale_range and jitters need a canvas of fixed size; choose mode='fix'."
+            )
+        if scale_range is not None and jitter:
+            raise ValueError(
+                f'scale_range={scale_range} draws the centre itself; set center_jitter and '
+                'scale_jitter to 0, or scale_range to None.'
+            )
         if mode == 'fix' and scale != 1:
             raise ValueError(f"scale={scale} needs a canvas that grows; choose mode='keep'.")
         self.size, self.mode, self.pad, self.whole_pixels = tuple(size), mode, pad, whole_pixels
         self.scale_range, self.center_border = scale_range, center_border
+        self.center_jitter, self.scale_jitter = center_jitter, scale_jitter
         self.flip_prob, self.flip_pairs, self.scale = flip_prob, flip_pairs, scale
 
     @cache_randomness
@@ -94,6 +120,10 @@ class CenterAffine(BaseTransform):
         if self.scale_range is not None:
             factor = random.choice(np.arange(*self.scale_range).tolist())
             center = self._draw_within(width), self._draw_within(height)
+        elif self.center_jitter or self.scale_jitter:
+            x, y, factor = draw_motion(self.center_jitter, self.scale_jitter)
+            side = max(height, width)
+            center = center[0] + x * side, center[1] + y * side
         return center, factor, random.random() < self.flip_prob
 
     def _draw_within(self, side: int) -> float:

@@ -106,10 +106,33 @@ def test_random_scale_and_centre_stay_in_their_ranges():
     assert factors == {0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3}
 
 
+def test_jitter_moves_the_centre_and_the_scale_within_their_bounds():
+    """The official --not_rand_crop: normal numbers, cut at two and at one standard deviation."""
+    transform = CenterAffine(size=(128, 128), center_jitter=0.1, scale_jitter=0.4)
+    random.seed(0)
+    drawn = [transform._draw(100, 200) for _ in range(2000)]
+    shifts = np.array([((x - 100) / 200, (y - 50) / 200) for (x, y), _, _ in drawn])
+    factors = np.array([factor for _, factor, _ in drawn])
+    assert np.abs(shifts).max() == pytest.approx(0.2)
+    assert (factors.min(), factors.max()) == pytest.approx((0.6, 1.4))
+    # 4.6 % of the normal numbers are beyond two standard deviations, 31.7 % beyond one
+    assert (np.abs(shifts) > 0.2 - 1e-9).mean() == pytest.approx(0.046, abs=0.01)
+    assert ((factors < 0.6 + 1e-9) | (factors > 1.4 - 1e-9)).mean() == pytest.approx(
+        0.317, abs=0.03
+    )
+    inside = shifts[np.abs(shifts) < 0.199]
+    assert inside.std() == pytest.approx(0.088, abs=0.004)  # of a normal number cut at two
+
+
 def test_bad_arguments_raise():
+    for jitter in (dict(center_jitter=0.1), dict(scale_jitter=0.4)):
+        with pytest.raises(ValueError, match='draws the centre itself'):
+            CenterAffine(scale_range=(0.6, 1.4, 0.1), **jitter)
+        with pytest.raises(ValueError, match='scale_range and jitters need a canvas'):
+            CenterAffine(mode='keep', **jitter)
     with pytest.raises(ValueError, match="mode='crop' is unknown"):
         CenterAffine(mode='crop')
-    with pytest.raises(ValueError, match='scale_range needs a canvas of fixed size'):
+    with pytest.raises(ValueError, match='scale_range and jitters need a canvas of fixed size'):
         CenterAffine(mode='keep', scale_range=(0.6, 1.4, 0.1))
     with pytest.raises(ValueError, match=r'scale=1\.5 needs a canvas that grows'):
         CenterAffine(scale=1.5)
