@@ -221,6 +221,7 @@ ELSEWHERE: dict[str, str] = {
     'CenterTrackTracker': 'test_detectors/test_center_tracker.py',
     'IdentityVideoDataset': 'test_data/test_video.py',
     'MOTMetric': 'test_metrics/test_tracking.py',
+    'LoadPublicDetections': 'test_data/test_public_detections.py',
     'PackPairInputs': 'test_data/test_pairs.py',
     'PairAffine': 'test_data/test_pairs.py',
     'PairDataPreprocessor': 'test_data/test_pairs.py',

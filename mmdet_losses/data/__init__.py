@@ -16,6 +16,7 @@ from mmdet_losses.data.mixed_dataset import MixedImageDataset
 from mmdet_losses.data.objects import CrowdAnnotations, CrowdsAsObjects, DropIgnored
 from mmdet_losses.data.pair_preprocessor import PairDataPreprocessor
 from mmdet_losses.data.pairs import PackPairInputs, PairAffine, SamplePair, WithPrevious
+from mmdet_losses.data.public_detections import LoadPublicDetections
 from mmdet_losses.data.reference_crop import PackCropInputs, ReferenceScaleCrop
 from mmdet_losses.data.scaled_yolov4 import (
     ScaledYOLOv4HSV,
@@ -44,6 +45,7 @@ __all__ = [
     'DropIgnored',
     'IdentityVideoDataset',
     'LoadKeypointAnnotations',
+    'LoadPublicDetections',
     'MixedImageDataset',
     'PackCropInputs',
     'PackKeypointInputs',

@@ -13,7 +13,7 @@ from mmcv.transforms import BaseTransform, Compose
 from mmcv.transforms.utils import cache_randomness
 from mmdet.datasets.transforms import PackDetInputs
 
-from mmdet_losses.data.affine import CenterAffine
+from mmdet_losses.data.affine import CenterAffine, draw_motion
 from mmdet_losses.data.clean import DataError
 from mmdet_losses.ops import compose_affine
 from mmdet_losses.registry import TRANSFORMS
@@ -132,10 +132,7 @@ class PairAffine(CenterAffine):
     @cache_randomness
     def _move(self) -> tuple[float, float, float]:
         """Shift in x and y in canvas widths, zoom."""
-        x, y, zoom = (random.gauss(0, 1) for _ in range(3))
-        bound = 2 * self.shift
-        x, y = (min(max(self.shift * each, -bound), bound) for each in (x, y))
-        return x, y, min(max(1 + self.zoom * zoom, 1 - self.zoom), 1 + self.zoom)
+        return draw_motion(self.shift, self.zoom)
 
     def transform(self, results: dict) -> dict:
         """See the class."""
@@ -190,6 +187,7 @@ class PackPairInputs(PackDetInputs):
             'border',
             'video_id',
             'frame_id',
+            'public_detections',
         ),
     ) -> None:
         super().__init__(meta_keys=tuple(meta_keys))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
@@ -14,16 +15,18 @@ from mmdet_losses.registry import MODELS
 SIZE = (64, 96)
 
 
-def build(score_thr=0.0, with_tracking=True, **tracker):
+def build(score_thr=0.0, with_tracking=True, image=True, heatmap=True, **tracker):
     """A small detector with boxes of about 24 x 16 pixels; all detections become tracks."""
     torch.manual_seed(0)
     detector = MODELS.build(
         dict(
             type='CenterTrack',
             backbone=dict(
-                type='DLANet', channels=(4, 4, 8, 8, 8, 8), previous_image=True,
-                previous_heatmap=True,
+                type='DLANet', channels=(4, 4, 8, 8, 8, 8), previous_image=image,
+                previous_heatmap=heatmap,
             ),
+            previous_image=image,
+            previous_heatmap=heatmap,
             neck=dict(type='DLAUpNeck', in_channels=(8, 8, 8, 8), conv='conv'),
             bbox_head=dict(
                 type='EncodedDenseHead',
@@ -94,6 +97,41 @@ def test_pairs_give_every_loss_term():
         assert stem.conv.weight.grad.abs().sum() > 0
     assert moved.instances_ids.tolist() == [3, 8]  # unchanged, without new fields
     assert 'previous_centers' not in moved
+
+
+@pytest.mark.parametrize(('image', 'heatmap'), [(False, True), (True, False), (False, False)])
+def test_a_network_without_previous_inputs_trains_and_tracks(image, heatmap):
+    detector = build(image=image, heatmap=heatmap)
+    gt = instances((10, 10, 40, 30))
+    losses = detector(images(1), [sample(gt=gt, before=gt)], 'loss', images(1))
+    sum(value for name, value in losses.items() if name.startswith('loss')).backward()
+    stems = detector.backbone.pre_img_layer, detector.backbone.pre_hm_layer
+    assert [stem is not None for stem in stems] == [image, heatmap]
+    assert all(stem.conv.weight.grad.abs().sum() > 0 for stem in stems if stem is not None)
+    detector.eval()
+    with torch.no_grad():
+        found = [detector(images(1), [sample(i)], mode='predict')[0] for i in range(2)]
+    first, second = ids(found)
+    assert len(second) == 5 and set(first) & set(second)
+
+
+@pytest.mark.parametrize(('step', 'tracks'), [(8, 5), (None, 0)])
+def test_public_detections_start_the_tracks_of_a_video(step, tracks):
+    """With a public detection near every point all detections are tracks, without any none is."""
+    detector = build().eval()
+    points = [(x, y) for x in range(4, 96, step) for y in range(4, 64, step)] if step else []
+    public = np.array([(x - 4, y - 4, x + 4, y + 4, 1) for x, y in points], np.float32)
+    public = public.reshape(-1, 5)
+    seen = []
+    encode = detector.bbox_head.encoder.encode_previous
+    detector.bbox_head.encoder.encode_previous = lambda before, *rest: (
+        seen.append(before[0].bboxes) or encode(before, *rest)
+    )
+    with torch.no_grad():
+        [found] = detector(images(1), [sample(public_detections=public)], mode='predict')
+    assert seen[0].numpy().tolist() == public[:, :4].tolist()  # tracks before the first frame
+    assert len(found.pred_instances) == 5
+    assert len(found.pred_track_instances) == tracks
 
 
 def test_a_network_without_displacements_trains_and_tracks():

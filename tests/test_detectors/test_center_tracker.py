@@ -178,3 +178,47 @@ def test_displacement_false_uses_zero_displacements(match):
         assert torch.equal(have.tracking[now], found.tracking[have.detection[now]])
         differs += have.instances_ids.tolist() != moved.track(found).instances_ids.tolist()
     assert differs
+
+
+def slow_public(found: InstanceData, centers: torch.Tensor, matched: list[int], new: float):
+    """The official choice of new tracks, one public detection at a time."""
+    used, started = set(matched), []
+    for center in centers:
+        free = [row for row in range(len(found)) if row not in used]
+        distances = [
+            float(((found.centers[row] + found.tracking[row] - center) ** 2).sum()) for row in free
+        ]
+        if distances and min(distances) < area(found.bboxes[free[distances.index(min(distances))]]):
+            row = free[distances.index(min(distances))]
+            used.add(row)
+            if found.scores[row] > new:
+                started.append(row)
+    return started
+
+
+def test_only_public_detections_start_tracks():
+    generator = torch.Generator().manual_seed(0)
+    counts = []
+    for _ in range(30):
+        tracker = build(new_score=0.3)
+        first = detections(generator, 4)
+        tracker.start(first)
+        assert tracker.last_id == int((first.scores > 0.3).sum())
+        last_id = tracker.last_id
+        found, public = detections(generator, 8), detections(generator, 5)
+        tracks = tracker.track(found, public)
+        rows = tracks.detection.tolist()
+        ids = tracks.instances_ids.tolist()
+        matched = [row for row, own in zip(rows, ids, strict=True) if own <= last_id]
+        started = [row for row, own in zip(rows, ids, strict=True) if own > last_id]
+        assert started == slow_public(found, public.centers, matched, 0.3)
+        assert sorted(ids)[len(matched) :] == list(range(last_id + 1, last_id + 1 + len(started)))
+        counts.append((len(matched), len(started)))
+    assert any(matched and started for matched, started in counts)  # no trivial case
+
+
+def test_without_public_detections_no_track_starts():
+    generator = torch.Generator().manual_seed(0)
+    found = detections(generator, 8)
+    assert len(build(new_score=0.0).track(found)) == 8
+    assert len(build(new_score=0.0).track(found, found[:0])) == 0

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_map_only
 
 from mmdet_losses.core.head import input_size
 from mmdet_losses.detectors.center.tta import Outputs, average_mirrored
+from mmdet_losses.ops import box_center
 from mmdet_losses.registry import MODELS
 
 
@@ -38,6 +39,9 @@ class CenterTrack(SingleStageDetector):
     ground truth is drawn into a heatmap, with the encoder's noise; objects of both frames are
     linked by identity.
 
+    With ``public_detections`` (:class:`~mmdet_losses.data.public_detections.LoadPublicDetections`)
+    in the metas of a frame, only these start tracks; those of the first frame are tracks before it.
+
     A test takes the frames of a video in order; within a batch they are processed one by one.
     The previous heatmap shows the active tracks. The previous image of a first frame is the
     frame itself. A new video starts, with identities from 1, if ``video_id`` changes, if
@@ -51,6 +55,8 @@ class CenterTrack(SingleStageDetector):
     in this frame are omitted.
 
     Args:
+        previous_image, previous_heatmap: with False the network does not get that input, as in
+            the ablations of the paper; build the backbone without that stem.
         tracker: config of the tracker (default ``CenterTrackTracker``).
         flip_test: at test, average heatmap and size with those of the mirrored frames; all other
             outputs are those of the upright frames, as in the official code.
@@ -63,9 +69,16 @@ class CenterTrack(SingleStageDetector):
     """
 
     def __init__(
-        self, *args: Any, tracker: dict | None = None, flip_test: bool = False, **kwargs: Any
+        self,
+        *args: Any,
+        previous_image: bool = True,
+        previous_heatmap: bool = True,
+        tracker: dict | None = None,
+        flip_test: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.previous_image, self.previous_heatmap = previous_image, previous_heatmap
         self.flip_test = flip_test
         self.tracker = MODELS.build({'type': 'CenterTrackTracker', **(tracker or {})})
         self._last: LastFrame | None = None
@@ -91,8 +104,9 @@ class CenterTrack(SingleStageDetector):
         self, batch_inputs: Tensor, previous: Tensor | None = None, heatmap: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Images (B, 3, h, w), previous ones, previous heatmaps (B, 1, h, w) to feature maps."""
+        previous = previous if self.previous_image else None
         if heatmap is not None:
-            heatmap = heatmap.to(batch_inputs.dtype)
+            heatmap = heatmap.to(batch_inputs.dtype) if self.previous_heatmap else None
         feats = self.backbone(batch_inputs, previous, heatmap)
         return self.neck(feats) if self.with_neck else feats
 
@@ -134,7 +148,10 @@ class CenterTrack(SingleStageDetector):
         if self._starts_video(image, meta):
             self.tracker.reset()
             self._last = None
-        if self._last is None:
+        public = public_detections(image, meta, rescale)
+        if self._last is None and public is not None:
+            self.tracker.start(public)
+        if self.tracker.tracks is None:
             empty = image.new_zeros(0)
             tracks = InstanceData(bboxes=empty.view(0, 4), labels=empty.long())
         else:
@@ -143,7 +160,7 @@ class CenterTrack(SingleStageDetector):
         previous = image if self._last is None else self._last.image
         outputs = self._outputs(image, previous, frame.heatmap)
         found = self.bbox_head.predict_by_feat(*outputs, batch_img_metas=[meta], rescale=rescale)[0]
-        now = self.tracker.track(found)
+        now = self.tracker.track(found, public)
         now = now[now.active > 0]
         now.instances_id = now.instances_ids
         sample.pred_track_instances = now
@@ -207,6 +224,22 @@ def identities(instances: InstanceData) -> Tensor:
             'LoadTrackAnnotations and pack them with PackPairInputs.'
         )
     return instances.instances_ids.long()
+
+
+def public_detections(image: Tensor, meta: dict, rescale: bool) -> InstanceData | None:
+    """Public detections of a frame in the pixels of its results; None: the frame has none."""
+    if 'public_detections' not in meta:
+        return None
+    rows = torch.as_tensor(meta['public_detections'], device=image.device)
+    found = InstanceData(
+        bboxes=rows[:, :4],
+        scores=rows[:, 4],
+        labels=torch.zeros(len(rows), dtype=torch.int64, device=image.device),
+    )
+    if not rescale:
+        found = in_input_pixels(found, meta, True)
+    found.centers = box_center(found.bboxes)
+    return found
 
 
 def in_input_pixels(tracks: InstanceData, meta: dict, rescale: bool) -> InstanceData:

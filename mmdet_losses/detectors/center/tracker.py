@@ -30,6 +30,10 @@ class CenterTrackTracker:
         score. An unmatched one starts a track if its score is above ``new_score``. The state of
         a track is its last detection.
 
+        With public detections, an unmatched detection starts a track only if it is the nearest
+        free one to a public detection, in their order, and the squared distance of
+        ``centers + tracking`` is below the area of its box.
+
         Order of the result: matched detections, new tracks, unmatched tracks. Unmatched tracks
         are kept while ``age < max_age``.
 
@@ -61,12 +65,25 @@ class CenterTrackTracker:
         self.tracks: InstanceData | None = None
         self.last_id = 0
 
-    def track(self, detections: InstanceData) -> InstanceData:
+    def start(self, public: InstanceData) -> None:
+        """Begin a video with the tracks of public detections, before its first frame.
+
+        Args:
+            public: ``bboxes`` (n, 4), ``scores``, ``labels`` (n,), ``centers`` (n, 2) in image
+                pixels; those with a score above ``new_score`` become tracks.
+        """
+        public = public[public.scores > self.new_score]
+        ids = torch.arange(1, len(public) + 1, device=public.labels.device)
+        self.tracks, self.last_id = _as_tracks(public, ids, torch.ones_like(ids)), len(public)
+
+    def track(self, detections: InstanceData, public: InstanceData | None = None) -> InstanceData:
         """Detections of the next frame to its tracks.
 
         Args:
             detections: ``bboxes`` (n, 4), ``scores``, ``labels`` (n,), ``centers`` (n, 2) and
                 optionally ``tracking`` (n, 2), in image pixels; other fields are kept.
+            public: public detections of the frame, with ``centers`` (k, 2); None: all unmatched
+                detections can start tracks.
 
         Returns:
             The kept detections and tracks, with ``instances_ids``, ``age`` (frames since the
@@ -76,13 +93,15 @@ class CenterTrackTracker:
         tracks = self.tracks
         if tracks is None:
             tracks = _as_tracks(detections[:0], *(detections.labels[:0].long() for _ in range(2)))
+        tracks = _with_fields_of(detections, tracks)
         chosen = self._match(_costs(detections, tracks, self.displacement))
         rows = detections.labels.new_tensor
         matched = rows([detection for detection, _ in chosen], dtype=torch.int64)
         partner = rows([track for _, track in chosen], dtype=torch.int64)
-        new = detections.scores > self.new_score
-        new[matched] = False
-        new = new.nonzero()[:, 0]
+        free = torch.ones_like(detections.scores, dtype=torch.bool)
+        free[matched] = False
+        new = free.nonzero()[:, 0] if public is None else self._announced(detections, public, free)
+        new = new[detections.scores[new] > self.new_score]
         alive = tracks.age < self.max_age
         alive[partner] = False
 
@@ -100,6 +119,18 @@ class CenterTrackTracker:
         unmatched.detection = torch.full_like(unmatched.age, -1)
         self.tracks = InstanceData.cat([current, unmatched])
         return copy.deepcopy(self.tracks)
+
+    def _announced(self, detections: InstanceData, public: InstanceData, free: Tensor) -> Tensor:
+        """Free detections that are nearest to a public one, in the order of the public ones."""
+        distance = _squared(detections, public, self.displacement).cpu().numpy()
+        area = box_size(detections.bboxes).prod(-1).cpu().numpy()
+        distance[~free.cpu().numpy()] = np.inf
+        chosen = []
+        for column in distance.T:  # a view: rows of chosen detections become infinite below
+            if column.size and column.min() < area[column.argmin()]:
+                chosen.append(int(column.argmin()))
+                distance[chosen[-1]] = np.inf
+        return torch.tensor(chosen, dtype=torch.int64, device=free.device)
 
     def _match(self, cost: np.ndarray) -> list[tuple[int, int]]:
         """Pairs (detection, track) from costs, which are infinite for forbidden pairs."""
@@ -126,12 +157,28 @@ def _as_tracks(detections: InstanceData, ids: Tensor, active: Tensor) -> Instanc
     return tracks
 
 
-def _costs(detections: InstanceData, tracks: InstanceData, displacement: bool = True) -> np.ndarray:
-    """(n, t) squared distances in pixels, infinite for pairs that area or class forbid."""
+def _with_fields_of(detections: InstanceData, tracks: InstanceData) -> InstanceData:
+    """Tracks with zeros in the fields that only detections have (tracks of public detections)."""
+    missing = [name for name in detections.keys() if name not in tracks]  # noqa: SIM118
+    if missing:
+        tracks = tracks[:]
+        for name in missing:
+            like = detections[name]
+            tracks.set_field(like.new_zeros(len(tracks), *like.shape[1:]), name)
+    return tracks
+
+
+def _squared(detections: InstanceData, others: InstanceData, displacement: bool) -> Tensor:
+    """(n, k) squared distances of the displaced centres to other centres, in pixels."""
     origin = detections.centers
     if displacement and 'tracking' in detections:
         origin = origin + detections.tracking
-    cost = (origin[:, None] - tracks.centers[None]).square().sum(-1)
+    return (origin[:, None] - others.centers[None]).square().sum(-1)
+
+
+def _costs(detections: InstanceData, tracks: InstanceData, displacement: bool = True) -> np.ndarray:
+    """(n, t) squared distances in pixels, infinite for pairs that area or class forbid."""
+    cost = _squared(detections, tracks, displacement)
     forbidden = detections.labels[:, None] != tracks.labels
     forbidden = forbidden | (cost > box_size(detections.bboxes).prod(-1)[:, None])
     forbidden = forbidden | (cost > box_size(tracks.bboxes).prod(-1))
