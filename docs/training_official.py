@@ -17,6 +17,8 @@ The proofs: losses, targets, decoding and networks equal golden numbers
 (`python tools/check_parity.py --golden DIR`). Optimizer, schedule, average and losses of the
 recipes marked "6 steps" equal training steps of the official trainers, weight by weight, through
 MMEngine's runner (the same command; `tests/test_trajectories.py` holds the small cases).
+Six updates of both darknet programs, from the official weights of YOLOv3-tiny and YOLOv4-tiny and
+from random ones, equal ours too: rates, losses, printed numbers, weights, running statistics.
 Augmentations marked "equal" pass a statistical test against 3,000 official draws
 (`python tools/check_augmentation.py --all DIR`; the suite draws fewer).
 Recipes of one code that differ in size share the transforms, and one of them was compared.

@@ -28,6 +28,7 @@ FAMILIES = (
     'corner',
     'darknet',
     'darknet_detect',
+    'darknet_training',
     'scaled_yolov4',
     'yolo_decode',
 )

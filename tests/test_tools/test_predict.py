@@ -287,3 +287,24 @@ def test_objects_of_a_single_image_are_printed(tools, checkpoint, images, tmp_pa
     assert 'b.jpg:' not in capsys.readouterr().out
     run(*arguments, images, '--out', tmp_path / 'out', '--score', 0, '--no-images', '--print')
     assert {'a.png:', 'b.jpg:', 'c.png:'} <= set(capsys.readouterr().out.splitlines())
+
+
+def test_jpeg_files_are_decoded_as_darknet_does_on_request(
+    tools, checkpoint, images, tmp_path, monkeypatch
+):
+    read = []
+
+    def record(path):
+        read.append(path.name)
+        return cv2.imread(str(path))
+
+    monkeypatch.setattr(predict, 'read_darknet_image', record)
+    arguments = (tools.config, checkpoint, images / 'b.jpg', '--out', tmp_path, '--no-images')
+    run(*arguments)
+    assert not read  # the config does not prepare its input as darknet does
+    run(*arguments, '--decoder', 'darknet')
+    assert read == ['b.jpg']
+    cfg = Config.fromfile(tools.config)
+    assert not Predictor(cfg, str(checkpoint), 'cpu').is_darknet
+    cfg.test_dataloader.dataset.pipeline[1] = dict(type='DarknetResize', size=(64, 64))
+    assert Predictor(cfg, str(checkpoint), 'cpu').is_darknet

@@ -228,7 +228,7 @@ def yolov3(case: Case) -> None:
         case.compare('thresh_pos', forced.unflatten(2, size))
         owner = torch.where(~positive & forced, best, _owners(slots))
         case.compare('gt_index', owner.unflatten(2, size))
-        case.compare('printed', _printed(slots, raw, output, (0.5, 0.75)), **PRINTED)
+        case.compare('printed', printed_values(slots, raw, output, (0.5, 0.75)), **PRINTED)
     case.compare('ignore', ignored.unflatten(2, size))
 
 
@@ -313,7 +313,7 @@ def _owners(slots: Slots) -> Tensor:
     return put_cells(order, last.index, last.mask, slots.grid.cells, -1)
 
 
-def _printed(
+def printed_values(
     slots: Slots,
     raw: tuple,
     output: Tensor,
@@ -416,5 +416,5 @@ def _compare_region(
     counted = None  # without softmax, a later object of an anchor is not part of the mean
     if not criterion.softmax:
         counted = first_in_cell(slots.index, slots.mask, grid.cells)
-    printed = _printed(slots, raw, output.flatten(1, 2), (0.5,), counted)
+    printed = printed_values(slots, raw, output.flatten(1, 2), (0.5,), counted)
     case.compare('printed', printed, **PRINTED)
