@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+import zipfile
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_dist_info
-from mmengine.runner import find_latest_checkpoint
 
 from mmdet_losses.engine.processes import UsageError
 
@@ -15,13 +16,15 @@ from mmdet_losses.engine.processes import UsageError
 def settle_start(cfg: Config, resume: str | None, restart: bool) -> None:
     """Set ``resume`` and ``load_from`` of the config; never overwrite an earlier training.
 
-    The first process decides for all. ``resume='auto'`` continues from the latest checkpoint of the
-    work dir. Without one, training starts from the beginning with ``load_from`` of the config, so a
-    requeued cluster job needs only one command. A work dir with checkpoints raises an error, unless
-    ``restart`` is set: then they are moved into a new folder. Nothing is deleted.
+    The first process decides for all. ``resume='auto'`` continues from the newest intact checkpoint
+    of the work dir and prints which ones it skips. Without one, training starts from the beginning
+    with ``load_from`` of the config, so a requeued cluster job needs only one command. A work dir
+    with checkpoints raises an error, unless ``restart`` is set: then they are moved into a new
+    folder. Nothing is deleted.
 
     Raises:
-        UsageError: the work dir has checkpoints, or the checkpoint to resume from does not exist.
+        UsageError: the work dir has checkpoints, or the checkpoint to resume from does not exist
+            or is damaged.
     """
     decision: list = [None, None]
     if get_dist_info()[0] == 0:
@@ -50,6 +53,12 @@ def _starting_point(cfg: Config, resume: str | None, restart: bool) -> str | Non
     if resume is not None:
         if '://' not in resume and not Path(resume).is_file():
             raise UsageError(f'checkpoint {resume} not found; there is nothing to resume from.')
+        reason = None if '://' in resume else damage(Path(resume))
+        if reason:
+            raise UsageError(
+                f'training cannot continue from {resume}: {reason}. Choose another checkpoint, or '
+                '--resume without a file for the newest intact one of the work dir.'
+            )
         return resume
     found = sorted(work_dir.glob('*.pth'))
     if found and not restart:
@@ -68,13 +77,60 @@ def _starting_point(cfg: Config, resume: str | None, restart: bool) -> str | Non
 
 
 def _latest_checkpoint(work_dir: Path) -> str | None:
-    if not (work_dir / 'last_checkpoint').exists():
-        return None
-    recorded = Path(find_latest_checkpoint(str(work_dir)))
-    for path in (recorded, work_dir / recorded.name):  # the work dir may have been moved
-        if path.is_file():
+    """The newest intact checkpoint; the one that ``last_checkpoint`` names comes first."""
+    recorded = _recorded(work_dir)
+    found = sorted(work_dir.glob('*.pth'), key=lambda path: (_age(path), path.name), reverse=True)
+    if recorded is not None:
+        # the work dir may have been moved
+        named = [path for path in (recorded, work_dir / recorded.name) if path.is_file()][:1]
+        found = named + [path for path in found if path not in named]
+    for path in found:
+        reason = damage(path)
+        if reason is None:
             return str(path)
-    raise UsageError(
-        f'{work_dir}/last_checkpoint names {recorded}, which does not exist: choose a checkpoint '
-        'with --resume FILE.'
-    )
+        print(f'{path} is skipped: {reason}.')
+    if found:
+        raise UsageError(
+            f'none of the {len(found)} checkpoint(s) in {work_dir} can be resumed; start again '
+            'with --restart (moves them into a new folder), or choose another --work-dir.'
+        )
+    if recorded is not None:
+        raise UsageError(
+            f'{work_dir}/last_checkpoint names {recorded}, which does not exist: choose a '
+            'checkpoint with --resume FILE, or start again with --restart.'
+        )
+    return None
+
+
+def _recorded(work_dir: Path) -> Path | None:
+    try:
+        return Path((work_dir / 'last_checkpoint').read_text(encoding='utf-8').strip())
+    except (OSError, ValueError):  # missing, or not text
+        return None
+
+
+def _age(path: Path) -> tuple[bool, int]:
+    """Sort key: checkpoints of epochs come after the best ones, new ones after old ones."""
+    return not path.name.startswith('best_'), path.stat().st_mtime_ns
+
+
+def damage(path: Path) -> str | None:
+    """Why training cannot continue from a file, or None if it can.
+
+    A file of PyTorch is a zip archive with checksums, which PyTorch does not compare when it
+    reads weights.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken:
+            return f'it is damaged, the checksum of its part {broken} is wrong'
+        content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    except Exception as error:  # damaged files raise many kinds of errors
+        text = ' '.join(str(error).split())[:120] or type(error).__name__
+        return f'it is damaged or not a checkpoint of a training ({text})'
+    keys = content if isinstance(content, dict) else ()
+    missing = [key for key in ('meta', 'state_dict', 'optimizer') if key not in keys]
+    if missing:
+        return f'it has no {" and no ".join(missing)}, so it is not a checkpoint of a training'
+    return None

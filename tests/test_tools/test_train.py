@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import pickle
+import time
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -127,14 +130,69 @@ def test_resume_without_a_checkpoint_keeps_the_pretrained_weights(tmp_path, caps
     assert 'Nothing to resume' in capsys.readouterr().out
 
 
+def save_checkpoint(path, age=0):
+    """A small checkpoint of a training, ``age`` seconds old."""
+    torch.save(dict(meta={}, state_dict={'weight': torch.arange(1000.0)}, optimizer={}), path)
+    now = time.time() - age
+    os.utime(path, (now, now))
+
+
+def start(work_dir, resume='auto'):
+    cfg = Config(dict(work_dir=str(work_dir)))
+    engine.settle_start(cfg, resume=resume, restart=False)
+    return Path(cfg.load_from).name if cfg.resume else None
+
+
 def test_resume_follows_a_moved_work_dir(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('/elsewhere/epoch_2.pth')
-    cfg = Config(dict(work_dir=str(tmp_path)))
     with pytest.raises(engine.UsageError, match=r'/elsewhere/epoch_2\.pth, which does not exist'):
-        engine.settle_start(cfg, resume='auto', restart=False)
-    (tmp_path / 'epoch_2.pth').touch()
-    engine.settle_start(cfg, resume='auto', restart=False)
-    assert (cfg.resume, cfg.load_from) == (True, str(tmp_path / 'epoch_2.pth'))
+        start(tmp_path)
+    save_checkpoint(tmp_path / 'epoch_2.pth', age=9)
+    save_checkpoint(tmp_path / 'epoch_3.pth')  # written before last_checkpoint was
+    assert start(tmp_path) == 'epoch_2.pth'
+
+
+@pytest.mark.parametrize('record', [None, b'', b'\xff\xfe\x00', b'/elsewhere/epoch_9.pth'])
+def test_resume_without_a_record_takes_the_newest_checkpoint(tmp_path, record):
+    for number, age in ((1, 30), (10, 10), (9, 20)):
+        save_checkpoint(tmp_path / f'epoch_{number}.pth', age)
+    save_checkpoint(tmp_path / 'best_mAP_epoch_10.pth')
+    if record is not None:
+        (tmp_path / 'last_checkpoint').write_bytes(record)
+    assert start(tmp_path) == ('epoch_9.pth' if record and b'_9' in record else 'epoch_10.pth')
+
+
+def flip_a_weight(path):
+    content = bytearray(path.read_bytes())
+    at = content.find(torch.arange(500.0, 501.0).numpy().tobytes())
+    content[at + 3] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    'truncated': lambda path: path.write_bytes(path.read_bytes()[:-300]),
+    'empty': lambda path: path.write_bytes(b''),
+    'text': lambda path: path.write_text('not a checkpoint'),
+    'flipped byte in the weights': flip_a_weight,
+    'only weights': lambda path: torch.save({'state_dict': {}}, path),
+    'a tensor': lambda path: torch.save(torch.zeros(3), path),
+}
+
+
+@pytest.mark.parametrize('damage', DAMAGES)
+def test_a_damaged_checkpoint_is_skipped_or_named(tmp_path, capsys, damage):
+    save_checkpoint(tmp_path / 'epoch_1.pth', age=60)
+    newest = tmp_path / 'epoch_2.pth'
+    save_checkpoint(newest)
+    (tmp_path / 'last_checkpoint').write_text(str(newest))
+    DAMAGES[damage](newest)
+    assert start(tmp_path) == 'epoch_1.pth'
+    assert f'{newest} is skipped: it ' in capsys.readouterr().out
+    with pytest.raises(engine.UsageError, match=r'cannot continue from .*epoch_2\.pth: it '):
+        start(tmp_path, resume=str(newest))
+    (tmp_path / 'epoch_1.pth').unlink()
+    with pytest.raises(engine.UsageError, match=r'none of the 1 checkpoint.* --restart'):
+        start(tmp_path)
 
 
 def test_usage_errors_print_one_message(tools, usage_error, tmp_path):
