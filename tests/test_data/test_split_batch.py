@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 import mmdet_losses.data.split_batch as split_batch
@@ -82,8 +83,9 @@ def test_a_recipe_takes_the_official_split_with_one_line(name, sizes, tmp_path):
 def test_a_loader_of_the_runner_has_the_split():
     cfg = dict(
         dataset=list(range(9)), sampler=dict(type='DefaultSampler', shuffle=False),
-        batch_sampler=dict(type='mmdet_losses.SplitBatchSampler', sizes=(4,)), batch_size=2,
+        batch_sampler=dict(type='SplitBatchSampler', sizes=(4,)), batch_size=2,
         collate_fn=dict(type='default_collate'),
     )  # fmt: skip
-    batches = [batch.tolist() for batch in Runner.build_dataloader(cfg)]
+    with DefaultScope.overwrite_default_scope('mmdet'):  # as in the recipes
+        batches = [batch.tolist() for batch in Runner.build_dataloader(cfg)]
     assert batches == [[0, 1, 2, 3], [4, 5, 6, 7]]
