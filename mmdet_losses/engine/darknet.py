@@ -184,6 +184,6 @@ class UnfreezeHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict | tuple | list | None = None
     ) -> None:
         """Unfreeze once."""
-        backbone = runner.model.backbone
+        backbone: Any = runner.model.backbone
         if backbone.frozen_stages and runner.iter >= self.iteration:
             backbone.freeze(0)

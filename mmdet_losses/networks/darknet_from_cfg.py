@@ -168,7 +168,7 @@ class DarknetFromCfg(BaseModule):
 
     def _keep_class_rows(self, state: dict[str, Any], name: str, anchors: int, index: int) -> None:
         """Replace class rows of another number of classes in ``state`` by those of this network."""
-        own = self.layers[index].layer.conv.state_dict()
+        own = self.layers[index].get_submodule('layer.conv').state_dict()
         for part, mine in own.items():
             value = state.get(f'{name}.{part}')
             if value is None or value.shape == mine.shape or value.shape[1:] != mine.shape[1:]:

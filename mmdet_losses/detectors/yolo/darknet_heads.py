@@ -33,6 +33,9 @@ READ = {
 }  # fmt: skip
 """Type of a detection layer -> options that darknet reads."""
 
+MISSING_SIDE = 0.5
+"""darknet's value of an anchor's side that the cfg does not give."""
+
 
 class Head(NamedTuple):
     """The parts of a detector that its detection layers define."""
@@ -74,9 +77,26 @@ def import_heads(
     return _yolo(heads, code, folder)
 
 
-def unread(head: Section) -> list[str]:
-    """Options of a detection layer that darknet does not read."""
-    return [option for option in head.options if option not in READ[head.type]]
+def remarks(head: Section) -> list[str]:
+    """What darknet accepts in a detection layer although it has no effect, one message each."""
+    found = [
+        f'{head.where(option)}: darknet does not read this option, it has no effect.'
+        for option in head.options
+        if option not in READ[head.type]
+    ]
+    if head.type != 'detection':
+        given, count = len(head.reals('anchors')), _count(head)
+        if given < 2 * count:
+            found.append(
+                f'{head.where("anchors")}: {given} numbers are given for {count} anchors; the '
+                f'missing ones are {MISSING_SIDE}, as in darknet.'
+            )
+        if count > head.number('num', 1):
+            found.append(
+                f'{head.where("mask")}: num is only {head.number("num", 1)}; darknet reads beyond '
+                'its list there, here these anchors are used.'
+            )
+    return found
 
 
 def _forbid(section: Section, option: str, default: object, advice: str) -> None:
@@ -125,16 +145,17 @@ def class_map(head: Section, folder: Path) -> list[int] | None:
         raise CfgError(f'{head.where("map")}: the file must hold one number per line.') from None
 
 
-def _pairs(head: Section) -> list[tuple[float, float]]:
-    """The anchors of a head: ``num`` pairs."""
-    numbers, count = head.reals('anchors'), head.number('num', 1)
-    if len(numbers) < 2 * count:
-        raise CfgError(
-            f'{head.where("anchors")}: {len(numbers)} numbers are given for num={count} anchors; '
-            f'give {2 * count}.'
-        )
-    pairs = [(_plain(w), _plain(h)) for w, h in zip(numbers[::2], numbers[1::2], strict=False)]
-    return pairs[:count]
+def _count(head: Section) -> int:
+    """Number of anchors in the list: ``num``, or more if a mask needs them and they are given."""
+    needed = max(head.whole('mask') or [-1]) + 1
+    given = len(head.reals('anchors')) // 2
+    return max(head.number('num', 1), needed if needed <= given else 0)
+
+
+def _pairs(head: Section, count: int) -> list[tuple[float, float]]:
+    """The first ``count`` anchors in the list of a head."""
+    numbers = [*head.reals('anchors'), *[MISSING_SIDE] * 2 * count][: 2 * count]
+    return [(_plain(w), _plain(h)) for w, h in zip(numbers[::2], numbers[1::2], strict=True)]
 
 
 def _plain(value: float) -> float:
@@ -180,7 +201,8 @@ def _yolo(heads: Sequence[Section], code: Code, folder: Path) -> Head:
 
 def _anchors(heads: Sequence[Section]) -> dict[str, Any]:
     """Anchors of the maps; with masks where an anchor belongs to no map or to several."""
-    listed = _same(heads, 'anchors', _pairs)
+    count = max(map(_count, heads))
+    listed = _same(heads, 'anchors', lambda head: _pairs(head, count))
     masks = [tuple(head.whole('mask') or range(len(listed))) for head in heads]
     for head, mask in zip(heads, masks, strict=True):
         if not all(0 <= number < len(listed) for number in mask):
@@ -257,7 +279,7 @@ def _region(head: Section, code: Code, stride: float, folder: Path) -> Head:
             'with --code redmon.'
         )
     classes, limit = head.number('classes', 20), _limit(head, code, 30)
-    anchors = [(round(w * stride, 4), round(h * stride, 4)) for w, h in _pairs(head)]
+    anchors = [(round(w * stride, 4), round(h * stride, 4)) for w, h in _pairs(head, _count(head))]
     encoder = dict(
         type='YOLOV2TargetEncoder',
         num_classes=classes,

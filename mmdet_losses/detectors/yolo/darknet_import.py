@@ -14,7 +14,7 @@ from mmdet_losses.detectors.yolo.darknet_cfg import (
     parse_cfg,
 )
 from mmdet_losses.detectors.yolo.darknet_encoder import Code
-from mmdet_losses.detectors.yolo.darknet_heads import Head, import_heads, unread
+from mmdet_losses.detectors.yolo.darknet_heads import Head, import_heads, remarks
 from mmdet_losses.networks.darknet_from_cfg import HEADS
 
 ALEXEYAB_ONLY = {
@@ -81,11 +81,7 @@ def import_cfg(
             f'{heads[0].where("classes")}: the file of names has {len(names)} classes; use that of '
             'this detector.'
         )
-    notes = [
-        f'{each.where(option)}: darknet does not read this option, it has no effect.'
-        for each in heads
-        for option in unread(each)
-    ]
+    notes = [note for each in heads for note in remarks(each)]
     parts = {
         'model': _model(net, table, head, _frozen(sections)),
         'train_pipeline': _train_pipeline(net, heads[-1], head, code, notes),
