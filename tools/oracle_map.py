@@ -1,12 +1,15 @@
 """Measure the AP limit of an encoding: ground truth through encoder, decoder and evaluator.
 
 Needs no training. The result shows the cost of a stride, a limit on the number of objects, a cell
-that two objects share, or an anchor.
+that two objects share, or an anchor. With ``--branches CHECKPOINT`` it measures a trained centre
+detector once as it is, and once with the ground truth in place of each of its branches: the branch
+that raises the AP most is the weakest one.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 from pathlib import Path
@@ -22,9 +25,9 @@ from mmdet_losses import engine
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, load_checkpoint
 
-from mmdet_losses.metrics.oracle import Perfect, lost
+from mmdet_losses.metrics.oracle import OneIdealBranch, Perfect, lost
 from mmdet_losses.registry import MODELS
 
 WITHOUT_BOXES = ('MOTMetric', 'SeenPixels')
@@ -35,12 +38,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     engine.add_common_arguments(parser)
+    parser.add_argument(
+        '--branches',
+        metavar='CHECKPOINT',
+        help='replace each branch of a trained centre detector by the ground truth in turn',
+    )
     parser.add_argument('--json', type=Path, help='also write the metrics to this file')
     return parser.parse_args(argv)
 
 
-def measure(cfg: Config) -> dict[str, float]:
-    """Metrics of a perfect network on the validation data (or the test data).
+def measure(cfg: Config, perfect: Perfect | None = None) -> dict[str, float]:
+    """Metrics of a perfect network, or of ``perfect``, on the validation data (or the test data).
 
     Adds ``objects``, ``lost`` (objects that no decoded box of their class matches with an IoU of
     0.5) and ``dropped`` (objects that the encoder does not encode).
@@ -49,7 +57,7 @@ def measure(cfg: Config) -> dict[str, float]:
     loader = Runner.build_dataloader(annotations_first(cfg[f'{split}_dataloader']))
     evaluator = Evaluator(box_metrics(cfg[f'{split}_evaluator']))
     evaluator.dataset_meta = loader.dataset.metainfo
-    perfect = Perfect(MODELS.build(cfg.model))
+    perfect = perfect or Perfect(MODELS.build(cfg.model))
     counts = dict(objects=0, lost=0, dropped=0)
     for number, batch in enumerate(loader, 1):
         encoded = perfect(batch)
@@ -61,6 +69,23 @@ def measure(cfg: Config) -> dict[str, float]:
         print(f'\r  {number} of {len(loader)} batches', end='', file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return {**evaluator.evaluate(len(loader.dataset)), **counts}
+
+
+def measure_branches(cfg: Config, checkpoint: str) -> dict[str, float]:
+    """Metrics of a trained network as it is, and with the ground truth in place of each branch.
+
+    The names are ``network/<metric>`` and ``<branch>/<metric>``; without the counts of objects.
+    """
+    model = MODELS.build(cfg.model)
+    load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    network = OneIdealBranch(model)
+    metrics = {}
+    for branch in (None, *network.branches()):
+        network.branch = branch
+        found = measure(copy.deepcopy(cfg), network)
+        names = [name for name in found if name not in ('objects', 'lost', 'dropped')]
+        metrics |= {f'{branch or "network"}/{name}': found[name] for name in names}
+    return metrics
 
 
 def annotations_first(loader: dict) -> dict:
@@ -106,7 +131,7 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
     """Measure, print, and write."""
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     torch.manual_seed(0)
-    metrics = measure(cfg)
+    metrics = measure_branches(cfg, args.branches) if args.branches else measure(cfg)
     for key, value in metrics.items():
         print(f'{key}: {value:.3f}' if isinstance(value, float) else f'{key}: {value}')
     if args.json:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmdet_losses.core import Size, encode_batch, postprocess
 from mmdet_losses.core.head import EncodedDenseHead, input_size
+from mmdet_losses.ops import cell_xy
 
 MIN_SCORE = 0.3
 """Decoded boxes with this score or less do not count."""
@@ -74,8 +75,12 @@ class Perfect:
         ignored = [sample.get('ignored_instances') for sample in samples]
         sizes = self._feat_sizes[shape]
         targets = encode_batch(self.encoder, gt_instances, sizes, size, ignored)
-        decoded = self.encoder.decode(self.encoder.ideal_outputs(targets), size)
+        decoded = self.encoder.decode(self._outputs(data, targets), size)
         return Encoded(images, samples, targets, self._feat_sizes[shape], decoded)
+
+    def _outputs(self, data: dict[str, Any], targets: NamedTuple) -> Any:
+        """The outputs that are decoded."""
+        return self.encoder.ideal_outputs(targets)
 
     def results(self, encoded: Encoded, rescale: bool = True) -> list[DetDataSample]:
         """Copies of the samples with ``pred_instances``, as ``model.test_step`` returns them.
@@ -97,6 +102,76 @@ class Perfect:
                     instances.bboxes = moved(instances.bboxes, meta, rescale)
                     sample.set_field(instances, name, dtype=InstanceData)
         return results
+
+
+class OneIdealBranch(Perfect):
+    """A trained detector, with the ground truth in place of one branch of its network.
+
+    Args:
+        model: a detector with weights, whose outputs are one map per branch (centre detectors).
+        branch: name of a field of the outputs; None keeps all outputs of the network.
+    """
+
+    def __init__(self, model: nn.Module, branch: str | None = None) -> None:
+        super().__init__(model)
+        self.branch = branch
+
+    def branches(self) -> tuple[str, ...]:
+        """Names of the branches that the ground truth can replace.
+
+        Raises:
+            TypeError: the outputs are not one map per branch.
+        """
+        names = tuple(name for name in self.encoder.outputs_type._fields if name != 'earlier')
+        if 'heatmap' not in names:
+            raise TypeError(
+                f'{self.encoder.outputs_type.__name__} has no separate branches; use a centre '
+                'detector.'
+            )
+        return names
+
+    def _outputs(self, data: dict[str, Any], targets: NamedTuple) -> Any:
+        outputs = self.encoder.outputs_type(*self.model(**data, mode='tensor'))
+        if self.branch is None:
+            return outputs
+        return with_ideal_branch(outputs, super()._outputs(data, targets), targets, self.branch)
+
+
+def with_ideal_branch(outputs: Any, ideal: Any, targets: Any, branch: str) -> Any:
+    """Outputs with one branch of the ideal outputs; a branch that either lacks stays as it is.
+
+    A heatmap is the ideal one. Every cell of another branch has the values of the nearest object,
+    as in the official code of CenterNet, because the network's peaks are not exactly at centres.
+    """
+    value = getattr(ideal, branch)
+    if value is None or getattr(outputs, branch) is None:
+        return outputs
+    if branch == 'keypoint_offset':
+        mask = targets.keypoint_mask.flatten(1)
+        value = nearest_object(value, targets.keypoint_index.flatten(1), mask)
+    elif not branch.endswith('heatmap'):
+        value = nearest_object(value, targets.index, targets.mask)
+    return outputs._replace(**{branch: value})
+
+
+def nearest_object(values: Tensor, index: Tensor, mask: Tensor) -> Tensor:
+    """A map whose cells all have the values of the nearest object's cell.
+
+    Shape:
+        values: (B, D, H, W). index: (B, M) int64 cell of each object, y * W + x. mask: (B, M).
+
+    Convention:
+        Near is the sum of the distances along x and y; of equal distances the first object counts.
+        An image without objects stays as it is.
+    """
+    width = values.shape[-1]
+    flat = values.flatten(2).clone()
+    cells = cell_xy(torch.arange(flat.shape[2], device=index.device), width).float()
+    for image, own in enumerate(index[kept] for index, kept in zip(index, mask, strict=True)):
+        if len(own):
+            nearest = torch.cdist(cells, cell_xy(own, width).float(), p=1).argmin(1)
+            flat[image] = flat[image][:, own[nearest]]
+    return flat.view_as(values)
 
 
 def with_tensor_boxes(instances: InstanceData) -> InstanceData:

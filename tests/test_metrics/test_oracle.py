@@ -5,7 +5,14 @@ import torch
 from mmengine.structures import InstanceData
 from torch import nn
 
-from mmdet_losses.metrics.oracle import Perfect, lost, moved
+from mmdet_losses.detectors.center import CenterNetPointsOutputs, CenterNetPointsTargetEncoder
+from mmdet_losses.metrics.oracle import (
+    Perfect,
+    lost,
+    moved,
+    nearest_object,
+    with_ideal_branch,
+)
 
 
 def instances(rows, scores=None):
@@ -46,3 +53,37 @@ def test_gt_boxes_are_converted_to_original_pixels_like_the_results():
     back = torch.tensor([[10.0, 2.5, 25.0, 10.0], [0.0, 0.0, 5.0, 5.0]])
     assert moved(boxes, meta, rescale=True).equal(back)
     assert moved(boxes, dict(scale_factor=(2.0, 4.0)), rescale=False).equal(boxes)
+
+
+def test_every_cell_has_the_values_of_the_nearest_object():
+    values = torch.zeros(2, 1, 3, 4)
+    values[0, 0, 0, 0], values[0, 0, 2, 3] = 5, 7
+    index, mask = torch.tensor([[0, 11, 0]] * 2), torch.tensor([[True, True, False], [False] * 3])
+    want = torch.tensor([[5.0, 5, 5, 7], [5, 5, 7, 7], [5, 7, 7, 7]])
+    found = nearest_object(values, index, mask)
+    assert found[0, 0].equal(want)
+    assert found[1].equal(values[1])
+
+
+def test_the_ground_truth_replaces_one_branch_of_a_network():
+    boxes = torch.tensor([[4.0, 8, 30, 40], [40, 10, 52, 58]])
+    encoder = CenterNetPointsTargetEncoder(3, topk=100)
+    gt = InstanceData(bboxes=boxes, labels=torch.tensor([2, 0]))
+    targets = encoder.encode([gt], [(16, 16)], (64, 64))
+    ideal = encoder.ideal_outputs(targets)
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((1, 3, 16, 16), (1, 2, 16, 16), (1, 2, 16, 16))
+    outputs = CenterNetPointsOutputs(*(torch.randn(s, generator=generator) for s in shapes))
+    for name in ('size', 'offset'):
+        mixed = with_ideal_branch(outputs, ideal, targets, name)
+        assert mixed._replace(**{name: getattr(outputs, name)}) == outputs
+        outputs = mixed
+    # the right sizes at the network's own centres; the decoder clips boxes at the image
+    sizes = {tuple((each[2:] - each[:2]).tolist()) for each in boxes}
+    [found] = encoder.decode(outputs, (64, 64))
+    whole = found.bboxes[((found.bboxes > 0) & (found.bboxes < 64)).all(1)]
+    own = (whole[:, 2:] - whole[:, :2]).round(decimals=3)
+    assert {tuple(each) for each in own.tolist()} == sizes
+    [found] = encoder.decode(with_ideal_branch(outputs, ideal, targets, 'heatmap'), (64, 64))
+    found = found[found.scores > 0.9]
+    assert torch.allclose(found.bboxes[found.labels.argsort()], boxes[[1, 0]], atol=1e-4)

@@ -3,10 +3,12 @@
 import json
 
 import pytest
-from mmengine.config import ConfigDict
+import torch
+from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 
 from mmdet_losses import engine
+from mmdet_losses.registry import MODELS
 from tools import browse_targets, oracle_map
 
 
@@ -48,6 +50,20 @@ def test_the_limit_of_the_encoding_falls_with_the_number_of_boxes(tools, tmp_pat
     assert 'coco/bbox_mAP: ' in capsys.readouterr().out
     run(oracle_map, tools.config, '--json', report, '--cfg-options', 'model.test_cfg.max_per_img=1')
     assert json.loads(report.read_text())['coco/bbox_mAP'] < fine['coco/bbox_mAP'] - 0.1
+
+
+def test_each_branch_of_a_network_is_replaced_by_the_ground_truth(tools, tmp_path):
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(tools.config).model)
+    checkpoint, report = tmp_path / 'random.pth', tmp_path / 'oracle.json'
+    torch.save(model.state_dict(), checkpoint)
+    few = 'test_dataloader.dataset.indices=2'
+    run(oracle_map, tools.config, '--branches', checkpoint, '--json', report, '--cfg-options', few)
+    found = json.loads(report.read_text())
+    names = {name.partition('/')[0] for name in found}
+    assert names == {'network', 'heatmap', 'size', 'offset'}
+    assert all(0 <= found[f'{name}/coco/bbox_mAP_50'] <= 1 for name in names)
+    assert found['network/coco/bbox_mAP_50'] < 0.1  # an untrained network
 
 
 def test_gt_boxes_of_the_samples_is_in_the_pixels_of_the_results(tools, tmp_path):
