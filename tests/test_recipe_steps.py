@@ -1,8 +1,8 @@
 """The training pipeline of every full recipe reads hard images, and the recipe takes one real step.
 
 Pipeline, collating, preprocessor, head, losses and optimizer are those of the recipe; images and
-inputs are small. Most hourglasses are narrow. VGG-16 and YOLOv1's network, whose heads need large
-inputs, and the backbones of P5 to P7 and x-mish are replaced by convolutions of pooled pixels.
+inputs are small. Most hourglasses are narrow. VGG-16, whose heads need inputs of 300 and 512
+pixels, and the backbones of P5 to P7 and x-mish are replaced by convolutions of pooled pixels.
 Recipes with equal pipelines share their draws, recipes with equal models and pipelines their step.
 The long form of the draws is ``python tools/check_augmentation.py --hard-images --draws 50000``.
 """
@@ -22,8 +22,8 @@ from tools.augmentation.recipes import train_pipeline
 from tools.augmentation.record import seed_all
 from tools.datasets.small_configs import full_recipes
 
-FIXED_SIDES = {'ssd300': 300, 'ssd512': 512, 'yolov1': 448, 'cornernet_saccade': 64}
-"""Sides of the input: heads that need that of the recipe, and three full hourglasses."""
+FIXED_SIDES = {'ssd300': 300, 'ssd512': 512, 'yolov1': 448}
+"""Heads that need the input of the recipe."""
 HOURGLASS = dict(stage_channels=(256, *[8] * 5), stage_blocks=(1,) * 6)
 
 
@@ -48,8 +48,6 @@ def thin(model):
         backbone.update(HOURGLASS)
     if backbone.type == 'SSDVGG':
         model.backbone = dict(type=PooledMaps, channels=(512, 1024), strides=(8, 16))
-    if backbone.get('arch') == 'extraction':
-        model.backbone = dict(type=PooledMaps, channels=(1024,), strides=(64,))
     if backbone.get('arch') in ('p5', 'p6', 'p7', 'x'):
         strides = [2**level for level in backbone.out_indices]
         wide, narrow = [16] * len(strides), [8] * len(strides)
