@@ -150,7 +150,8 @@ def _heads(cfg: Config, network: DarknetFromCfg, width: int, height: int) -> Ite
     elif isinstance(criterion, DarknetLoss):
         listed, masks = _listed(encoder)
         for index, mask in enumerate(masks):
-            options: dict[str, Any] = dict(mask=mask, anchors=[side for pair in listed for side in pair])
+            options: dict[str, Any] = dict(mask=mask)
+            options |= dict(anchors=[side for pair in listed for side in pair])
             options |= dict(classes=encoder.num_classes, num=len(listed))
             options |= _yolo(index, len(masks), encoder, criterion, head.criterion)
             yield options | _nms(cfg) | training
