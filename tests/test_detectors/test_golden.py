@@ -23,13 +23,6 @@ def rows_of(path: Path) -> list[Row]:
     return run(check, path)
 
 
-def keys_of(row: Row) -> list[str]:
-    """Names of the arrays of a row, whose quantity is ``case a, b[0]`` or ``a, b[0]``."""
-    case, _, names = row.quantity.replace(', ', ',').rpartition(' ')
-    mark = f'{case}__' if case else ''
-    return [mark + name.split('[')[0] for name in names.split(',')]
-
-
 def test_the_files_are_complete():
     assert len(FILES) == 63
 
@@ -46,7 +39,7 @@ def test_a_wrong_array_fails(path, tmp_path):
     """An error of 0.1 % in a compared array fails its check."""
     with np.load(path) as arrays:
         content = dict(arrays)
-    compared = {key for row in rows_of(path) if not row.reason for key in keys_of(row)}
+    compared = {key for row in rows_of(path) if not row.reason for key in row.arrays()}
     outputs = [key for key in content if key in compared and content[key].dtype.kind == 'f']
     outputs = [key for key in outputs if np.abs(content[key]).max(initial=0) > 1e-3]
     assert outputs

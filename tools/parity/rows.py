@@ -31,6 +31,12 @@ class Row(NamedTuple):
     reason: str = ''
     """Why the array is not compared; empty for a comparison."""
 
+    def arrays(self) -> list[str]:
+        """Names in the file of the arrays of ``quantity``: ``case a, b[0]`` or ``a, b[0]``."""
+        case, _, names = self.quantity.replace(', ', ',').rpartition(' ')
+        mark = f'{case}__' if case else ''
+        return [mark + name.split('[')[0] for name in names.split(',')]
+
 
 def numbers(value: Array) -> np.ndarray:
     """A tensor, an array or a number as a float64 array."""

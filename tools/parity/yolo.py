@@ -37,7 +37,14 @@ from mmdet_losses.detectors.yolo.grids import (
     slot_boxes,
     take_boxes,
 )
-from mmdet_losses.detectors.yolo.maps import first_in_cell, put_cells, split_level, take_cells
+from mmdet_losses.detectors.yolo.maps import (
+    RawLevel,
+    first_in_cell,
+    join_level,
+    put_cells,
+    split_level,
+    take_cells,
+)
 from mmdet_losses.detectors.yolo.yolov2_loss import claims_by_current_size
 from mmdet_losses.ops import best_match, box_center, box_size, darknet_iou
 from tools.parity.golden import EXACT, Case
@@ -214,7 +221,8 @@ def yolov3(case: Case) -> None:
     sum(criterion(YOLOV3Outputs((twin,)), targets).values()).backward()
     _compare_yolo_deltas(case, x, losses, count, -twin.grad)
     raw, slots = split_level(x.detach(), count), object_slots(targets.levels[0], targets)
-    output = _compare_output(case, encoder, raw, slots.grid)
+    output = layer_output(encoder, raw, slots.grid)
+    case.compare('output', output, EXACT)
     _compare_claims(case, encoder, x.detach(), slots)
     size = slots.grid.size
     positive = slots.claimed()
@@ -281,14 +289,11 @@ def _compare_yolo_deltas(
     case.compare('printed', torch.cat((torch.zeros(2), printed)), SUM, where=np.s_[2:])
 
 
-def _compare_output(case: Case, encoder: DarknetTargetEncoder, raw: tuple, grid: Grid) -> Tensor:
-    """The activated output of the layer, channel-first: x, y, w, h, objectness, classes."""
+def layer_output(encoder: DarknetTargetEncoder, raw: RawLevel, grid: Grid) -> Tensor:
+    """The output (B, A * (5 + C), H, W) of a [yolo] layer; sizes in the exp form stay raw."""
     obj, cls = encoder.scores(raw)
     wh = raw.wh.sigmoid() if grid.squared else raw.wh
-    parts = (cell_offset(raw.xy, grid.scale_xy), wh, obj.unsqueeze(2), cls)
-    output = torch.cat(parts, 2).flatten(1, 2).unflatten(2, grid.size)
-    case.compare('output', output, EXACT)
-    return output
+    return join_level(RawLevel(cell_offset(raw.xy, grid.scale_xy), wh, obj, cls), grid.size)
 
 
 def _compare_claims(case: Case, encoder: DarknetTargetEncoder, x: Tensor, slots: Slots) -> None:
@@ -315,7 +320,7 @@ def _owners(slots: Slots) -> Tensor:
 
 def printed_values(
     slots: Slots,
-    raw: tuple,
+    raw: RawLevel,
     output: Tensor,
     levels: Sequence[float],
     counted: Tensor | None = None,
