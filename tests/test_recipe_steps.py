@@ -78,14 +78,15 @@ def check_images(cfg, path):
     loader = cfg.train_dataloader
     pipeline = train_pipeline(cfg)
     crowds = [step.crowd for step in pipeline.steps if step.type == 'CrowdAnnotations']
-    if path.stem.startswith('retinanet') or 'coco' not in path.stem:
+    if path.stem.startswith(('retinanet', 'centertrack')) or 'coco' not in path.stem:
         return
     assert (loader.sampler.type, loader.sampler.shuffle) == ('DefaultSampler', True)
     assert loader.get('batch_sampler') is None or 'Drawn' in loader.batch_sampler.type
     assert crowds == ['object' if path.stem.startswith(LEARN_CROWDS) else 'drop']
     filtered = (pipeline.dataset.get('filter_cfg') or {}).get('filter_empty_gt', False)
     mmdet_training = path.stem.startswith('ssd')
-    left_out = path.stem.startswith(LEAVE_OUT_EMPTY) and 'pytorch' not in path.stem
+    pytorch = cfg.optim_wrapper.type == 'NominalBatchOptimWrapper'  # trained as PyTorch_YOLOv4
+    left_out = path.stem.startswith(LEAVE_OUT_EMPTY) and not pytorch
     assert filtered == (left_out or mmdet_training)
 
 
