@@ -29,7 +29,7 @@ from mmdet_losses.detectors.yolo.predictors import (
 )
 from mmdet_losses.networks import DarknetCSP, PlainDarknet, YOLOV2Neck, YOLOV4Neck
 from tools.parity.models import recipe
-from tools.parity.models_anchor import DARKNET_CONFIGS, check_model
+from tools.parity.models_anchor import DARKNET_CONFIGS, check_model, ssd_pattern
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'models'
 TABLES = json.loads((GOLDEN / 'darknet_tables.json').read_text())
@@ -331,7 +331,5 @@ def test_the_parity_tool_decodes_by_the_recipe_of_the_size() -> None:
         [(97, 189), (217, 184), (171, 384), (324, 451)],
         [(324, 451), (545, 357), (616, 618), (1024, 1024)],
     ]
-    voc, coco = (
-        recipe(f'ssd/ssd300_*_{data}.py').bbox_head.encoder for data in ('voc0712', 'coco')
-    )
+    voc, coco = (recipe(ssd_pattern(300, data)).bbox_head.encoder for data in ('voc0712', 'coco'))
     assert (voc.min_sizes[0], coco.min_sizes[0]) == (30, 21)

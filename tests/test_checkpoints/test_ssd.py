@@ -12,7 +12,7 @@ from torch import nn
 from mmdet_losses.core.checkpoint import CheckpointMismatch, convert, network_of
 from mmdet_losses.detectors.anchor.checkpoints import SSD, background_last
 from tools.parity.models import recipe
-from tools.parity.models_anchor import check_model, forward
+from tools.parity.models_anchor import check_model, forward, ssd_pattern
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'models' / 'ssd300_vgg16_voc'
 
@@ -24,7 +24,7 @@ def official(dtype: str = 'meta') -> dict[str, torch.Tensor]:
 
 def network(size: int, num_classes: int = 20) -> nn.Module:
     changes = {'bbox_head.predictor.num_classes': num_classes}
-    return network_of(recipe(f'ssd/ssd{size}_*_voc0712.py', changes))
+    return network_of(recipe(ssd_pattern(size, 'voc0712'), changes))
 
 
 def test_outputs_equal_the_official_network() -> None:

@@ -155,12 +155,17 @@ def _post_yolo(pre: Tensor, anchors: int, scale: float, activate: bool) -> Tenso
 # ------------------------------------------------------------------------------------- PyTorch
 
 
+def ssd_pattern(size: int, data: str) -> str:
+    """The config of ssd.pytorch's network; SSD300 on VOC also has a recipe of Caffe's."""
+    return f'ssd/ssd{size}_vgg16{"" if size == 300 else "*"}_*_{data}.py'
+
+
 def _run_ssd(name: str, keys: Shapes, meta: dict) -> Outputs:
     """Outputs of every input; those of an input ``image<suffix>`` have its suffix, too."""
     size = int(re.match(r'ssd(\d+)', name)[1])
     num_classes = keys['conf.0.weight'][0] // 4 - 1
     data = 'coco' if num_classes == 80 else 'voc0712'
-    config = recipe(f'ssd/ssd{size}_*_{data}.py', _classes(num_classes))
+    config = recipe(ssd_pattern(size, data), _classes(num_classes))
     model = load(LAYOUTS['ssd_pytorch'], config, background_last(make_weights(keys, meta)))
     encoder = TASK_UTILS.build(config.bbox_head.encoder)
     found: Outputs = {}
