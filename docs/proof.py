@@ -53,17 +53,16 @@ def detector_of(name: str) -> str:
 
 
 def count(golden: Path) -> tuple[Counter[tuple[str, str]], int]:
-    """Number of equal arrays by (detector, kind), and the number of arrays that differ."""
-    equal: Counter[tuple[str, str]] = Counter()
+    """Number of equal arrays by (detector, kind), and the number of comparisons that differ."""
+    equal: set[tuple[str, str, str]] = set()
     failed = 0
     for name, rows in run_checks(golden, KINDS):
         kind = 'models' if (golden / name).is_dir() else kind_of(Path(name).stem)
         for row in rows or ():
-            if row.reason:
-                continue
-            equal[detector_of(f'{row.file} {row.quantity}'), kind] += row.ok
             failed += not row.ok
-    return equal, failed
+            if row.ok and not row.reason:
+                equal |= {(kind, row.file, array) for array in row.arrays()}
+    return Counter((detector_of(f'{file} {array}'), kind) for kind, file, array in equal), failed
 
 
 def main() -> int:

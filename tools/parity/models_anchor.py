@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mmdet_losses.detectors.anchor.checkpoints import background_last
 from mmdet_losses.detectors.checkpoints import LAYOUTS
 from mmdet_losses.detectors.yolo.checkpoints import split_scaled_yolov4
+from mmdet_losses.detectors.yolo.maps import split_level
 from mmdet_losses.ops import box_center, box_size
 from mmdet_losses.registry import TASK_UTILS
 from tools.parity.models import (
@@ -31,6 +32,7 @@ from tools.parity.models import (
     recipe,
 )
 from tools.parity.rows import Row
+from tools.parity.yolo import layer_output
 
 DARKNET_CONFIGS = {
     'yolov1': 'yolov1/yolov1_extraction_8xb8-155e_voc0712.py',
@@ -44,12 +46,6 @@ DARKNET_CONFIGS = {
     'yolov4-p6': 'yolov4/yolov4-p6_8xb8-1280-273e_coco.py',
 }
 """Name of the official cfg -> config."""
-ANCHORS_PER_CELL = {'yolov2': 5, 'yolov4-p5': 4, 'yolov4-p6': 4}
-"""Of darknet's networks; 3 for the others."""
-XY_SCALES = {'yolov4': (1.2, 1.1, 1.05)}
-"""scale_x_y of the levels; 2 with new_coords, 1 for the others."""
-PROBABILITIES = ('yolov4-csp', 'yolov4x-mish', 'yolov4-p5', 'yolov4-p6')
-"""Networks whose last convolution has a logistic activation (new_coords)."""
 SAME_LAYERS = {'yolov2-voc': 'yolov2'}
 """cfg -> the one whose layers it has, but for its number of classes."""
 
@@ -91,6 +87,7 @@ def forward(model: nn.Module, image: Tensor) -> tuple:
 
 
 def _run_darknet(name: str, keys: Shapes, meta: dict) -> Outputs:
+    encoder = TASK_UTILS.build(recipe(DARKNET_CONFIGS[name]).bbox_head.encoder)
     config = recipe(DARKNET_CONFIGS[name], _darknet_changes(name, keys))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f'{name}.weights'
@@ -102,15 +99,16 @@ def _run_darknet(name: str, keys: Shapes, meta: dict) -> Outputs:
         vector = torch.cat([outputs.cls.permute(0, 2, 3, 1).flatten(1), *_v1_boxes(outputs)], 1)
         return {f'{when}_{heads[0]}': vector[..., None, None] for when in ('pre', 'post')}
     found: Outputs = {}
-    for level, (head, raw) in enumerate(zip(heads, outputs.levels, strict=True)):
-        pre = raw.sigmoid() if name in PROBABILITIES else raw
-        anchors = ANCHORS_PER_CELL.get(name, 3)
-        scale = 2.0 if name in PROBABILITIES else XY_SCALES.get(name, (1.0,) * 3)[level]
-        found[f'pre_{head}'] = pre
-        post = _post_region(pre, anchors) if name == 'yolov2' else None
-        if post is None:
-            post = _post_yolo(pre, anchors, scale, activate=name not in PROBABILITIES)
-        found[f'post_{head}'] = post
+    for level, (head, level_map) in enumerate(zip(heads, outputs.levels, strict=True)):
+        raw = split_level(level_map, len(encoder.anchors[level]))
+        found[f'pre_{head}'] = level_map.sigmoid() if encoder.squared else level_map
+        if name == 'yolov2':  # cell-major, with raw x, y
+            obj, cls = encoder.scores(raw)
+            parts = torch.cat((raw.xy, raw.wh, obj.unsqueeze(2), cls), 2)
+            found[f'post_{head}'] = parts.permute(0, 3, 1, 2)
+        else:
+            grid = encoder.grid(level, tuple(level_map.shape[2:]), (1, 1), raw.xy)
+            found[f'post_{head}'] = layer_output(encoder, raw, grid)
     return found
 
 
@@ -121,7 +119,8 @@ def _darknet_changes(name: str, keys: Shapes) -> dict:
             shape for key, shape in keys.items() if re.fullmatch(r'local\d+\.bias', key)
         )
         return {f'{head}.num_classes': last // 49 - 15, f'{head}.feat_size': (height, width)}
-    return {f'{head}.num_classes': last // ANCHORS_PER_CELL.get(name, 3) - 5}
+    encoder = TASK_UTILS.build(recipe(DARKNET_CONFIGS[name]).bbox_head.encoder)
+    return {f'{head}.num_classes': last // len(encoder.anchors[-1]) - 5}
 
 
 def _write_golden(path: Path, weights: Mapping[str, Tensor], header: dict) -> None:
@@ -135,21 +134,6 @@ def _write_golden(path: Path, weights: Mapping[str, Tensor], header: dict) -> No
 def _v1_boxes(outputs: tuple) -> tuple[Tensor, Tensor]:
     conf = outputs.conf.permute(0, 2, 3, 1).flatten(1)
     return conf, outputs.box.permute(0, 3, 4, 1, 2).flatten(1)
-
-
-def _post_region(pre: Tensor, anchors: int) -> Tensor:
-    """Output of v2's `[region]` layer: (B, H * W, A, 5 + C)."""
-    cells = pre.unflatten(1, (anchors, -1)).flatten(3).permute(0, 3, 1, 2)
-    box, objectness, scores = cells.split([4, 1, cells.shape[3] - 5], dim=3)
-    return torch.cat([box, objectness.sigmoid(), scores.softmax(3)], dim=3)
-
-
-def _post_yolo(pre: Tensor, anchors: int, scale: float, activate: bool) -> Tensor:
-    """Output of a `[yolo]` layer: x, y, objectness and classes activated, x and y stretched."""
-    xy, wh, rest = pre.unflatten(1, (anchors, -1)).split([2, 2, pre.shape[1] // anchors - 4], 2)
-    if activate:
-        xy, rest = xy.sigmoid(), rest.sigmoid()
-    return torch.cat([xy * scale - (scale - 1) / 2, wh, rest], dim=2).flatten(1, 2)
 
 
 # ------------------------------------------------------------------------------------- PyTorch
@@ -204,7 +188,7 @@ def _run_scaled(name: str, keys: Shapes, meta: dict) -> Outputs:
 
 
 def _run_yolov4_pytorch(name: str, keys: Shapes, meta: dict) -> Outputs:
-    model = recipe(DARKNET_CONFIGS['yolov4'], _darknet_changes(name, keys))
+    model = recipe(DARKNET_CONFIGS['yolov4'], _darknet_changes('yolov4', keys))
     network = load(LAYOUTS['yolov4_pytorch'], model, make_weights(keys, meta))
     levels = forward(network, make_inputs(meta)['image']).levels
     return {f'raw_{k}': level for k, level in enumerate(levels)}
