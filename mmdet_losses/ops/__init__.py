@@ -35,7 +35,7 @@ from mmdet_losses.ops.grid import (
     unflatten_levels,
 )
 from mmdet_losses.ops.iou import best_match, best_overlap, exact_ratio, pairwise_iou, shape_iou
-from mmdet_losses.ops.matching import AnchorMatch, match_forced_best, match_max_iou
+from mmdet_losses.ops.matching import AnchorMatch, match_detectron, match_forced_best, match_max_iou
 from mmdet_losses.ops.nms import NmsKind, greedy_nms
 from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode, box_similarity, check_exponent
 from mmdet_losses.ops.peaks import Peaks, find_peaks, suppress_non_peaks, top_peaks
@@ -101,6 +101,7 @@ __all__ = [
     'is_proper',
     'largest_radius',
     'masked_sum',
+    'match_detectron',
     'match_forced_best',
     'match_max_iou',
     'mean_over_ranks',

@@ -9,16 +9,26 @@ import torch
 from torch import Tensor
 
 from mmdet_losses.ops.boxes import box_center, box_size
+from mmdet_losses.ops.constant import constant
 
 
 def encode_deltas(boxes: Tensor, anchors: Tensor, scale: Sequence[float] = (1.0, 1.0)) -> Tensor:
     """Boxes (..., 4) xyxy relative to anchors (..., 4) cxcywh: (dx, dy, dw, dh) over ``scale``.
 
-    ``scale`` divides shifts and logarithms (the variances 0.1 and 0.2 of SSD). Boxes have an area.
+    ``scale`` divides shifts and logarithms: two numbers (the variances 0.1 and 0.2 of SSD), or one
+    per delta. Boxes have an area.
     """
     center, size = anchors[..., :2], anchors[..., 2:]
-    shift = (box_center(boxes) - center) / (scale[0] * size)
-    return torch.cat((shift, torch.log(box_size(boxes) / size) / scale[1]), -1)
+    for_shift, for_log = _factors(scale, anchors)
+    shift = (box_center(boxes) - center) / (for_shift * size)
+    return torch.cat((shift, torch.log(box_size(boxes) / size) / for_log), -1)
+
+
+def _factors(scale: Sequence[float], like: Tensor) -> tuple[Tensor | float, Tensor | float]:
+    """Factors of shifts and of logarithms, from two or four numbers."""
+    if len(scale) == 2:
+        return scale[0], scale[1]
+    return constant(scale[:2], like), constant(scale[2:], like)
 
 
 def decode_deltas(
@@ -28,8 +38,9 @@ def decode_deltas(
     max_log: float | None = None,
 ) -> Tensor:
     """Inverse of :func:`encode_deltas`; ``max_log`` limits the logarithms of the ratios."""
-    center = anchors[..., :2] + deltas[..., :2] * scale[0] * anchors[..., 2:]
-    logs = deltas[..., 2:] * scale[1]
+    for_shift, for_log = _factors(scale, anchors)
+    center = anchors[..., :2] + deltas[..., :2] * for_shift * anchors[..., 2:]
+    logs = deltas[..., 2:] * for_log
     if max_log is not None:
         logs = logs.clamp(-max_log, max_log)
     size = anchors[..., 2:] * torch.exp(logs)
@@ -43,7 +54,7 @@ class BoxCode(NamedTuple):
     anchors: Tensor
     """(P, 4) cxcywh."""
     scale: Sequence[float] = (1.0, 1.0)
-    """Divisors of the shifts and of the logarithms."""
+    """Divisors of the shifts and of the logarithms, or of each delta."""
     max_log: float | None = None
     """Limit of the logarithms in :meth:`decode`."""
 

@@ -55,7 +55,12 @@ def _last_writer(chosen: Tensor, slots: int, anchors: int) -> Tensor:
 
 
 def match_max_iou(
-    iou: Tensor, mask: Tensor, positive_iou: float, negative_iou: float
+    iou: Tensor,
+    mask: Tensor,
+    positive_iou: float,
+    negative_iou: float,
+    min_pos_iou: float = 0.0,
+    match_low_quality: bool = True,
 ) -> AnchorMatch:
     """Matching of Faster R-CNN and RetinaNet (MMDetection's ``MaxIoUAssigner``).
 
@@ -65,13 +70,14 @@ def match_max_iou(
     Convention:
         An anchor is positive from ``positive_iou`` on (>=), negative below ``negative_iou`` (<),
         and ignored in between. Every anchor with the highest IoU of an object is positive for it
-        as well; if there are several such objects, for the last one. An object without any
-        overlap has no such anchor.
+        as well (``match_low_quality``), if that IoU is at least ``min_pos_iou``; if there are
+        several such objects, for the last one. An object without any overlap has no such anchor.
     """
     iou = torch.where(mask[..., None], iou, -1)
     best, index = iou.max(1)
     highest = iou.amax(2, keepdim=True)
-    highest = torch.where(highest > 0, highest, 2)
+    usable = (highest > 0) & (highest >= min_pos_iou) & match_low_quality
+    highest = torch.where(usable, highest, 2)
     order = torch.arange(1, iou.shape[1] + 1, dtype=torch.int16, device=iou.device)[:, None]
     last = torch.where(iou == highest, order, order.new_zeros(())).amax(1).long()
     taken = last > 0
@@ -79,3 +85,22 @@ def match_max_iou(
     return AnchorMatch(
         torch.where(taken, last - 1, index), positive, ~positive & (best < negative_iou)
     )
+
+
+def match_detectron(
+    iou: Tensor, mask: Tensor, positive_iou: float, negative_iou: float
+) -> tuple[AnchorMatch, Tensor]:
+    """Matching of Detectron's RetinaNet.
+
+    Convention:
+        As :func:`match_max_iou`, but an anchor always has the object of its own highest IoU, and
+        all anchors below ``negative_iou`` are negative, also those with the highest IoU of an
+        object. The divisor of Detectron's losses still counts the latter.
+
+    Returns:
+        The match, and (B,) the number of anchors that the divisor counts.
+    """
+    claimed = match_max_iou(iou, mask, positive_iou, negative_iou).positive
+    best, index = torch.where(mask[..., None], iou, -1).max(1)
+    negative = best < negative_iou
+    return AnchorMatch(index, claimed & ~negative, negative), claimed.sum(1)

@@ -56,7 +56,7 @@ def at_least_one(count: Tensor) -> Tensor:
     return count.clamp(min=1)
 
 
-def positives_divisor(counts: Tensor, normalizer: str) -> Tensor:
+def positives_divisor(counts: Tensor, normalizer: str, anchors: int = 1) -> Tensor:
     """Divisor of a sum over the batch, from the number of positives per image.
 
     Shape:
@@ -65,9 +65,16 @@ def positives_divisor(counts: Tensor, normalizer: str) -> Tensor:
 
     Args:
         normalizer: 'positives' (their number in the batch), 'positives_all_ranks' (averaged over
-            all training processes) or 'positives_and_empty_images' (an image without positives
-            counts as one).
+            all training processes), 'positives_and_empty_images' (an image without positives
+            counts as one), 'positives_and_images' (every image adds one), 'images' (their number),
+            'anchors' (their number in the batch) or 'nothing' (1).
+        anchors: number of anchors per image.
     """
+    fixed = {'images': len(counts), 'anchors': len(counts) * anchors, 'nothing': 1}
+    if normalizer in fixed:
+        return counts.new_full((), fixed[normalizer], dtype=torch.float32)
+    if normalizer == 'positives_and_images':
+        return (counts + 1).sum()
     if normalizer == 'positives_and_empty_images':
         return at_least_one(counts).sum()
     count = counts.sum().float()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmdet.models.dense_heads import RetinaHead
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
@@ -21,6 +22,11 @@ FEATS = ((20, 32), (10, 16), (5, 8), (3, 4), (2, 2))
 
 @pytest.fixture(name='head', scope='module')
 def _head():
+    return retina_head()
+
+
+def retina_head(assigner=None, anchors=None, coder=None):
+    """MMDetection's head, with changes of its options."""
     return RetinaHead(
         num_classes=4,
         in_channels=8,
@@ -32,8 +38,9 @@ def _head():
             scales_per_octave=3,
             ratios=[0.5, 1.0, 2.0],
             strides=list(STRIDES),
+            **(anchors or {}),
         ),
-        bbox_coder=dict(type='DeltaXYWHBBoxCoder'),
+        bbox_coder=dict(type='DeltaXYWHBBoxCoder', **(coder or {})),
         loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
         loss_bbox=dict(type='L1Loss', loss_weight=1.0),
         train_cfg=ConfigDict(
@@ -41,8 +48,7 @@ def _head():
                 type='MaxIoUAssigner',
                 pos_iou_thr=0.5,
                 neg_iou_thr=0.4,
-                min_pos_iou=0,
-                ignore_iof_thr=-1,
+                **{'min_pos_iou': 0, 'ignore_iof_thr': -1, **(assigner or {})},
             ),
             sampler=dict(type='PseudoSampler'),
             allowed_border=-1,
@@ -94,6 +100,80 @@ def test_loss_and_gradient_equal_retina_head(head, counts):
         for have, expected in zip(have_grads, want_grads, strict=True):
             expected = torch.zeros_like(have) if expected is None else expected
             torch.testing.assert_close(have, expected, rtol=1e-5, atol=1e-7)
+
+
+STDS = (0.1, 0.2, 0.3, 0.4)
+OPTIONS = {
+    'min_pos_iou': (dict(min_pos_iou=0.3), dict(assigner=dict(min_pos_iou=0.3))),
+    'match_low_quality': (
+        dict(match_low_quality=False),
+        dict(assigner=dict(match_low_quality=False)),
+    ),
+    'target_stds': (dict(target_stds=STDS), dict(coder=dict(target_stds=STDS))),
+    'center_offset': (dict(center_offset=0.5), dict(anchors=dict(center_offset=0.5))),
+    'ignore_iof_thr': (dict(ignore_iof_thr=0.4), dict(assigner=dict(ignore_iof_thr=0.4))),
+}
+
+
+@pytest.mark.parametrize('option', OPTIONS)
+def test_options_equal_those_of_mmdetection(option):
+    ours, theirs = OPTIONS[option]
+    generator = torch.Generator().manual_seed(3)
+    ground_truth = random_objects(generator, (5, 7))
+    ground_truth[1].bboxes[0] = torch.tensor([50.0, 50.0, 57.0, 53.0])  # an IoU below 0.3
+    regions = random_objects(generator, (2, 3))
+    cls, box = outputs_of(generator, 2)
+    metas = [dict(meta(SIZE), pad_shape=SIZE) for _ in range(2)]
+    head = retina_head(**theirs)
+    want = head.loss_by_feat(list(cls), list(box), ground_truth, metas, regions)
+    ours = {'ignore_iof_thr': -1.0, **ours}
+    encode = RetinaNetTargetEncoder(4, STRIDES, **ours).encode
+    targets = encode(ground_truth, FEATS, SIZE, regions)
+    plain = RetinaNetTargetEncoder(4, STRIDES, ignore_iof_thr=-1).encode(ground_truth, FEATS, SIZE)
+    assert not torch.equal(targets.box, plain.box)
+    have = RetinaNetLoss()(RetinaNetOutputs(cls, box), targets)
+    torch.testing.assert_close(have['loss_cls'], sum(want['loss_cls']), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(have['loss_box'], sum(want['loss_bbox']), rtol=1e-5, atol=1e-6)
+
+
+def test_detectrons_convention_equals_a_slow_loop():
+    generator = torch.Generator().manual_seed(3)
+    ground_truth = random_objects(generator, (5, 7, 0))
+    ground_truth[1].bboxes[0] = torch.tensor([50.0, 50.0, 57.0, 53.0])
+    encoder = RetinaNetTargetEncoder(4, STRIDES, convention='detectron')
+    targets = encoder.encode(ground_truth, FEATS, SIZE)
+    anchors = torch.cat([level.xyxy() for level in encoder.anchors(FEATS)])
+    counts, reset = [], 0
+    for image, objects in enumerate(ground_truth):
+        labels = torch.full((len(anchors),), -1)
+        claimed = torch.zeros(len(anchors), dtype=torch.bool)
+        best = torch.zeros(len(anchors))
+        if len(objects):
+            iou = bbox_overlaps(anchors, objects.bboxes)
+            best, owner = iou.max(1)
+            claimed = (iou == iou.amax(0)).any(1) | (best >= 0.5)
+            labels[claimed] = objects.labels[owner[claimed]]
+            boxes = targets.code.decode(targets.box)[image]
+            kept = claimed & (best >= 0.4)
+            torch.testing.assert_close(boxes[kept], objects.bboxes[owner[kept]], atol=1e-3, rtol=0)
+        reset += int((claimed & (best < 0.4)).sum())
+        labels[best < 0.4] = 4
+        counts.append(int(claimed.sum()))
+        assert torch.equal(targets.counted[image], labels >= 0)
+        assert torch.equal(targets.labels[image][labels >= 0], labels[labels >= 0])
+    assert targets.counts.tolist() == counts and reset > 0
+    outputs = RetinaNetOutputs(*outputs_of(generator, 3))
+    mean = RetinaNetLoss(normalizer='positives_and_images')(outputs, targets)
+    total = RetinaNetLoss(normalizer='nothing')(outputs, targets)
+    for name, value in mean.items():
+        torch.testing.assert_close(value, total[name] / (sum(counts) + 3))
+
+
+def test_detectrons_convention_excludes_other_rules():
+    with pytest.raises(ValueError, match='has its own rule for anchors below negative_iou'):
+        RetinaNetTargetEncoder(4, convention='detectron', match_low_quality=False)
+    with pytest.raises(ValueError, match='target_stds has the entry 0'):
+        RetinaNetTargetEncoder(4, target_stds=(1.0, 1.0, 0.0, 1.0))
 
 
 def test_boxes_equal_retina_head(head):

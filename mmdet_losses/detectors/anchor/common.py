@@ -20,9 +20,23 @@ from mmdet_losses.core import (
 )
 from mmdet_losses.core.types import OutputsT, TargetsT
 from mmdet_losses.detectors.anchor.contracts import RetinaNetTargets, SSDTargets
-from mmdet_losses.ops import GridAnchors, check_choice, flatten_levels, unflatten_levels
+from mmdet_losses.ops import (
+    GridAnchors,
+    check_choice,
+    flatten_levels,
+    positives_divisor,
+    unflatten_levels,
+)
 
-Normalizer = Literal['positives', 'positives_and_empty_images', 'positives_all_ranks']
+Normalizer = Literal[
+    'positives',
+    'positives_and_empty_images',
+    'positives_all_ranks',
+    'positives_and_images',
+    'images',
+    'anchors',
+    'nothing',
+]
 
 
 def ideal_maps(
@@ -113,3 +127,7 @@ class AnchorLoss(DetectorLoss[OutputsT, TargetsT]):
         """The box term over the positives."""
         pred, decode = flatten_levels(maps, 4), targets.code.decode
         return regress(self.loss_box, pred, targets.box, targets.mask, divisor, decode)
+
+    def divisor(self, counts: Tensor, targets: SSDTargets | RetinaNetTargets) -> Tensor:
+        """Divisor of both sums, from the number of positives per image."""
+        return positives_divisor(counts, self.normalizer, targets.labels.shape[1])

@@ -64,6 +64,8 @@ class RetinaNetTargets(NamedTuple):
     """(B, P) bool, true for positives and negatives; other anchors are ignored."""
     code: BoxCode
     """The anchors in input pixels; it decodes ``box``."""
+    counts: Tensor
+    """(B,) int64 positive anchors per image, as the divisor counts them."""
     shapes: tuple[tuple[int, int, int], ...]
     """(A, H, W) of each level."""
     num_pos: Tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from mmengine.structures import InstanceData
@@ -22,12 +23,15 @@ from mmdet_losses.core import (
 from mmdet_losses.detectors.anchor.common import hide_anchors, ideal_maps
 from mmdet_losses.detectors.anchor.contracts import RetinaNetOutputs, RetinaNetTargets
 from mmdet_losses.ops import (
+    AnchorMatch,
     BoxCode,
     Extents,
     GridAnchors,
     best_logits,
+    check_choice,
     constant,
     grid_overlap,
+    match_detectron,
     match_max_iou,
     promote,
 )
@@ -41,14 +45,15 @@ MAX_LOG = abs(math.log(16 / 1000))
 class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
     r"""RetinaNet's anchors, matched by IoU, with centre shifts and log sizes in anchor units.
 
-    Equal to MMDetection's RetinaHead (anchor centres at multiples of the stride).
+    By default equal to MMDetection's RetinaHead (anchor centres at multiples of the stride).
 
     Convention:
         An anchor is positive if its IoU is at least ``positive_iou``, and negative below
         ``negative_iou``. The anchors with the highest IoU of an object are positive too. Unlike
         MMDetection, an object that overlaps no anchor gets none (MMDetection gives it every
         anchor without overlap), and anchors in the padding of a smaller image of the batch count
-        as background.
+        as background. 'detectron' assigns as Detectron does, see
+        :func:`~mmdet_losses.ops.matching.match_detectron`.
 
     Args:
         num_classes: C.
@@ -57,6 +62,13 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         scales_per_octave: number of anchor sizes per octave.
         ratios: height over width.
         positive_iou, negative_iou: thresholds.
+        min_pos_iou: lowest IoU of the anchors that are positive only because no other anchor has a
+            higher IoU with an object.
+        match_low_quality: False: there are no such anchors.
+        target_stds: divisors of the four deltas.
+        center_offset: shift of the centres in strides, as in MMDetection's ``AnchorGenerator``.
+        convention: 'mmdet' or 'detectron', see above; 'detectron' needs the defaults of
+            ``min_pos_iou`` and ``match_low_quality``.
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: best (anchor, class) pairs per level that :meth:`decode` keeps; None keeps all.
         ignore_iof_thr: an anchor with a larger share of its area in an ignored region is neither
@@ -86,7 +98,19 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         score_thr: float = 0.05,
         topk: int | None = 1000,
         ignore_iof_thr: float = 0.5,
+        min_pos_iou: float = 0.0,
+        match_low_quality: bool = True,
+        target_stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+        center_offset: float = 0.0,
+        convention: Literal['mmdet', 'detectron'] = 'mmdet',
     ) -> None:
+        check_choice('convention', convention, ('mmdet', 'detectron'))
+        check_positive('target_stds', target_stds)
+        if convention == 'detectron' and (min_pos_iou > 0 or not match_low_quality):
+            raise ValueError(
+                "convention='detectron' has its own rule for anchors below negative_iou; remove "
+                'min_pos_iou and match_low_quality.'
+            )
         if negative_iou > positive_iou:
             raise ValueError(
                 f'negative_iou={negative_iou} is above positive_iou={positive_iou}; an anchor '
@@ -101,7 +125,9 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         self.ratios = tuple(ratios)
         self.positive_iou, self.negative_iou = positive_iou, negative_iou
         self.score_thr, self.topk = score_thr, topk
-        self.ignore_iof_thr = ignore_iof_thr
+        self.ignore_iof_thr, self.convention = ignore_iof_thr, convention
+        self.min_pos_iou, self.match_low_quality = min_pos_iou, match_low_quality
+        self.target_stds, self.center_offset = tuple(target_stds), center_offset
 
     def anchors(
         self, feat_sizes: Sequence[Size], device: torch.device | str = 'cpu'
@@ -125,12 +151,22 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         for factor, step, cells in zip((1 / tall, tall), pair, feat_size[::-1], strict=True):
             half = 0.5 * (base * factor * scales).reshape(-1, 1)
             shift = torch.arange(cells, device=device, dtype=torch.float32) * step
+            shift = shift + self.center_offset * base
             axes.append(Extents.between(shift - half, shift + half))
         return GridAnchors(*axes)
 
+    def _match(self, iou: Tensor, mask: Tensor) -> tuple[AnchorMatch, Tensor]:
+        """The match, and (B,) the number of anchors that the divisor counts."""
+        limits = self.positive_iou, self.negative_iou
+        if self.convention == 'detectron':
+            return match_detectron(iou, mask, *limits)
+        match = match_max_iou(iou, mask, *limits, self.min_pos_iou, self.match_low_quality)
+        return match, match.positive.sum(1)
+
     def box_code(self, levels: Sequence[GridAnchors]) -> BoxCode:
         """All anchors, in input pixels."""
-        return BoxCode(torch.cat([level.cxcywh() for level in levels]), max_log=MAX_LOG)
+        anchors = torch.cat([level.cxcywh() for level in levels])
+        return BoxCode(anchors, self.target_stds, MAX_LOG)
 
     def feat_sizes(self, outputs: RetinaNetOutputs) -> list[Size]:
         """(H, W) of the maps, whose channels must fit anchors and classes."""
@@ -152,12 +188,13 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         levels = self.anchors(feat_sizes, boxes.device)
         iou = torch.cat([grid_overlap(boxes, level) for level in levels], -1)
         iou, hidden = hide_anchors(iou, ignored, levels, self.ignore_iof_thr, img_size)
-        match = match_max_iou(iou, mask, self.positive_iou, self.negative_iou)
+        match, counts = self._match(iou, mask)
         code = self.box_code(levels)
         deltas = code.encode(boxes.gather(1, match.index[..., None].expand(-1, -1, 4)))
         positive, counted = match.positive, match.positive | match.negative
         if hidden is not None:
             positive, counted = positive & ~hidden, counted & ~hidden
+            counts = positive.sum(1)
         own = labels.gather(1, match.index)
         return RetinaNetTargets(
             labels=torch.where(positive, own, self.num_classes),
@@ -165,6 +202,7 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
             mask=positive,
             counted=counted,
             code=code,
+            counts=counts,
             shapes=tuple(level.shape for level in levels),
             num_pos=positive.sum().float(),
             num_dropped=(padded.real.sum() - mask.sum()).float(),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmdet_losses.detectors.anchor.common import AnchorLoss, Normalizer, anchor_depth
 from mmdet_losses.detectors.anchor.contracts import RetinaNetOutputs, RetinaNetTargets
-from mmdet_losses.ops import flatten_levels, positives_divisor
+from mmdet_losses.ops import flatten_levels
 from mmdet_losses.registry import MODELS
 
 
@@ -18,7 +18,8 @@ class RetinaNetLoss(AnchorLoss[RetinaNetOutputs, RetinaNetTargets]):
 
     Convention:
         Both sums are divided by the number of positive anchors plus the number of images without
-        one. The result equals MMDetection's RetinaHead.
+        one. The result equals MMDetection's RetinaHead. Detectron adds one per image
+        (``normalizer='positives_and_images'``, with ``convention='detectron'`` of the encoder).
 
     Args:
         loss_cls: a term ``(pred, labels, counted, avg_factor)``; default ``SigmoidFocalLoss``.
@@ -53,7 +54,7 @@ class RetinaNetLoss(AnchorLoss[RetinaNetOutputs, RetinaNetTargets]):
 
     def forward(self, outputs: RetinaNetOutputs, targets: RetinaNetTargets) -> dict[str, Tensor]:
         """Returns ``loss_cls, loss_box``."""
-        divisor = positives_divisor(targets.mask.sum(1), self.normalizer)
+        divisor = self.divisor(targets.counts, targets)
         cls = flatten_levels(outputs.cls, anchor_depth(outputs.cls, targets.shapes))
         weights = self.weights(cls.shape[-1])
         counted = targets.counted

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from mmdet_losses.detectors.anchor.common import AnchorLoss, Normalizer, anchor_depth
 from mmdet_losses.detectors.anchor.contracts import SSDOutputs, SSDTargets
-from mmdet_losses.ops import positives_divisor
 from mmdet_losses.registry import MODELS
 
 
@@ -57,7 +56,7 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
 
     def forward(self, outputs: SSDOutputs, targets: SSDTargets) -> dict[str, Tensor]:
         """Returns ``loss_cls, loss_box``."""
-        divisor = positives_divisor(targets.mask.sum(1), self.normalizer)
+        divisor = self.divisor(targets.mask.sum(1), targets)
         depth = anchor_depth(outputs.cls, targets.shapes)
         weights = self.weights(depth - 1, background=1)
         counted = {} if targets.counted is None else {'counted': targets.counted}
