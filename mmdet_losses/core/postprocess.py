@@ -12,7 +12,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core.soft_nms import official_soft_nms
-from mmdet_losses.ops import check_choice, clip_boxes, greedy_nms
+from mmdet_losses.ops import adaptive_nms, check_choice, clip_boxes, greedy_nms
+
+GREEDY: dict[str, Callable[..., Tensor]] = {'darknet_nms': greedy_nms, 'adaptive_nms': adaptive_nms}
 
 
 def postprocess(
@@ -30,7 +32,9 @@ def postprocess(
             clip the final boxes at the image, as in darknet, SSD and Scaled-YOLOv4).
             ``nms`` is a config of :func:`mmcv.ops.batched_nms`, or has ``type='official_soft_nms'``
             (corner detectors, :func:`~mmdet_losses.core.soft_nms.official_soft_nms`) or
-            ``type='darknet_nms'`` (YOLOv4, :func:`~mmdet_losses.ops.nms.greedy_nms`); None: no NMS.
+            ``type='darknet_nms'`` (YOLOv4, :func:`~mmdet_losses.ops.nms.greedy_nms`) or
+            ``type='adaptive_nms'`` (Caffe's ``eta``, :func:`~mmdet_losses.ops.nms.adaptive_nms`);
+            None: no NMS. A negative ``max_per_img`` keeps all boxes.
         rescale: return boxes in pixels of the original image.
 
     Raises:
@@ -40,10 +44,10 @@ def postprocess(
     nms = cfg.get('nms')
     if nms is not None and nms['type'] == 'official_soft_nms':
         kept = official_soft_nms(kept, **{key: nms[key] for key in nms if key != 'type'})
-    elif nms is not None and nms['type'] == 'darknet_nms':
+    elif nms is not None and nms['type'] in GREEDY:
         options = {key: nms[key] for key in nms if key not in ('type', 'class_agnostic')}
         labels = kept.labels * (not nms.get('class_agnostic', False))
-        kept = kept[greedy_nms(kept.bboxes, kept.scores, labels, **options)]
+        kept = kept[GREEDY[nms['type']](kept.bboxes, kept.scores, labels, **options)]
     elif nms is not None and len(kept):
         if kept.bboxes.is_cuda:  # one call for all classes, where MMCV would make one per class
             nms = {'split_thr': len(kept) + 1, **nms}
@@ -51,7 +55,8 @@ def postprocess(
         kept = kept[order]
         kept.scores = boxes[:, -1].to(kept.scores)
     kept = kept[kept.scores.argsort(descending=True, stable=True)]
-    kept = kept[: cfg.get('max_per_img', len(kept))]
+    limit = cfg.get('max_per_img', -1)
+    kept = kept if limit < 0 else kept[:limit]
     border = img_meta.get('border')
     if border is not None:
         kept = _map_points(kept, lambda x, y: (x - float(border[2]), y - float(border[0])))
@@ -70,6 +75,7 @@ NMS_OPTIONS = {
     'nms': (*_MMCV, 'score_threshold'),
     'soft_nms': (*_MMCV, 'sigma', 'min_score', 'method'),
     'darknet_nms': ('iou_threshold', 'kind', 'beta', 'class_agnostic'),
+    'adaptive_nms': ('iou_threshold', 'eta', 'class_agnostic'),
     'official_soft_nms': tuple(
         name for name in signature(official_soft_nms).parameters if name != 'instances'
     ),

@@ -35,8 +35,14 @@ from mmdet_losses.ops.grid import (
     unflatten_levels,
 )
 from mmdet_losses.ops.iou import best_match, best_overlap, exact_ratio, pairwise_iou, shape_iou
-from mmdet_losses.ops.matching import AnchorMatch, match_detectron, match_forced_best, match_max_iou
-from mmdet_losses.ops.nms import NmsKind, greedy_nms
+from mmdet_losses.ops.matching import (
+    AnchorMatch,
+    match_bipartite,
+    match_detectron,
+    match_forced_best,
+    match_max_iou,
+)
+from mmdet_losses.ops.nms import NmsKind, adaptive_nms, greedy_nms
 from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode, box_similarity, check_exponent
 from mmdet_losses.ops.peaks import Peaks, find_peaks, suppress_non_peaks, top_peaks
 from mmdet_losses.ops.precision import promote
@@ -65,6 +71,7 @@ __all__ = [
     'RadiusMode',
     'Reduction',
     'Splats',
+    'adaptive_nms',
     'apply_affine',
     'at_least_one',
     'best_logits',
@@ -101,6 +108,7 @@ __all__ = [
     'is_proper',
     'largest_radius',
     'masked_sum',
+    'match_bipartite',
     'match_detectron',
     'match_forced_best',
     'match_max_iou',

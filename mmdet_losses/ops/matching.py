@@ -104,3 +104,34 @@ def match_detectron(
     best, index = torch.where(mask[..., None], iou, -1).max(1)
     negative = best < negative_iou
     return AnchorMatch(index, claimed & ~negative, negative), claimed.sum(1)
+
+
+def match_bipartite(iou: Tensor, mask: Tensor, rank: Tensor, positive_iou: float) -> AnchorMatch:
+    """Matching of Caffe's SSD: pairs in the order of their IoU, then the other anchors.
+
+    Shape:
+        iou, mask, rank: as in :func:`match_forced_best`.
+
+    Convention:
+        Of all objects and anchors without a partner the pair with the highest IoU is matched,
+        until no pair overlaps by more than 1e-6. So two objects never get the same best anchor;
+        the second one gets its next best. The other anchors are matched as in
+        :func:`match_forced_best`. Equal pairs are matched in the order of ``rank``, then of the
+        objects. One step per object of the fullest image.
+    """
+    batch, objects, anchors = iou.shape
+    order = rank.argsort()
+    free = torch.where(mask[..., None], iou, 0)[..., order].transpose(1, 2)  # (B, P, M)
+    owner = torch.full((batch, anchors), -1, device=iou.device)
+    images = torch.arange(batch, device=iou.device)
+    for _ in range(objects):
+        best, pair = free.flatten(1).max(1)
+        anchor, item = pair // objects, pair % objects
+        owner[images, anchor] = torch.where(best > 1e-6, item, owner[images, anchor])
+        free[images, anchor], free[images, :, item] = 0, 0
+    owner = owner[:, rank]
+    best, index = iou.max(1)
+    first = mask.to(torch.uint8).argmax(1, keepdim=True)  # for anchors without an overlap
+    index = torch.where(mask.gather(1, index), index, first)
+    positive = (owner >= 0) | (best >= positive_iou)
+    return AnchorMatch(torch.where(owner >= 0, owner, index), positive, ~positive)

@@ -88,3 +88,36 @@ def _relative_distance(boxes: Tensor, others: Tensor) -> Tensor:
     high = torch.maximum(boxes[:, 2:], others[:, 2:])
     diagonal = (high - low).square().sum(-1)
     return distance / torch.where(diagonal > 0, diagonal, 1)
+
+
+def adaptive_nms(
+    boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, eta: float = 1.0
+) -> Tensor:
+    """Indices of the boxes that Caffe's NMS keeps, per class; its option ``eta``.
+
+    Shape:
+        as in :func:`greedy_nms`.
+
+    Convention:
+        A box is dropped if its IoU with a kept box of its class exceeds the threshold. With
+        ``eta`` below 1, every kept box multiplies the threshold of its class by ``eta`` while it
+        is above 0.5. One step per box.
+
+    Raises:
+        ValueError: ``eta`` outside (0, 1].
+    """
+    if not 0 < eta <= 1:
+        raise ValueError(f'eta={eta} is outside (0, 1]; 1 does not change the threshold.')
+    order = scores.argsort(descending=True, stable=True)
+    overlap = pairwise_iou(boxes[order], boxes[order])
+    overlap = torch.where(labels[order][:, None] == labels[order], overlap, 0).cpu()
+    thresholds: dict[int, float] = {}
+    kept: list[int] = []
+    for index, label in enumerate(labels[order].tolist()):
+        threshold = thresholds.setdefault(label, iou_threshold)
+        if (overlap[index, kept] > threshold).any():
+            continue
+        kept.append(index)
+        if threshold > 0.5:
+            thresholds[label] = threshold * eta
+    return order[torch.tensor(kept, dtype=torch.long, device=order.device)]

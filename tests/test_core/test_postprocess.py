@@ -85,3 +85,17 @@ def test_a_wrong_nms_is_an_error_when_the_head_is_built(nms, message):
         check_nms({'nms': nms})
     check_nms({'nms': None})
     check_nms({})
+
+
+def test_a_negative_limit_keeps_all_boxes():
+    for limit, count in ((-1, 3), (2, 2), (0, 0)):
+        assert len(postprocess(instances(), {}, {'max_per_img': limit})) == count
+
+
+def test_adaptive_nms_is_a_kind_of_nms():
+    crowd = instances()
+    crowd.bboxes = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 8], [0.0, 0, 10, 6.5]])
+    crowd.labels = torch.zeros(3, dtype=torch.long)
+    for eta, count in ((1.0, 2), (0.5, 1)):
+        config = {'nms': {'type': 'adaptive_nms', 'iou_threshold': 0.79, 'eta': eta}}
+        assert len(postprocess(crowd, {}, config)) == count

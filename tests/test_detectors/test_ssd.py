@@ -8,7 +8,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 from mmdet_losses.detectors.anchor import MultiBoxLoss, SSDLoss, SSDOutputs, SSDTargetEncoder
-from mmdet_losses.ops import pairwise_iou
+from mmdet_losses.ops import cell_major_rank, pairwise_iou
 from mmdet_losses.registry import MODELS
 from tests.detector_cases import meta
 
@@ -54,6 +54,149 @@ def test_of_two_objects_with_one_best_prior_the_later_gets_it():
     box = [20.0, 20.0, 40.0, 41.0]
     targets = encoder(positive_iou=0.99).encode([objects(box, box, labels=(1, 2))], FEATS, SIZE)
     assert targets.labels[targets.mask].tolist() == [2]
+
+
+def test_priors_equal_a_slow_loop_like_caffes_layer():
+    """Several sizes per level, a level without maximum, no tall boxes, another offset."""
+    options = dict(
+        min_sizes=((24, 30), 60), max_sizes=((60, 70), None), flip=False, offset=0.25,
+        strides=None, clip='corners',
+    )  # fmt: skip
+    have = encoder(**options).priors(FEATS, SIZE)
+    for level, (height, width), small, large, ratios in zip(
+        have, FEATS, ((24, 30), (60,)), ((60, 70), ()), ((2,), (2, 3)), strict=True
+    ):
+        want = []
+        for row in range(height):
+            for column in range(width):
+                x, y = (column + 0.25) * 160 / width, (row + 0.25) * 96 / height
+                for index, size in enumerate(small):
+                    sides = [(size, size)]
+                    if large:
+                        sides.append(((size * large[index]) ** 0.5,) * 2)
+                    sides += [(size * ratio**0.5, size / ratio**0.5) for ratio in ratios]
+                    for w, h in sides:
+                        edges = x - w / 2, y - h / 2, x + w / 2, y + h / 2
+                        box = [edge / side for edge, side in zip(edges, (160, 96) * 2, strict=True)]
+                        want.append([min(max(edge, 0), 1) for edge in box])
+        want = torch.tensor(want).unflatten(0, (height * width, -1)).transpose(0, 1).flatten(0, 1)
+        torch.testing.assert_close(level.xyxy(), want, rtol=0, atol=1e-6)
+
+
+def test_sizes_of_a_level_must_match():
+    with pytest.raises(ValueError, match='A level has 2 min_sizes but 1 max_sizes'):
+        encoder(min_sizes=((24, 30), 60))
+
+
+def crowd_of_objects():
+    generator = torch.Generator().manual_seed(2)
+    low = torch.rand(12, 2, generator=generator) * torch.tensor([100.0, 50.0])
+    size = 8 + 40 * torch.rand(12, 2, generator=generator)
+    boxes = torch.cat((low, low + size), 1)
+    boxes[5] = boxes[3] + 0.1  # two objects with one best prior
+    return InstanceData(bboxes=boxes, labels=torch.arange(12) % 3)
+
+
+def overlaps_of(found):
+    """(n, P) IoU of the objects with every prior, which are fractions of the image."""
+    priors = torch.cat([level.xyxy() for level in encoder().priors(FEATS, SIZE)])
+    return pairwise_iou(found.bboxes / torch.tensor([160.0, 96.0, 160.0, 96.0]), priors)
+
+
+def test_bipartite_matching_equals_a_slow_loop():
+    found, own = crowd_of_objects(), encoder(matching='bipartite')
+    both = own.encode([found, found[:2]], FEATS, SIZE)
+    iou = overlaps_of(found)
+    rank = cell_major_rank(both.shapes, iou.device).tolist()
+    order = sorted(range(len(rank)), key=rank.__getitem__)
+    owner, pool = {}, set(range(len(found)))
+    while pool:
+        pairs = ((float(iou[i, p]), p, i) for p in order if p not in owner for i in sorted(pool))
+        overlap, prior, item = max(pairs, key=lambda pair: pair[0])
+        if overlap <= 1e-6:
+            break
+        owner[prior] = item
+        pool.remove(item)
+    for prior in order:
+        if prior not in owner and iou[:, prior].max() >= 0.5:
+            owner[prior] = int(iou[:, prior].argmax())
+    want = torch.full((len(rank),), 3)
+    for prior, item in owner.items():
+        want[prior] = found.labels[item]
+    assert not pool
+    assert torch.equal(both.labels[0], want)
+    assert not torch.equal(encoder().encode([found], FEATS, SIZE).box[0], both.box[0])
+    assert torch.equal(both.labels[1], own.encode([found[:2]], FEATS, SIZE).labels[0])
+
+
+def random_maps(depth, batch=2):
+    generator = torch.Generator().manual_seed(depth)
+    return tuple(
+        torch.randn(batch, depth * anchors, *size, generator=generator)
+        for anchors, size in zip((4, 6), FEATS, strict=True)
+    )
+
+
+def by_prior(maps, depth):
+    """(B, P, depth) values of maps, in the order of the targets."""
+    return torch.cat([m.unflatten(1, (-1, depth)).movedim(2, -1).flatten(1, 3) for m in maps], 1)
+
+
+def test_priors_of_a_high_iou_are_no_negatives_with_negative_iou():
+    found = crowd_of_objects()
+    targets = encoder(negative_iou=0.3).encode([found], FEATS, SIZE)
+    assert encoder().encode([found], FEATS, SIZE).counted is None
+    want = targets.mask[0] | (overlaps_of(found).amax(0) < 0.3)
+    assert torch.equal(targets.counted[0], want)
+    assert (~targets.counted).sum() > 10
+    maps = [each.requires_grad_() for each in random_maps(4, 1)]
+    SSDLoss()(SSDOutputs(tuple(maps), random_maps(4, 1)), targets)['loss_cls'].backward()
+    moved = by_prior([each.grad for each in maps], 4).abs().sum(-1)
+    assert (moved[~targets.counted] == 0).all() and (moved[targets.mask] > 0).all()
+
+
+@pytest.mark.parametrize('term', ['SigmoidFocalLoss', 'mmdet.CrossEntropyLoss', 'mmdet.FocalLoss'])
+def test_sigmoid_classes(term):
+    """No background channel; the cost is that of one-hot targets over all priors."""
+    found, own = crowd_of_objects(), encoder(use_sigmoid=True)
+    targets = own.encode([found, found[:0]], FEATS, SIZE)
+    outputs = SSDOutputs(random_maps(3), random_maps(4))
+    criterion = SSDLoss(loss_cls=dict(type=term, use_sigmoid=True))
+    logits = by_prior(outputs.cls, 3)
+    one_hot = F.one_hot(targets.labels, 4)[..., :3].float()
+    cost = F.binary_cross_entropy_with_logits(logits, one_hot, reduction='none')
+    if 'Focal' in term:
+        score = logits.sigmoid()
+        right = one_hot * score + (1 - one_hot) * (1 - score)
+        cost = cost * (one_hot * 0.25 + (1 - one_hot) * 0.75) * (1 - right) ** 2
+    have = criterion(outputs, targets)['loss_cls']
+    torch.testing.assert_close(have, cost.sum() / targets.mask.sum(), rtol=1e-5, atol=1e-5)
+    decoded = own.decode(own.ideal_outputs(targets), SIZE)
+    assert len(decoded[1]) == 0 and len(decoded[0]) >= 12
+    found = encoder(use_sigmoid=True, score_thr=0.0, topk=5).decode(outputs, SIZE)[0]
+    want = logits[0].sigmoid().topk(5, 0).values.flatten().sort().values
+    torch.testing.assert_close(found.scores.sort().values, want)
+    with pytest.raises(ValueError, match='use_sigmoid is False in loss_cls but True in the enc'):
+        SSDLoss()(outputs, targets)
+
+
+def test_the_predictor_of_sigmoid_classes_has_no_background():
+    config = dict(type='SSDPredictor', num_classes=3, in_channels=(8,), num_anchors=(4,))
+    predictor = MODELS.build({**config, 'background': False})
+    assert predictor((torch.zeros(1, 8, 2, 2),)).cls[0].shape[1] == 12
+
+
+@pytest.mark.parametrize(
+    ('normalizer', 'divisor'), [('images', 2), ('anchors', 2 * 660), ('nothing', 1)]
+)
+def test_normalizers_of_caffe(normalizer, divisor):
+    targets = encoder().encode([crowd_of_objects(), objects()], FEATS, SIZE)
+    outputs = SSDOutputs(random_maps(4), random_maps(4))
+    have = SSDLoss(normalizer=normalizer)(outputs, targets)
+    plain = SSDLoss(normalizer='positives')(outputs, targets)
+    assert targets.labels.shape == (2, 660)
+    for name in have:
+        torch.testing.assert_close(have[name] * divisor, plain[name] * targets.mask.sum())
 
 
 def test_clipping_moves_centres_and_cuts_sizes():

@@ -7,7 +7,7 @@ import torch
 from mmcv.ops import batched_nms
 
 from mmdet_losses.ops import nms, pairwise_iou
-from mmdet_losses.ops.nms import greedy_nms
+from mmdet_losses.ops.nms import adaptive_nms, greedy_nms
 
 
 def crowd(boxes: int, seed: int = 0, classes: int = 3, side: float = 60.0):
@@ -71,3 +71,25 @@ def test_no_boxes():
     assert greedy_nms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), 0.5).tolist() == []
     with pytest.raises(ValueError, match="choose 'iou' or 'diou'"):
         greedy_nms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), 0.5, kind='giou')
+
+
+@pytest.mark.parametrize('eta', [1.0, 0.9, 0.6])
+def test_adaptive_nms_equals_a_slow_loop(eta):
+    boxes, scores, labels = crowd(80, classes=2)
+    scores = torch.rand(80, generator=torch.Generator().manual_seed(4))
+    want = []
+    for label in (0, 1):
+        threshold, kept = 0.7, []
+        for box in sorted((labels == label).nonzero().flatten().tolist(), key=lambda i: -scores[i]):
+            if all(pairwise_iou(boxes[[box]], boxes[[one]]) <= threshold for one in kept):
+                kept.append(box)
+                if eta < 1 and threshold > 0.5:
+                    threshold *= eta
+        want += kept
+    have = adaptive_nms(boxes, scores, labels, 0.7, eta)
+    assert sorted(have.tolist()) == sorted(want) and len(want) < 80
+    assert (scores[have].diff() <= 0).all()
+    if eta == 1:
+        assert torch.equal(have, greedy_nms(boxes, scores, labels, 0.7))
+    with pytest.raises(ValueError, match='eta=0 is outside'):
+        adaptive_nms(boxes, scores, labels, 0.7, 0)

@@ -13,10 +13,13 @@ from mmdet_losses.ops import BoxCode
 
 
 class SSDOutputs(NamedTuple):
-    """Softmax logits, background last (class C), and encoded boxes."""
+    """Class logits and encoded boxes.
+
+    The logits are of a softmax with the background last (class C), or of C sigmoids (K = C).
+    """
 
     cls: tuple[Tensor, ...]
-    """(B, A * (C + 1), H, W) each, anchor-major; A differs between levels."""
+    """(B, A * K, H, W) each with K = C + 1, anchor-major; A differs between levels."""
     box: tuple[Tensor, ...]
     """(B, A * 4, H, W) each, anchor-major."""
 
@@ -48,7 +51,9 @@ class SSDTargets(NamedTuple):
     num_dropped: Tensor
     """Annotations dropped (not finite, empty, outside, bad label), float32 scalar."""
     counted: Tensor | None = None
-    """(B, P) bool, false for priors in ignored regions; None without such regions."""
+    """(B, P) bool, false for ignored priors; None counts all."""
+    background: bool = True
+    """The class maps have a channel for the background."""
 
 
 class RetinaNetTargets(NamedTuple):

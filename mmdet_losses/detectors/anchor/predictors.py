@@ -28,6 +28,7 @@ class SSDPredictor(BaseModule):
         num_classes: classes without the background.
         in_channels: channels of each map.
         num_anchors: priors per cell of each map.
+        background: the classes have a channel for the background; False for sigmoids.
 
     Reference:
         Liu et al., *SSD: Single Shot MultiBox Detector*, 2016.
@@ -38,6 +39,7 @@ class SSDPredictor(BaseModule):
         num_classes: int = 20,
         in_channels: Sequence[int] = (512, 1024, 512, 256, 256, 256),
         num_anchors: Sequence[int] = (4, 6, 6, 6, 4, 4),
+        background: bool = True,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(
@@ -45,7 +47,7 @@ class SSDPredictor(BaseModule):
         )
         pairs = list(zip(in_channels, num_anchors, strict=True))
         self.cls_convs = nn.ModuleList(
-            nn.Conv2d(channels, anchors * (num_classes + 1), 3, padding=1)
+            nn.Conv2d(channels, anchors * (num_classes + background), 3, padding=1)
             for channels, anchors in pairs
         )
         self.box_convs = nn.ModuleList(

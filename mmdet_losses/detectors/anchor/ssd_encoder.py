@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from mmengine.structures import InstanceData
@@ -27,14 +28,45 @@ from mmdet_losses.ops import (
     GridAnchors,
     best_per_class,
     cell_major_rank,
+    check_choice,
     constant,
     flatten_levels,
     grid_overlap,
+    match_bipartite,
     match_forced_best,
     promote,
     scale_boxes,
 )
 from mmdet_losses.registry import TASK_UTILS
+
+Sizes = float | Sequence[float]
+"""One or several sizes of a level, in pixels."""
+
+
+def _listed(sizes: Sizes | None) -> list[float]:
+    """The sizes of a level, none for None."""
+    return [sizes] if isinstance(sizes, int | float) else list(sizes or ())
+
+
+def prior_shapes(
+    small: Sequence[float], large: Sequence[float], ratios: Sequence[float], flip: bool
+) -> list[tuple[float, float]]:
+    """(width, height) of the priors of a cell, in the order of Caffe's PriorBox.
+
+    Args:
+        large: as many as ``small``, or none.
+    """
+    shapes = []
+    for index, side in enumerate(small):
+        shapes.append((side, side))
+        if large:
+            shapes.append((math.sqrt(side * large[index]),) * 2)
+        for ratio in ratios:
+            root = math.sqrt(ratio)
+            shapes.append((side * root, side / root))
+            if flip:
+                shapes.append((side / root, side * root))
+    return shapes
 
 
 @TASK_UTILS.register_module()
@@ -42,21 +74,32 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
     r"""SSD's priors, matched by IoU, with centre shifts and log sizes divided by the variances.
 
     Convention:
-        Boxes are fractions of the image. The priors of a cell are the square of ``min_sizes``, the
-        square of the geometric mean of ``min_sizes`` and ``max_sizes``, then for each aspect ratio
-        the wide and the tall box. ssd.pytorch clips priors as (cx, cy, w, h): centres move and
-        sizes shrink, but boxes may still reach beyond the image. MMDetection does not clip
-        (``clip=False``). An image without objects is background; ssd.pytorch raises an error.
+        Boxes are fractions of the image. The priors of a cell are, for each of the level's
+        ``min_sizes``: its square, the square of the geometric mean with its ``max_sizes``, then for
+        each aspect ratio the wide and the tall box. ssd.pytorch clips priors as (cx, cy, w, h):
+        centres move and sizes shrink, but boxes may still reach beyond the image. Caffe clips the
+        corners (``clip='corners'``). MMDetection does not clip (``clip=False``). An image without
+        objects is background; ssd.pytorch raises an error.
 
     Args:
         num_classes: C, without the background.
-        min_sizes, max_sizes: pixels, one each per level; the defaults are SSD300's for VOC.
+        min_sizes: pixels, a number or several per level; the defaults are SSD300's for VOC.
+        max_sizes: pixels, as many as ``min_sizes``; None for a level, or for all, leaves the
+            second square out.
         strides: cell size of each level in pixels, a number or (x, y); None divides the image by
             the number of cells.
         aspect_ratios: additional ratios of each level.
-        clip: clip priors as ssd.pytorch does.
-        variances: divisors of the shifts and of the logarithms.
+        flip: False leaves the tall boxes out.
+        offset: position of the centre in its cell, as a share of the stride.
+        clip: True clips priors as ssd.pytorch does; 'corners' or False, see above.
+        variances: divisors of the shifts and of the logarithms, or of each of the four deltas.
+        use_sigmoid: classes are independent sigmoids, and the maps have no background channel;
+            the criterion then needs a ``loss_cls`` with ``use_sigmoid=True``.
+        matching: 'forced' as ssd.pytorch, or 'bipartite' as Caffe; see
+            :mod:`~mmdet_losses.ops.matching`.
         positive_iou: a prior is positive if its IoU is at least this.
+        negative_iou: a prior that is not positive is a negative below this IoU, else it is ignored
+            (Caffe's ``neg_overlap``). None: every prior that is not positive is a negative.
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: highest scores per class that :meth:`decode` keeps; None keeps all.
         ignore_iof_thr: an anchor with a larger share of its area in an ignored region is neither
@@ -77,30 +120,51 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
     def __init__(
         self,
         num_classes: int,
-        min_sizes: Sequence[float] = (30, 60, 111, 162, 213, 264),
-        max_sizes: Sequence[float] = (60, 111, 162, 213, 264, 315),
+        min_sizes: Sequence[Sizes] = (30, 60, 111, 162, 213, 264),
+        max_sizes: Sequence[Sizes | None] | None = (60, 111, 162, 213, 264, 315),
         strides: Sequence[float | tuple[float, float]] | None = (8, 16, 32, 64, 100, 300),
         aspect_ratios: Sequence[Sequence[float]] = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
-        clip: bool = True,
-        variances: tuple[float, float] = (0.1, 0.2),
+        clip: bool | Literal['corners'] = True,
+        variances: Sequence[float] = (0.1, 0.2),
         positive_iou: float = 0.5,
         score_thr: float = 0.01,
         topk: int | None = 200,
         ignore_iof_thr: float = 0.5,
+        flip: bool = True,
+        offset: float = 0.5,
+        use_sigmoid: bool = False,
+        matching: Literal['forced', 'bipartite'] = 'forced',
+        negative_iou: float | None = None,
     ) -> None:
         levels = len(min_sizes)
+        check_choice('clip', clip, (True, False, 'corners'))
+        check_choice('matching', matching, ('forced', 'bipartite'))
+        max_sizes = [None] * levels if max_sizes is None else max_sizes
         tables = dict(max_sizes=max_sizes, aspect_ratios=aspect_ratios, strides=strides)
         for name, table in tables.items():
             if table is not None and len(table) != levels:
                 raise ValueError(
                     f'{name} has {len(table)} entries but min_sizes {levels}; give one per level.'
                 )
-        check_positive('min_sizes', min_sizes)
-        check_positive('max_sizes', max_sizes)
         check_positive('aspect_ratios', [ratio for level in aspect_ratios for ratio in level])
+        check_positive('variances', variances)
+        self.sizes = [
+            (_listed(small), _listed(large), ratios)
+            for small, large, ratios in zip(min_sizes, max_sizes, aspect_ratios, strict=True)
+        ]
+        for small, large, _ in self.sizes:
+            check_positive('min_sizes', small or [0])
+            check_positive('max_sizes', large)
+            if len(large) not in (0, len(small)):
+                raise ValueError(
+                    f'A level has {len(small)} min_sizes but {len(large)} max_sizes; give as many, '
+                    'or None.'
+                )
         self.num_classes, self.clip, self.variances = num_classes, clip, tuple(variances)
-        self.min_sizes, self.max_sizes = tuple(min_sizes), tuple(max_sizes)
-        self.strides, self.aspect_ratios = strides, tuple(aspect_ratios)
+        self.strides, self.offset, self.flip = strides, offset, flip
+        self.use_sigmoid = use_sigmoid
+        self.matching, self.negative_iou = matching, negative_iou
+        self.channels = num_classes if use_sigmoid else num_classes + 1
         self.positive_iou, self.score_thr, self.topk = positive_iou, score_thr, topk
         self.ignore_iof_thr = ignore_iof_thr
 
@@ -108,7 +172,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         self, feat_sizes: Sequence[Size], img_size: Size, device: torch.device | str = 'cpu'
     ) -> list[GridAnchors]:
         """Priors of every level, float32 fractions of the image."""
-        check_levels(len(feat_sizes), len(self.min_sizes), 'min_sizes')
+        check_levels(len(feat_sizes), len(self.sizes), 'min_sizes')
         return [
             self._level(level, feat_size, img_size, device)
             for level, feat_size in enumerate(feat_sizes)
@@ -117,8 +181,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
     def _level(
         self, level: int, feat_size: Size, img_size: Size, device: torch.device | str
     ) -> GridAnchors:
-        small, large = self.min_sizes[level], self.max_sizes[level]
-        roots = [math.sqrt(ratio) for ratio in self.aspect_ratios[level]]
+        small, large, ratios = self.sizes[level]
         axes = []
         for axis, (cells, length) in enumerate(zip(feat_size[::-1], img_size[::-1], strict=True)):
             stride = length / cells
@@ -127,18 +190,18 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
                 stride = given[axis] if isinstance(given, tuple | list) else given
             cell = torch.arange(cells, dtype=torch.float64, device=device)
             # ssd.pytorch's order of operations; it decides between priors of equal IoU
-            center = (cell + 0.5) / (length / stride)
-            side = small / length
-            sides = [side, math.sqrt(side * (large / length))]
-            for root in roots:
-                pair = side * root, side / root
-                sides += pair if axis == 0 else pair[::-1]
-            size = constant(sides, center)
-            center = center.float().expand(len(sides), -1)
+            center = (cell + self.offset) / (length / stride)
+            scaled = ([size / length for size in sizes] for sizes in (small, large))
+            shapes = prior_shapes(*scaled, ratios, self.flip)
+            size = constant([shape[axis] for shape in shapes], center)
+            center = center.float().expand(len(shapes), -1)
             size = size.float()[:, None].expand(-1, cells)
-            if self.clip:
+            if self.clip is True:
                 center, size = center.clamp(0, 1), size.clamp(0, 1)
-            axes.append(Extents.around(center, size))
+            extents = Extents.around(center, size)
+            if self.clip == 'corners':
+                extents = Extents.between(extents.low.clamp(0, 1), extents.high.clamp(0, 1))
+            axes.append(extents)
         return GridAnchors(*axes)
 
     def box_code(self, levels: Sequence[GridAnchors]) -> BoxCode:
@@ -148,8 +211,8 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
 
     def feat_sizes(self, outputs: SSDOutputs) -> list[Size]:
         """(H, W) of the maps, whose channels must fit priors and classes."""
-        counts = [2 + 2 * len(ratios) for ratios in self.aspect_ratios]
-        check_channels(outputs.cls, counts, self.num_classes + 1, 'classes')
+        counts = [len(prior_shapes(*level, self.flip)) for level in self.sizes]
+        check_channels(outputs.cls, counts, self.channels, 'classes')
         check_channels(outputs.box, counts, 4, 'boxes')
         return super().feat_sizes(outputs)
 
@@ -170,10 +233,15 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         iou = torch.cat([grid_overlap(boxes, level) for level in levels], -1)
         iou, hidden = hide_anchors(iou, ignored, levels, self.ignore_iof_thr, img_size, scale)
         rank = cell_major_rank(shapes, boxes.device)
-        match = match_forced_best(iou, mask, rank, self.positive_iou)
+        matcher = match_forced_best if self.matching == 'forced' else match_bipartite
+        match = matcher(iou, mask, rank, self.positive_iou)
         any_object = mask.any(1)[:, None]
         positive = match.positive & any_object
         positive = positive if hidden is None else positive & ~hidden
+        counted = None if hidden is None else ~hidden
+        if self.negative_iou is not None:
+            low = iou.amax(1) < self.negative_iou
+            counted = (positive | low) if counted is None else counted & (positive | low)
         own = labels.gather(1, match.index)
         code = self.box_code(levels)
         deltas = code.encode(boxes.gather(1, match.index[..., None].expand(-1, -1, 4)))
@@ -185,7 +253,8 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
             shapes=shapes,
             num_pos=positive.sum().float(),
             num_dropped=(padded.real.sum() - mask.sum()).float(),
-            counted=None if hidden is None else ~hidden,
+            counted=counted,
+            background=not self.use_sigmoid,
         )
 
     def decode(self, outputs: SSDOutputs, img_size: Size) -> list[InstanceData]:
@@ -194,8 +263,8 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         levels = self.priors(sizes, img_size, outputs.cls[0].device)
         parts, start = [], 0
         for cls in outputs.cls:
-            logits = promote(cls.unflatten(1, (-1, self.num_classes + 1)).flatten(3))
-            scores = logits.softmax(2)[:, :, :-1]
+            logits = promote(cls.unflatten(1, (-1, self.channels)).flatten(3))
+            scores = logits.sigmoid() if self.use_sigmoid else logits.softmax(2)[:, :, :-1]
             image, anchor, label, cell = found = (scores > self.score_thr).nonzero(as_tuple=True)
             prior = start + anchor * scores.shape[3] + cell
             parts.append((scores[found], image, prior, label))
@@ -213,7 +282,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
 
     def ideal_outputs(self, targets: SSDTargets) -> SSDOutputs:
         """Certain class logits and the encoded boxes."""
-        return SSDOutputs(*ideal_maps(targets, self.num_classes + 1))
+        return SSDOutputs(*ideal_maps(targets, self.channels))
 
     def positive_boxes(
         self, targets: SSDTargets, feat_sizes: Sequence[Size], img_size: Size

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from mmdet_losses.detectors.anchor.common import AnchorLoss, Normalizer, anchor_depth
 from mmdet_losses.detectors.anchor.contracts import SSDOutputs, SSDTargets
+from mmdet_losses.ops import flatten_levels
 from mmdet_losses.registry import MODELS
 
 
@@ -24,10 +26,13 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
 
     Args:
         loss_cls: a term ``(maps, labels, avg_factor)``, which also takes ``counted`` if the data
-            have ignored regions; default ``HardNegativeCrossEntropyLoss``.
+            have ignored priors; default ``HardNegativeCrossEntropyLoss``. Or, with
+            ``use_sigmoid=True``, a term ``(logits, labels, weight, avg_factor)`` over all priors:
+            ``SigmoidFocalLoss``, MMDetection's ``CrossEntropyLoss``.
         loss_box: a term of deltas or of decoded boxes in input pixels, ``(pred, target, mask,
             avg_factor)``; default ``MaskedSmoothL1Loss``.
-        normalizer: divisor of both sums; see
+        normalizer: divisor of both sums; Caffe's VALID is 'positives', BATCH_SIZE 'images', FULL
+            'anchors' and NONE 'nothing'; see
             :func:`~mmdet_losses.ops.reduce.positives_divisor`.
         class_weight: factors of the cost of an anchor, by its label; the background has 1.
 
@@ -58,6 +63,15 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
         """Returns ``loss_cls, loss_box``."""
         divisor = self.divisor(targets.mask.sum(1), targets)
         depth = anchor_depth(outputs.cls, targets.shapes)
+        sigmoid = getattr(self.loss_cls, 'use_sigmoid', False)
+        if sigmoid == targets.background:
+            raise ValueError(
+                f'use_sigmoid is {sigmoid} in loss_cls but {not sigmoid} in the encoder; give both '
+                'the same, and background=False to the predictor with sigmoids.'
+            )
+        if sigmoid:
+            cls = self._sigmoid_term(flatten_levels(outputs.cls, depth), targets, divisor)
+            return {'loss_cls': cls, 'loss_box': self.box_term(outputs.box, targets, divisor)}
         weights = self.weights(depth - 1, background=1)
         counted = {} if targets.counted is None else {'counted': targets.counted}
         if weights is not None:
@@ -66,6 +80,15 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
             'loss_cls': self.loss_cls(outputs.cls, targets.labels, avg_factor=divisor, **counted),
             'loss_box': self.box_term(outputs.box, targets, divisor),
         }
+
+    def _sigmoid_term(self, logits: Tensor, targets: SSDTargets, divisor: Tensor) -> Tensor:
+        """A term of independent classes over all priors that count, as (n, C)."""
+        weights = self.weights(logits.shape[-1])
+        counted = torch.ones_like(targets.mask) if targets.counted is None else targets.counted
+        factor = counted.flatten().to(logits.dtype)
+        factor = factor if weights is None else factor[:, None] * weights
+        labels = targets.labels.flatten()
+        return self.loss_cls(logits.flatten(0, 1), labels, factor, avg_factor=divisor)
 
 
 MultiBoxLoss = SSDLoss
