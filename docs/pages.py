@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'docs')]
 
+import options
 from docstrings import inline, read_docstring
 from loss_pages import Page, loss_index, loss_page, losses
 from places import small_config
@@ -53,6 +54,7 @@ def detector_page(folder: str) -> str:
         f'## {head.encoder.type}\n\n{page.refer(doc.summary, encoder)}',
         page.body(doc, encoder),
         *page.rest(),
+        f'## Options of the official codes\n\n{options.table(folder)}',
     ]
     return '\n\n'.join(part for part in parts if part.strip()) + '\n'
 
