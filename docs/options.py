@@ -260,7 +260,7 @@ def default(argument: str) -> str:
         raise LookupError(f'{owner} of the option table does not exist; correct docs/options.py.')
     classes = item.__mro__ if inspect.isclass(item) else [item]
     for each in classes:
-        function = getattr(each, method[0]) if method else each
+        function = getattr(each, *(method or ['__init__'])) if inspect.isclass(each) else each
         parameter = inspect.signature(function).parameters.get(name)
         if parameter is not None:
             given = parameter.default
