@@ -17,7 +17,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'docs')]
 
 from places import small_config
 
-import mmdet_losses.core.postprocess  # noqa: F401  (its functions are components of the table)
 from mmdet_losses import ops
 from mmdet_losses.registry import MODELS, TASK_UTILS, TRANSFORMS
 from tools.datasets.small_configs import small_configs
@@ -47,7 +46,7 @@ mse_loss (Zhou) = HeatmapMSELoss.activated
 cat_spec_wh, dense_wh (Zhou) = CenterNetPointsTargetEncoder.size_target
 norm_wh (Zhou) = no: sizes divided by their target; no published model uses it
 hm_gauss of mse_loss (Zhou) = CenterNetPointsTargetEncoder.sigma
-gaussian_iou, topk (MMDetection) = CenterNetPointsTargetEncoder.radius
+gaussian radius at an IoU of 0.3 (MMDetection) = CenterNetPointsTargetEncoder.convention
 """
 CORNERS = """
 gaussian_bump, gaussian_iou, gaussian_radius (CornerNet-Lite) = {encoder}.radius
@@ -59,9 +58,6 @@ no_border (CornerNet-Lite) = {encoder}.no_border
 pull_weight, push_weight (CornerNet) = {criterion}.loss_embedding
 off_weight (CornerNet) = {criterion}.loss_offset
 nms_algorithm, weight_exp, merge_bbox (CornerNet) = EncodedDenseHead.test_cfg
-"""
-DARKNET = """
-class_scale, cls_normalizer (darknet) = {criterion}.class_weight
 """
 IOU = """
 iou_loss mode (MMDetection, darknet) = BoxIoULoss.mode
