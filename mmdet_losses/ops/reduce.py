@@ -70,7 +70,8 @@ def positives_divisor(counts: Tensor, normalizer: str, anchors: int = 1) -> Tens
             'anchors' (their number in the batch) or 'nothing' (1).
         anchors: number of anchors per image.
     """
-    fixed = {'images': len(counts), 'anchors': len(counts) * anchors, 'nothing': 1}
+    images = counts.numel()
+    fixed = {'images': images, 'anchors': images * anchors, 'nothing': 1}
     if normalizer in fixed:
         return counts.new_full((), fixed[normalizer], dtype=torch.float32)
     if normalizer == 'positives_and_images':
