@@ -171,6 +171,15 @@ def test_the_comparison_finds_missing_boxes_and_correlations():
     assert [row.name for row in compare(one, two) if row.differs] == ['correlations']
 
 
+def test_rounding_of_one_value_is_no_flag():
+    one, two = np.zeros((800, 2)), np.zeros((600, 2))
+    one[:200, 0] = -5.9e-17
+    assert not any(row.differs for row in compare({'pair_shift': one}, {'pair_shift': two}))
+    one[:200, 0] = 1
+    found = [row.name for row in compare({'flip': one}, {'flip': two}) if row.differs]
+    assert found == ['flip[0] = 1']
+
+
 def test_values_within_the_tolerance_are_equal():
     values = np.random.default_rng(0).choice([0.0, 1.0, 2.0], 500)
     assert ks_distance(values, values + 0.003, 0.004) == 0

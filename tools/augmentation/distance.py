@@ -116,10 +116,10 @@ def _compare_column(name: str, a: NDArray, b: NDArray) -> list[Test]:
     a, b = a[have], b[got]
     if min(len(a), len(b)) < 20:
         return tests
-    values = np.unique(np.concatenate((a, b)))
-    if len(values) <= 2:
-        return [*tests, _shares(f'{name} = {values[-1]:g}', a == values[-1], b == values[-1])]
     tolerance = _tolerance(name)
+    values = np.unique(np.concatenate((a, b)))
+    if len(values) <= 2 and np.ptp(values) > tolerance:  # not the rounding of one value
+        return [*tests, _shares(f'{name} = {values[-1]:g}', a == values[-1], b == values[-1])]
     distance = ks_distance(a, b, tolerance)
     size = len(a) * len(b) / (len(a) + len(b))
     p = float(stats.kstwobign.sf(distance * np.sqrt(size))) if distance > 0 else 1.0
