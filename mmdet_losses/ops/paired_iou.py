@@ -72,13 +72,17 @@ def box_similarity(
     """
     check_choice('mode', mode, IOU_MODES)
     check_exponent(mode, exponent)
-    pred, target = promote(pred), promote(target)
+    return paired_similarity(*_alike(promote(pred), promote(target)), mode, aspect_factor, exponent)
+
+
+def _alike(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in one shape and one type."""
     if pred.shape != target.shape:
         pred, target = torch.broadcast_tensors(pred, target)
     if pred.dtype != target.dtype:
         kind = torch.promote_types(pred.dtype, target.dtype)
         pred, target = pred.to(kind), target.to(kind)
-    return paired_similarity(pred, target, mode, aspect_factor, exponent)
+    return pred, target
 
 
 def check_exponent(mode: str, exponent: float) -> None:
