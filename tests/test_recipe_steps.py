@@ -60,7 +60,7 @@ def thin(model):
 RECIPES = full_recipes()
 DONE = set()
 """Pipelines that were drawn from, and models with their pipelines that took a step."""
-DRAWS = 60
+DRAWS = 40
 
 
 def objects(item):

@@ -72,6 +72,14 @@ def posed(path):
     return config, dict(img_id=1, ori_shape=(99, 99), pred_instances=found)
 
 
+def rated_by_class(path):
+    return dict(type='ClassAPMetric'), dict(
+        gt_instances=objects(),
+        ignored_instances=objects(bboxes=[[80.0, 0, 90, 10]]),
+        pred_instances=objects(scores=[0.9]),
+    )
+
+
 def seen(path):
     return dict(type='SeenPixels'), dict(seen_pixels=5, image_pixels=10)
 
@@ -80,6 +88,7 @@ CASES = {
     tracked: ('mot/mota', 1),
     tracked_anew: ('mot/mota', 1),
     posed: ('coco/keypoints_mAP', 1),
+    rated_by_class: ('voc/mAP', 1),
     seen: ('pixels/seen_share', 0.5),
 }
 

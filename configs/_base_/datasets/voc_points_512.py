@@ -12,7 +12,7 @@ train_pipeline = [
         center_border=128,
         flip_prob=0.5,
     ),
-    *_base_.train_pipeline[4:],
+    *_base_.train_pipeline[5:],
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
