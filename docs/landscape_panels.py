@@ -207,7 +207,7 @@ def heatmap_terms() -> Panels:
 
 
 def values() -> Panels:
-    """Terms of regressed values and embeddings."""
+    """Terms of regressed values."""
     return {
         'MaskedL1Loss': lambda: [
             Panel(
@@ -245,6 +245,12 @@ def values() -> Panels:
                 },
             )
         ],
+    }
+
+
+def embeddings_of_corners() -> Panels:
+    """The term of embeddings."""
+    return {
         'PullPushLoss': lambda: [
             Panel(
                 'pull, one object',
@@ -357,6 +363,7 @@ def panels() -> Panels:
         **{name: lambda name=name: case_panels(name) for name in terms},
         **heatmap_terms(),
         **values(),
+        **embeddings_of_corners(),
         **anchors(),
         **{name: lambda args=args: box_panels(*args) for name, args in boxes.items()},
         **{name: lambda stem=stem: grid_panels(stem) for name, stem in grids.items()},

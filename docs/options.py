@@ -41,6 +41,10 @@ wh_weight (Zhou) = MaskedL1Loss.loss_weight
 off_weight (Zhou) = {criterion}.loss_offset
 K (Zhou) = {encoder}.topk
 """
+AFFINE = """
+shift of not_rand_crop (Zhou) = CenterAffine.center_jitter
+scale of not_rand_crop (Zhou) = CenterAffine.scale_jitter
+"""
 POINTS = """
 mse_loss (Zhou) = HeatmapMSELoss.activated
 cat_spec_wh, dense_wh (Zhou) = CenterNetPointsTargetEncoder.size_target
@@ -124,9 +128,10 @@ PRIOR_PROB (Detectron) = RetinaNetPredictor.prior
 PRE_NMS_TOP_N (Detectron), nms_pre (MMDetection) = RetinaNetTargetEncoder.topk
 INFERENCE_TH (Detectron), score_thr (MMDetection) = RetinaNetTargetEncoder.score_thr
 """,
-    'centernet_points': HEATMAPS + CENTERS + POINTS + IOU,
+    'centernet_points': HEATMAPS + CENTERS + AFFINE + POINTS + IOU,
     'centernet_pose': HEATMAPS
     + CENTERS
+    + AFFINE
     + """
 hp_weight (Zhou) = CenterNetPoseLoss.loss_keypoints
 hm_hp_weight (Zhou) = CenterNetPoseLoss.loss_keypoint_heatmap
@@ -142,6 +147,12 @@ hm_disturb (CenterTrack) = CenterTrackTargetEncoder.center_noise
 lost_disturb (CenterTrack) = CenterTrackTargetEncoder.lost_rate
 fp_disturb (CenterTrack) = CenterTrackTargetEncoder.false_rate
 pre_thresh (CenterTrack) = CenterTrackTargetEncoder.min_track_score
+pre_img (CenterTrack) = CenterTrack.previous_image
+pre_hm (CenterTrack) = CenterTrack.previous_heatmap
+flip_test (CenterTrack) = CenterTrack.flip_test
+public_det (CenterTrack) = LoadPublicDetections.score
+same_aug_pre (CenterTrack) = PairAffine.same_map
+tracking with pose heads (CenterTrack) = no: no golden numbers yet
 """,
     'cornernet': HEATMAPS + CORNERS,
     'cornernet_squeeze': HEATMAPS + CORNERS,
@@ -152,6 +163,9 @@ pre_thresh (CenterTrack) = CenterTrackTargetEncoder.min_track_score
 att_ratios (CornerNet-Lite) = CornerNetSaccadeTargetEncoder.attention_strides
 att_ranges (CornerNet-Lite) = CornerNetSaccadeTargetEncoder.attention_ranges
 min_scale (CornerNet-Lite) = CornerNetSaccadeTargetEncoder.min_side
+att_thresholds (CornerNet-Lite) = CornerNetSaccade.attention_threshold
+att_nms_ks (CornerNet-Lite) = CornerNetSaccade.attention_kernels
+att_scales (CornerNet-Lite) = CornerNetSaccade.zooms
 """,
     'yolov1': ANCHORS
     + """
@@ -177,6 +191,7 @@ object_scale (darknet) = YOLOV2Loss.object_scale
 noobject_scale (darknet) = YOLOV2Loss.no_object_scale
 class_scale (darknet) = YOLOV2Loss.class_scale
 map (darknet) = YOLOV2TargetEncoder.class_map
+tree (darknet, YOLO9000) = no: a tree of classes; not written yet
 """,
     **dict.fromkeys(
         ('yolov3', 'yolov4'),
@@ -199,6 +214,7 @@ new_coords (AlexeyAB) = {encoder}.squared
 map (darknet) = {encoder}.class_map
 max (darknet) = {encoder}.max_objects
 nms_kind, beta_nms (AlexeyAB) = greedy_nms.kind
+layer [Gaussian_yolo] (AlexeyAB) = no: not written yet
 """,
     ),
     'scaled_yolov4': ANCHORS

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tools.check_parity import KINDS, kind_of, run_checks
+from tools.check_parity import KINDS, kind_of, kind_of_folder, run_checks
 
 DETECTORS = {
     'CornerNet': ('cornernet', 'components', 'softnms', 'kernel1', 'gaussian_tables'),
@@ -57,7 +57,8 @@ def count(golden: Path) -> tuple[Counter[tuple[str, str]], int]:
     equal: set[tuple[str, str, str]] = set()
     failed = 0
     for name, rows in run_checks(golden, KINDS):
-        kind = 'models' if (golden / name).is_dir() else kind_of(Path(name).stem)
+        path = golden / name
+        kind = kind_of_folder(path) if path.is_dir() else kind_of(path.stem)
         for row in rows or ():
             failed += not row.ok
             if row.ok and not row.reason:

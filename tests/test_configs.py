@@ -214,9 +214,11 @@ def test_a_small_config_overfits_two_images(path, two_images):
         total.backward()
         optimizer.step()
         schedule.step()
-        if step in (60, 80, 100, 125, 150) and not (missing := missing_objects(model, batch)):
-            return
-    pytest.fail(f'not detected after {step} steps: {missing}')
+        if step in (60, 80, 100, 125, 150):
+            missing = missing_objects(model, batch)
+            if not missing:
+                break
+    assert not missing, f'not detected after {step} steps: {missing}'
 
 
 def missing_objects(model, batch):

@@ -55,10 +55,11 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, *command: str) -> None:
-    """Run a Python module in the copy; its output is the message of a failure."""
+def run(folder: Path, *command: str) -> str:
+    """Output of a Python module that runs in the copy; it is the message of a failure."""
     done = run_command([sys.executable, '-W', 'ignore', '-m', *command], cwd=folder)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    return done.stdout
 
 
 def test_the_text_has_six_steps():
@@ -73,7 +74,7 @@ def test_the_text_has_six_steps():
 
 
 def test_the_new_loss_passes_its_tests_contracts_and_pages(copy):
-    run(
+    output = run(
         copy,
         'pytest',
         *('-n0', '-q', '-p', 'no:cacheprovider'),
@@ -84,12 +85,13 @@ def test_the_new_loss_passes_its_tests_contracts_and_pages(copy):
         'tests/test_docs.py',
         'mmdet_losses/losses',
     )
+    assert ' passed' in output and 'failed' not in output
 
 
 def test_the_new_files_follow_the_style(copy):
     new = [name for name, _ in STEPS if name.endswith('.py') and not (ROOT / name).exists()]
-    run(copy, 'ruff', 'check', *new)
-    run(copy, 'ruff', 'format', '--check', *new)
+    assert 'All checks passed' in run(copy, 'ruff', 'check', *new)
+    assert f'{len(new)} files already formatted' in run(copy, 'ruff', 'format', '--check', *new)
 
 
 def test_without_its_case_the_new_loss_fails_the_inventory(copy):

@@ -133,7 +133,8 @@ def draw(runner: Runner, out: Path) -> list[Path]:
     return paths
 
 
-def main() -> int:
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--out', type=Path, default=Path('work_dirs/demo'), help='folder of the results'
@@ -146,7 +147,12 @@ def main() -> int:
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, help='override settings of the config'
     )
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the five stages; returns the exit code."""
+    args = parse_args()
     start = time.time()
 
     stage(1, f'data: handwritten digits on real textures, in {args.data}')

@@ -34,6 +34,7 @@ model = dict(
         ),
         criterion=dict(gradient='autograd', iou_normalizer=4.0),
     ),
+    test_cfg=dict(score_thr=0.005, max_per_img=100),
 )
 
 train_pipeline = [

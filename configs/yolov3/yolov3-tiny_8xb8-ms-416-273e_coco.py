@@ -1,6 +1,11 @@
 # YOLOv3-tiny, COCO, trained at 320 to 608, tested at 416: yolov3-tiny.cfg of Redmon's darknet.
 # Target: 33.1 AP50 on COCO at 416 (darknet's page).
-_base_ = ['../_base_/datasets/coco_mix.py', '../_base_/schedules/darknet_500k.py']
+_base_ = [
+    '../_base_/models/yolov3_d53.py',
+    '../_base_/models/darknet_tiny_trunk.py',
+    '../_base_/datasets/coco_mix.py',
+    '../_base_/schedules/darknet_500k.py',
+]
 
 num_classes = 80
 size = 416
@@ -8,22 +13,8 @@ anchors = [  # coarse to fine
     [(81, 82), (135, 169), (344, 319)],
     [(10, 14), (23, 27), (37, 58)],
 ]
-
-# one row per section of the cfg; `layers` are numbers of earlier rows
-layers = [
-    dict(type='convolutional', filters=16, size=3, batch_normalize=True, activation='leaky'),
-    dict(type='maxpool', size=2, stride=2, padding=1),
-    dict(type='convolutional', filters=32, size=3, batch_normalize=True, activation='leaky'),
-    dict(type='maxpool', size=2, stride=2, padding=1),
-    dict(type='convolutional', filters=64, size=3, batch_normalize=True, activation='leaky'),
-    dict(type='maxpool', size=2, stride=2, padding=1),
-    dict(type='convolutional', filters=128, size=3, batch_normalize=True, activation='leaky'),
-    dict(type='maxpool', size=2, stride=2, padding=1),
-    dict(type='convolutional', filters=256, size=3, batch_normalize=True, activation='leaky'),
-    dict(type='maxpool', size=2, stride=2, padding=1),
-    dict(type='convolutional', filters=512, size=3, batch_normalize=True, activation='leaky'),
-    dict(type='maxpool', size=2, stride=1, padding=1),
-    dict(type='convolutional', filters=1024, size=3, batch_normalize=True, activation='leaky'),
+layers = [  # `layers` of a row are numbers of earlier rows
+    *_base_.tiny_trunk,
     dict(type='convolutional', filters=256, size=1, batch_normalize=True, activation='leaky'),
     dict(type='convolutional', filters=512, size=3, batch_normalize=True, activation='leaky'),
     dict(type='convolutional', filters=255, size=1, activation='linear'),
@@ -38,58 +29,22 @@ layers = [
 ]
 
 model = dict(
-    type='SingleStageDetector',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[0, 0, 0],
-        std=[255, 255, 255],
-        bgr_to_rgb=True,
-        pad_size_divisor=32,
-    ),
-    backbone=dict(type='DarknetFromCfg', layers=layers, num_classes=num_classes),
+    backbone=dict(_delete_=True, type='DarknetFromCfg', layers=layers, num_classes=num_classes),
+    neck=None,
     bbox_head=dict(
-        type='EncodedDenseHead',
-        predictor=dict(type='DarknetPredictor', detector='yolov3', num_classes=num_classes),
-        encoder=dict(
-            type='YOLOV3TargetEncoder',
-            num_classes=num_classes,
-            anchors=anchors,
-            code='redmon',
-            max_objects=90,
+        predictor=dict(
+            _delete_=True, type='DarknetPredictor', detector='yolov3', num_classes=num_classes
         ),
-        criterion=dict(
-            type='YOLOV3Loss',
-            code='redmon',
-            ignore_threshold=0.7,
-            normalizer='images',
-        ),
-    ),
-    test_cfg=dict(
-        nms=dict(type='nms', iou_threshold=0.45), score_thr=0.005, max_per_img=100, clip=True
+        encoder=dict(anchors=anchors),
     ),
 )
 
-train_pipeline = [
-    dict(type='RedmonPlace', size=(size, size), jitter=0.3, max_objects=90),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='RedmonColors', hue=0.1, saturation=1.5, exposure=1.5),
-    dict(type='PackDetInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='DarknetLetterBox', size=(size, size)),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='PackDetInputs',
-        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'border'),
-    ),
-]
+train_pipeline, test_pipeline = _base_.yolov3_train_pipeline, _base_.yolov3_test_pipeline
+train_pipeline[0].size = test_pipeline[1].size = (size, size)
 train_dataloader = dict(
     batch_size=8,
-    batch_sampler=dict(type='DrawnSizeBatchSampler', code='redmon', interval=10),
+    batch_sampler=_base_.drawn_sizes,
     dataset=dict(pipeline=train_pipeline),
 )
 val_dataloader = dict(batch_size=8, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-
-train_cfg = dict(max_iters=500_200)

@@ -6,8 +6,8 @@ from mmdet_losses.ops import check_choice
 
 
 def test_an_allowed_value_passes():
-    check_choice('mode', 'fix', ('fix', 'keep'))
-    check_choice('arch', 'p5', {'p5': 1, 'p6': 2})
+    assert check_choice('mode', 'fix', ('fix', 'keep')) is None
+    assert check_choice('arch', 'p5', {'p5': 1, 'p6': 2}) is None
 
 
 @pytest.mark.parametrize(

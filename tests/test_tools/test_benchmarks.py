@@ -52,8 +52,8 @@ def test_the_focal_loss_needs_little_more_than_its_gradient(device, images):
 
 @pytest.mark.parametrize('name', ['CornerNet', 'CenterNetPoints'])
 def test_both_sides_of_a_head_run(name):
-    for side in heatmaps.head_pairs(Setting(1, 3, 32, 2))[name]:
-        side()
+    line = against(name, 'small', *heatmaps.head_pairs(Setting(1, 3, 32, 2))[name], repeats=1)
+    assert line.ours > 0 and line.theirs > 0
 
 
 @pytest.mark.parametrize('name', inference.SETTINGS)
@@ -62,8 +62,21 @@ def test_both_sides_of_inference_run(monkeypatch, name):
     monkeypatch.setattr(inference, 'CLASSES', 3)
     setting = inference.SETTINGS[name]._replace(size=(128, 128), survivors=10)
     with torch.no_grad():
-        for side in inference.inference_pair(name, setting):
-            side()
+        line = against(name, setting, *inference.inference_pair(name, setting), repeats=1)
+    assert line.ours > 0 and line.theirs > 0
+
+
+@pytest.mark.parametrize('survivors', [0, 10])
+@pytest.mark.parametrize('name', ['SSD', 'RetinaNet', 'YOLOV3'])
+def test_the_wanted_number_of_scores_is_above_the_threshold(monkeypatch, name, survivors):
+    monkeypatch.setattr(inference, 'IMAGES', 1)
+    monkeypatch.setattr(inference, 'CLASSES', 3)
+    found = []
+    monkeypatch.setattr(inference, 'postprocess', lambda instances, *_: found.append(instances))
+    setting = inference.SETTINGS[name]._replace(size=(128, 128), survivors=survivors)
+    with torch.no_grad():
+        inference.inference_pair(name, setting)[0]()
+    assert abs(len(found[0]) - survivors) <= (3 if survivors else 0)
 
 
 def test_the_distance_to_the_limits_is_told():

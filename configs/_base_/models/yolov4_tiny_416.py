@@ -87,10 +87,10 @@ model = dict(
             normalizer='images',
         ),
     ),
+    # as YOLOv4's: every box above .001 counts
     test_cfg=dict(
         nms=dict(type='darknet_nms', iou_threshold=0.45, kind='diou', beta=0.6),
-        score_thr=0.005,
-        max_per_img=100,
+        score_thr=0.001,
         clip=True,
     ),
 )

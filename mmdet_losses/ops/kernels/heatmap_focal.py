@@ -97,6 +97,7 @@ class _HeatmapFocalSums(torch.autograd.Function):
         beta: float,
         bounds: Bounds,
     ) -> Tensor:
+        """Sum of each image, (B,); the slopes of the logits are kept for the backward pass."""
         x = logits.detach().contiguous()
         slopes = torch.empty_like(x, dtype=promote(x.new_empty(0)).dtype)
         if weight is not None:
