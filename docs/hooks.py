@@ -23,7 +23,7 @@ import pages
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r'(!?\[[^\]]*\]\()([^)\s]+)(\))')
-CODE = re.compile(r'(```.*?^```|~~~.*?^~~~)', re.DOTALL | re.MULTILINE)
+CODE = re.compile(r'(^ *```.*?^ *```|^ *~~~.*?^ *~~~)', re.DOTALL | re.MULTILINE)
 IMAGES = ('.png', '.svg', '.jpg', '.gif')
 LANGUAGES = {'.py': 'python', '.sh': 'sh', '.json': 'json', '.yml': 'yaml'}
 

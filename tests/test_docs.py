@@ -113,11 +113,11 @@ def test_links_out_of_the_folder_become_pages():
     site = hooks.Site({'losses/X.md': 'docs/losses/X.md', 'index.md': 'README.md'})
     text = (
         '[a](../README.md#speed) [b](../configs/ssd/ssd_digits.py) [c](https://x.y) [d](no.md)'
-        '\n```\n[e](../README.md)\n```\n'
+        '\n```\n[e](../README.md)\n```\n- f\n  ```\n  g\n  ```\n[h](../README.md)\n'
     )
     assert site.relink(text, 'docs/zoo.md', 'zoo.md') == (
         '[a](index.md#speed) [b](source/configs/ssd/ssd_digits.py.md) [c](https://x.y) '
-        '[d](no.md)\n```\n[e](../README.md)\n```\n'
+        '[d](no.md)\n```\n[e](../README.md)\n```\n- f\n  ```\n  g\n  ```\n[h](index.md)\n'
     )
     assert list(site.wanted.values()) == ['configs/ssd/ssd_digits.py']
 

@@ -183,7 +183,7 @@ def _model(net: Section, table: list[dict[str, Any]], head: Head, frozen: int) -
             encoder=head.encoder,
             criterion=head.criterion,
         ),
-        test_cfg=dict(nms=head.nms, score_thr=0.005, max_per_img=100, clip=True),
+        test_cfg=dict(nms=head.nms, score_thr=0.005, clip=True),  # as `detector valid`
     )
 
 
@@ -230,7 +230,7 @@ def _train_pipeline(
 
 
 def _test_pipeline(net: Section, last: Section, code: Code) -> list[dict[str, Any]]:
-    boxed = code == 'redmon' if last.type != 'detection' else False
+    boxed = code == 'redmon' and last.type != 'detection'
     boxed = boxed or bool(net.number('letter_box', 0))
     keys = ['img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor']
     return [
