@@ -37,7 +37,8 @@ from mmdet_losses.registry import MODELS
 from tools.parity.darknet import darknet_data, head_output
 from tools.parity.golden import Case, Check
 from tools.parity.rows import Row
-from tools.parity.trajectories import InOrder, Prepared
+from tools.parity.trajectories import InOrder
+from tools.parity.trajectory_model import Prepared
 from tools.parity.yolo import printed_values
 
 STEP, ROUNDING, SMALL = 1e-2, 3e-7, 1e-6
