@@ -56,6 +56,7 @@ setup(
             'ruff',
             'scikit-image',
             'scikit-learn',
+            'triton',
         ],
         'docs': ['latex2mathml', 'matplotlib', 'mkdocs', 'mkdocs-material'],
     },
