@@ -229,10 +229,13 @@ def assemble(backbone: nn.Module, predictor: nn.Module, neck: nn.Module | None =
 
 
 def network_of(model: ConfigDict) -> nn.Module:
-    """Backbone, neck and predictor of a detector's config, without memory for their parameters.
+    """Build the backbone, neck and predictor of a detector's config on the ``meta`` device.
+
+    The parameters have names and shapes but no values, so they need no memory.
 
     Raises:
-        ValueError: the config has no predictor, so it is a detector of another package.
+        ValueError: the config has no ``bbox_head.predictor``: it describes a detector of another
+            package.
     """
     if 'predictor' not in model.get('bbox_head', {}):
         raise ValueError(

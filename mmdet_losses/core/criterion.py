@@ -58,7 +58,7 @@ class DetectorLoss(BaseModule, Generic[OutputsT, TargetsT]):
         if len(self.class_weight) != num_classes:
             raise ValueError(
                 f'class_weight has {len(self.class_weight)} entries but the network '
-                f'{num_classes} classes; give one per class.'
+                f'has {num_classes} classes; give one weight per class.'
             )
         return F.pad(self.class_weight, (0, background), value=1.0)
 

@@ -78,9 +78,10 @@ class TargetEncoder(ABC, Generic[OutputsT, TargetsT]):
         return [(int(each.shape[-2]), int(each.shape[-1])) for each in maps]
 
     def statistics(self, targets: TargetsT) -> dict[str, Tensor]:
-        """Counts that are logged with the losses: float32 scalars, not part of the loss.
+        """Counts for the log: float32 scalars that do not change the loss.
 
-        By default the fields ``num_pos`` and ``num_dropped`` of the targets, if they exist.
+        The default returns the fields ``num_pos`` and ``num_dropped`` of the targets, if they
+        exist.
         """
         names = ('num_pos', 'num_dropped')
         return {name: getattr(targets, name) for name in names if hasattr(targets, name)}

@@ -146,13 +146,15 @@ def official_soft_nms(
     stale_rows: bool = True,
     max_num: int | None = None,
 ) -> InstanceData:
-    """Soft-NMS per class, equal to the official corner codes.
+    """Soft-NMS per class, with the results of the official codes of the corner detectors.
 
     Args:
-        instances: ``bboxes, scores, labels``, and for merging ``tl_scores, br_scores``.
-        stale_rows: also return the leftover rows (CornerNet, Squeeze, triplets); False for
-            Saccade.
-        max_num: limit per image; rows with the same score as the last row are kept.
+        instances: ``bboxes, scores, labels``; ``merge_exponent`` also needs ``tl_scores,
+            br_scores``.
+        stale_rows: also return the leftover rows (see :func:`soft_nms`), as CornerNet,
+            CornerNet-Squeeze and CenterNet triplets do. Set it to False for CornerNet-Saccade.
+        max_num: maximum number of rows per image. If other rows have the same score as the last
+            row, they are also returned.
 
     The other arguments are those of :func:`soft_nms`. Returns the same fields, sorted by class.
     """

@@ -14,14 +14,15 @@ from mmdet_losses.registry import MODELS
 class PairDataPreprocessor(DetDataPreprocessor):
     """MMDetection's ``DetDataPreprocessor`` for images and their previous frames.
 
-    If the data have ``previous``, both are normalised and padded to one size, and the result has
-    ``previous`` (B, 3, h, w) beside ``inputs``. Otherwise this is ``DetDataPreprocessor``.
+    If the data contain ``previous``, the images and their previous frames are normalised and
+    padded to the same size. The result then contains ``previous`` (B, 3, h, w) and ``inputs``.
+    Data without ``previous`` are processed as by ``DetDataPreprocessor``.
 
     Args:
-        *args, **kwargs: of ``DetDataPreprocessor``, without ``batch_augments``.
+        *args, **kwargs: arguments of ``DetDataPreprocessor`` except ``batch_augments``.
 
     Raises:
-        ValueError: ``batch_augments`` are given.
+        ValueError: ``batch_augments`` is not None.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -23,21 +23,22 @@ from mmdet_losses.registry import TRANSFORMS
 class SamplePair(BaseTransform):
     """Select a frame and its previous frame from a video; the first step of a pipeline.
 
-    In training, the item of a video data set becomes one frame, chosen by ``TrackImgSampler`` (or
-    at random without it), with a second frame in ``previous``. The second frame is drawn from
-    those whose ``frame_id`` differs by an entry of ``gaps``; if the video has none, it is the
-    frame itself. In a test there is one frame and no ``previous``, because the detector stores it.
+    In training, an item of the data set is a video. ``TrackImgSampler`` chooses a frame of this
+    video; without this sampler the frame is random. The previous frame is a random one of the
+    frames whose distance to this frame (difference of ``frame_id``) is in ``gaps``. If there is
+    none, the frame is its own previous frame. In a test, an item is one frame. The result then has
+    no ``previous``, because the detector stores the previous frame.
 
     Added keys: those of the frame, ``video_id``, ``previous`` (a dict with the same keys) and
     ``frame_gap`` (``frame_id`` of this frame minus that of the previous one).
 
     Args:
-        gaps: differences of ``frame_id``. The official recipes draw from (-2, -1, 0, 1, 2) (their
-            ``max_frame_dist`` 3), where 0 uses the motion of :class:`PairAffine`. Use (0,) for
-            single images.
+        gaps: allowed values of ``frame_gap``. The official recipes draw from (-2, -1, 0, 1, 2)
+            (``max_frame_dist`` 3). For a gap of 0, :class:`PairAffine` can simulate motion. Use
+            (0,) for single images.
 
     Raises:
-        ValueError: no gaps.
+        ValueError: ``gaps`` is empty.
     """
 
     def __init__(self, gaps: Sequence[int] = (-2, -1, 0, 1, 2)) -> None:

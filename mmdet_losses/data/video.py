@@ -171,8 +171,9 @@ class IdentityVideoDataset(BaseVideoDataset):
         for one, two in itertools.pairwise(frames):
             if one['frame_id'] == two['frame_id']:
                 raise DataError(
-                    f'{one["file_name"]} and {two["file_name"]} in {self.ann_file} are both frame '
-                    f'{one["frame_id"]} of video {video}; give each frame its own number.'
+                    f'{one["file_name"]} and {two["file_name"]} in {self.ann_file} have the same '
+                    f'frame_id {one["frame_id"]} in video {video}; give each frame of a video its '
+                    'own frame_id.'
                 )
         return {'video_id': video, 'video_length': len(frames), 'images': frames}
 

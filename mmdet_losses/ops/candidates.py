@@ -49,7 +49,9 @@ def _logit_below(score: float) -> float:
 
 
 def best_per_class(scores: Tensor, labels: Tensor, k: int | None) -> Tensor:
-    """Positions of the ``k`` best scores of each class, by class and then by descending score.
+    """Indices of the ``k`` highest scores of each class, sorted by label, then by falling score.
+
+    With ``k=None``, or if there are at most ``k`` scores, all indices are returned.
 
     Shape:
         scores, labels: (n,). Returns (m,) int64.

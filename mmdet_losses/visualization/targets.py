@@ -25,7 +25,7 @@ def draw_targets(
     classes: Sequence[str],
     predicted: InstanceData | None = None,
 ) -> tuple[Figure, Tensor]:
-    """Sheet of the first image of a batch: ground truth, targets, and the decoded targets.
+    """Draw ground truth, targets and decoded targets of the first image of a batch.
 
     For the first training image of a config::
 
@@ -35,12 +35,14 @@ def draw_targets(
         sheet.savefig('targets.png')
 
     Args:
-        encoded: result of ``perfect``, a :class:`~mmdet_losses.metrics.oracle.Perfect`.
-        classes: names, by label.
+        encoded: the result of ``perfect(batch)``.
+        perfect: the detector, as a :class:`~mmdet_losses.metrics.oracle.Perfect`.
+        classes: name of each class, in the order of the labels.
         predicted: predictions in input pixels, drawn instead of the decoded targets.
 
     Returns:
-        The sheet, and (n,) bool: the objects that no target represents.
+        The figure, and a bool mask (n,) over the objects: True if no decoded target matches the
+        object.
     """
     from mmdet_losses.visualization.sheets import SheetContent, target_sheet  # loads matplotlib
 

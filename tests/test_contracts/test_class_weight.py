@@ -72,5 +72,5 @@ def test_invalid_weights_raise(compute, stem):
     for bad in ((1.0, -1.0, 1.0), (1.0, float('nan'), 1.0)):
         with pytest.raises(ValueError, match='class_weight has an invalid entry'):
             MODELS.build({**DETECTORS[stem].criterion, 'class_weight': bad})
-    with pytest.raises(ValueError, match='class_weight has 2 entries but the network 3 classes'):
+    with pytest.raises(ValueError, match='class_weight has 2 entries but the network has 3'):
         compute((1.0, 1.0))

@@ -123,7 +123,7 @@ def test_single_images_need_no_identity(tmp_path):
         ([image(1)], [note(1, None)], r'annotation 0 of 1/img1/000001.jpg in .* no instance_id; g'),
         ([image(1, height=None)], [], r'000001.jpg in .* has no height; give every image'),
         ([image(1, frame_id=None, width=None)], [], r'has no width and no frame_id'),
-        ([image(1), image(2)], [], r'are both frame 0 of video 1; give each frame'),
+        ([image(1), image(2)], [], r'have the same frame_id 0 in video 1; give each frame'),
         ([image(1, frame='0')], [], r"000001.jpg in .* has the frame_id '0' in video 1; number"),
         ([image(1, frame=0.5)], [], r'has the frame_id 0.5 in video 1'),
         ([dict(image(1), frame_id=None)], [], r'has the frame_id None in video 1'),

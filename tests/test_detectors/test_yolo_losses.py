@@ -483,7 +483,7 @@ def test_invalid_arguments_raise():
         YOLOV4Loss(truth_threshold=0.9, objectness_smooth=(False, True, True))
     with pytest.raises(ValueError, match='set box_gain=0 to leave the box term out'):
         ScaledYOLOV4Loss(loss_box={'type': 'BoxIoULoss', 'mode': 'ciou', 'loss_weight': 0.0})
-    with pytest.raises(ValueError, match='scale_xy has 2 entries but anchors 1 levels'):
+    with pytest.raises(ValueError, match='scale_xy has 2 entries but anchors has 1; give'):
         YOLOV3TargetEncoder(3, ANCHORS, scale_xy=(1.0, 1.1))
     with pytest.raises(ValueError, match='which is not 2 anchors'):
         YOLOV3TargetEncoder(4, ANCHORS).decode(YOLOV3Outputs((raw_map(),)), SIZE)

@@ -96,13 +96,14 @@ def find_corners(corner: Keypoint, topk: int, peak_kernel: int = 3) -> Corners:
 
 
 def pair_corners(tl: Keypoint, br: Keypoint, rules: Pairing) -> CornerPairs:
-    """Pair every one of the best top-left corners with every bottom-right one; boxes in cells.
+    """Pair each of the best top-left corners with each of the best bottom-right corners.
 
     Convention:
-        A pair is rejected if the classes differ, if the embeddings differ by more than
-        ``ae_threshold`` (equal stays), or if the bottom-right corner is left of or above the
-        top-left one (equal stays). Rejected pairs come last. ``topk`` and ``num_dets`` are
-        reduced to the number of cells and pairs.
+        A pair is valid if both corners have the same class, if their embeddings differ by at most
+        ``ae_threshold``, and if the bottom-right corner is not left of or above the top-left
+        corner. ``no_border`` also rejects corners in border cells. Rejected pairs have the score
+        -1 and come last. Boxes are in cells. A ``topk`` above the number of cells and a
+        ``num_dets`` above the number of pairs are reduced to these numbers.
     """
     height, width = tl.heatmap.shape[-2:]
     first, second = (find_corners(corner, rules.topk, rules.peak_kernel) for corner in (tl, br))

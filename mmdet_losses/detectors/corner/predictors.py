@@ -218,7 +218,11 @@ class CornerNetSaccadePredictor(CornerNetPredictor):
         super().__init__(in_channels, num_classes, num_stacks, **kwargs)
 
     def forward(self, feats: Sequence[Tensor]) -> tuple:
-        """Maps of the stacks, first stack first, then their inner maps, stack by stack.
+        """Compute the outputs from the feature maps and inner maps of the hourglasses.
+
+        Args:
+            feats: one feature map per stack, then the inner maps of the first stack (coarsest
+                first), then those of the second stack, and so on.
 
         Raises:
             ValueError: the number of maps is not ``num_stacks`` x (1 + number of inner maps).

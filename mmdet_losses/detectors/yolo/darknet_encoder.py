@@ -127,8 +127,8 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
         scales = [scale_xy] * len(anchors) if isinstance(scale_xy, int | float) else list(scale_xy)
         if len(scales) != len(anchors):
             raise ValueError(
-                f'scale_xy has {len(scales)} entries but anchors {len(anchors)} levels; give one '
-                'per level.'
+                f'scale_xy has {len(scales)} entries but anchors has {len(anchors)}; give both one '
+                'entry per map.'
             )
         self.scale_xy, self.iou_threshold, self.squared = scales, iou_threshold, squared
         check_choice('code', code, CODES)

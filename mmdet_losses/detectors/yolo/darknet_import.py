@@ -109,7 +109,7 @@ def _check_net(net: Section) -> None:
         if option in net.options and net.real(option, default) != default:
             raise CfgError(f'{net.where(option)}: this option is not supported; remove it.')
     if net.number('channels', 3) != 3:
-        raise CfgError(f'{net.where("channels")}: images have 3 channels here; set channels=3.')
+        raise CfgError(f'{net.where("channels")}: only 3 channels are supported; set channels=3.')
     if net.text('policy', 'constant') not in ('constant', 'steps'):
         raise CfgError(f'{net.where("policy")}: this policy is not supported; use steps.')
     if net.number('batch', 1) % net.number('subdivisions', 1):

@@ -24,33 +24,35 @@ from mmdet_losses.registry import MODELS
 
 @MODELS.register_module()
 class YOLOV1Predictor(BaseModule):
-    """YOLOv1's predictor: a hidden layer, dropout, and a connected layer for the whole grid.
+    """YOLOv1's predictor: a hidden layer, dropout, and an output layer for the whole grid.
 
     Shape:
         feats: one (B, in_channels, H, W) with ``(H, W) == feat_size``.
         Returns :class:`YOLOV1Outputs` on a grid of ``side`` x ``side`` cells.
 
     Convention:
-        The flat vector has darknet's order: all class scores cell by cell, then all confidences,
-        then all boxes. The official network has three boxes per cell and a locally connected layer
-        of 256 channels; the paper has two boxes and ``hidden='connected'`` with 4096 units. Both
-        learn separate weights for every cell, which needs tens of thousands of images;
-        ``hidden='shared'`` has the same weights in all cells and needs fewer.
+        A fully connected output layer returns one vector per image, in darknet's order: the class
+        scores of all cells, then the confidences of all cells, then the boxes of all cells. The
+        default is the network of the official code: three boxes per cell and a locally connected
+        hidden layer of 256 channels. The network of the paper has two boxes per cell and
+        ``hidden='connected'`` with 4096 units. Both have separate weights per cell, so they need
+        tens of thousands of training images. ``hidden='shared'`` has the same weights in all cells
+        and needs fewer images.
 
     Args:
         num_classes: classes.
         in_channels: channels of the map.
-        feat_size: (H, W) of the map; (7, 7) for 448 x 448 images. The weights depend on it;
-            ``hidden='shared'`` needs (side, side).
+        feat_size: (H, W) of the map; (7, 7) for 448 x 448 images. It sets the shapes of the
+            weights. With ``hidden='shared'`` it must be (side, side).
         side: number of cells along each side of the grid.
         num_boxes: number of boxes per cell.
         hidden: ``'local'`` (separate weights per cell), ``'connected'``, or ``'shared'``: a 3x3
             and a 1x1 convolution.
         hidden_channels: channels of the local or shared layer, or units of the connected one.
-        dropout: probability, in training, of dropping a hidden value.
+        dropout: probability that a hidden value is set to zero in training.
 
     Raises:
-        ValueError: an unknown ``hidden``, or ``hidden='shared'`` on a map of another size.
+        ValueError: ``hidden`` is unknown, or it is 'shared' and ``feat_size`` is not (side, side).
     """
 
     def __init__(

@@ -20,10 +20,17 @@ IOU_THRESHOLD = {'darknet': 1.0, 'summary': 0.7}
 
 @TASK_UTILS.register_module()
 class YOLOV3TargetEncoder(DarknetTargetEncoder[YOLOV3Outputs]):
-    """:class:`DarknetTargetEncoder` with the nine anchors of COCO, maps coarse to fine.
+    """Target encoder of YOLOv3: :class:`DarknetTargetEncoder` with the nine anchors for COCO.
 
-    With ``convention='summary'`` an object gets every anchor whose shape IoU is above 0.7, and
-    always the best one.
+    The anchors of the coarsest map come first.
+
+    Args:
+        convention: sets the default of ``iou_threshold``. With 'darknet' an object is assigned to
+            its best anchor only: the anchor with the highest IoU of shapes. With 'summary' it is
+            also assigned to every other anchor whose IoU of shapes is above 0.7 (formulas of
+            :mod:`~mmdet_losses.detectors.yolo.summary`).
+
+    The other arguments are those of :class:`DarknetTargetEncoder`.
 
     Reference:
         Redmon and Farhadi, *YOLOv3*, 2018, section 2.
