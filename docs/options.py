@@ -214,7 +214,9 @@ new_coords (AlexeyAB) = {encoder}.squared
 map (darknet) = {encoder}.class_map
 max (darknet) = {encoder}.max_objects
 nms_kind, beta_nms (AlexeyAB) = greedy_nms.kind
-layer [Gaussian_yolo] (AlexeyAB) = no: not written yet
+layer [Gaussian_yolo] (AlexeyAB) = GaussianYOLOLoss.box
+uc_normalizer of [Gaussian_yolo] (AlexeyAB) = GaussianYOLOLoss.uc_normalizer
+yolo_point of [Gaussian_yolo] (AlexeyAB) = GaussianYOLOTargetEncoder.point
 """,
     ),
     'scaled_yolov4': ANCHORS

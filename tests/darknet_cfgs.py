@@ -92,4 +92,15 @@ DETECTION = (
     + '[detection]\nclasses=2\ncoords=4\nrescore=1\nside=3\nnum=2\nsoftmax=0\nsqrt=1\njitter=.2\n'
     'object_scale=1\nnoobject_scale=.5\nclass_scale=1\ncoord_scale=5\n'
 )
+GAUSSIAN = (
+    NET.format(batch=2)
+    + BODY
+    + conv(33, 1, 1, 'linear')
+    + yolo(
+        '0,1,2',
+        *('iou_thresh=0.213', 'uc_normalizer=0.5', 'cls_normalizer=1.0', 'iou_normalizer=0.5'),
+        *('iou_loss=giou', 'scale_x_y=1.1', 'yolo_point=left_top', 'random=1'),
+    ).replace('[yolo]', '[Gaussian_yolo]')
+)
 CFGS = dict(redmon=REDMON, alexeyab=ALEXEYAB, csp=CSP, region=REGION, detection=DETECTION)
+CFGS |= dict(gaussian=GAUSSIAN)

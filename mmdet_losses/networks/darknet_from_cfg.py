@@ -33,7 +33,15 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 """Darknet's name of an activation -> its module."""
 
-HEADS = ('yolo', 'region', 'detection')
+HEADS = ('yolo', 'region', 'detection', 'gaussian_yolo')
+"""Detection layers; darknet writes the last one `[Gaussian_yolo]`."""
+
+
+def values_before_classes(kind: str) -> int:
+    """Values per anchor before its class scores: box and objectness."""
+    return 9 if kind == 'gaussian_yolo' else 5
+
+
 NORM = {**BATCH_NORM, 'momentum': 0.01}
 """Darknet's batch norm."""
 
@@ -143,7 +151,7 @@ class DarknetFromCfg(BaseModule):
                     f'num_classes={num_classes} needs a convolution before layer {head} '
                     f'({row["type"]}) and `anchors` in its row; edit the table instead.'
                 )
-            last['filters'] = row['anchors'] * (5 + num_classes)
+            last['filters'] = row['anchors'] * (values_before_classes(row['type']) + num_classes)
 
     def freeze(self, count: int) -> None:
         """Train all layers except the first ``count``."""
@@ -163,23 +171,26 @@ class DarknetFromCfg(BaseModule):
         if self.num_classes is not None:
             for head in self.heads:
                 name = f'{prefix}layers.{head - 1}.layer.conv'
-                self._keep_class_rows(state, name, self.table[head]['anchors'], head - 1)
+                self._keep_class_rows(state, name, self.table[head], head - 1)
         super()._load_from_state_dict(state, prefix, *args)
 
-    def _keep_class_rows(self, state: dict[str, Any], name: str, anchors: int, index: int) -> None:
+    def _keep_class_rows(
+        self, state: dict[str, Any], name: str, row: dict[str, Any], index: int
+    ) -> None:
         """Replace class rows of another number of classes in ``state`` by those of this network."""
+        anchors, common = row['anchors'], values_before_classes(row['type'])
         own = self.layers[index].get_submodule('layer.conv').state_dict()
         for part, mine in own.items():
             value = state.get(f'{name}.{part}')
             if value is None or value.shape == mine.shape or value.shape[1:] != mine.shape[1:]:
                 continue
-            if len(value) % anchors or len(value) <= 5 * anchors:
+            if len(value) % anchors or len(value) <= common * anchors:
                 continue
             rows = mine.clone().unflatten(0, (anchors, -1))
-            rows[:, :5] = value.unflatten(0, (anchors, -1))[:, :5]
+            rows[:, :common] = value.unflatten(0, (anchors, -1))[:, :common]
             state[f'{name}.{part}'] = rows.flatten(0, 1)
             print_log(
-                f'{name}.{part}: the checkpoint has {len(value) // anchors - 5} classes; the rows '
+                f'{name}.{part}: the checkpoint has {len(value) // anchors - common} classes; rows '
                 f'of the {self.num_classes} classes keep their initial values',
                 logger='current',
             )

@@ -17,7 +17,7 @@ from mmdet_losses.detectors.yolo.darknet_export import export_cfg
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order
 from mmdet_losses.detectors.yolo.darknet_import import annotation_names, import_cfg
 from mmdet_losses.registry import MODELS
-from tests.darknet_cfgs import ALEXEYAB, CFGS, CSP, DETECTION, REDMON, REGION
+from tests.darknet_cfgs import ALEXEYAB, CFGS, CSP, DETECTION, GAUSSIAN, REDMON, REGION
 from tools import export_darknet, import_darknet, predict, test, train
 
 NAMES = ('one', 'two')
@@ -140,6 +140,24 @@ def test_the_options_of_yolo_layers_reach_encoder_criterion_and_test():
     assert model['test_cfg']['nms']['kind'] == 'diou'
 
 
+def test_a_gaussian_layer_is_a_detector_of_its_own():
+    head = parts(GAUSSIAN)['model']['bbox_head']
+    assert head['predictor'] == dict(
+        type='DarknetPredictor', detector='gaussian_yolo', num_classes=2
+    )
+    assert (head['encoder']['type'], head['encoder']['point']) == (
+        'GaussianYOLOTargetEncoder',
+        'left_top',
+    )
+    criterion = head['criterion']
+    assert (criterion['type'], criterion['box']) == ('GaussianYOLOLoss', 'giou')
+    assert (criterion['uc_normalizer'], criterion['iou_normalizer']) == (0.5, 0.5)
+    model = MODELS.build(as_config(GAUSSIAN).model)
+    outputs = model(torch.rand(1, 3, 64, 64), mode='tensor')
+    assert [each.shape[1] for each in outputs.levels] == [21]
+    assert [each.shape[1] for each in outputs.sigmas] == [12]
+
+
 def test_the_options_of_net_reach_pipeline_and_schedule():
     imported = parts(ALEXEYAB)
     mosaic = imported['train_pipeline'][0]
@@ -216,6 +234,8 @@ def test_anchors_that_the_list_lacks_are_darknets():
         (CSP.replace('logistic', 'linear'), r'activation=linear, .* needs activation=logistic'),
         (REGION.replace('coords=4', 'coords=5'), r'\[region\] .* option coords=5, .* set coords=4'),
         (REGION.replace('random=1', 'tree=a.tree'), r'option tree=a\.tree, .* trees of classes'),
+        (GAUSSIAN.replace('left_top', 'corner'), r'yolo_point=corner, .* choose one of center'),
+        (GAUSSIAN.replace('filters=33', 'filters=21'), r'has 21 outputs, .* reads 33'),
         (DETECTION.replace('num=2', 'num=3'), r'has 108 outputs, .* reads 153'),
         (DETECTION + REGION.partition('[reorg]')[2], r'line \d+'),
         (REDMON.partition('[yolo]')[0], r'no \[yolo\], \[region\] or \[detection\]'),

@@ -1,6 +1,7 @@
 """Detectors with a grid of cells: YOLOv1, v2, v3, v4 and Scaled-YOLOv4."""
 
 from mmdet_losses.detectors.yolo.contracts import (
+    GaussianYOLOOutputs,
     GridTargets,
     ScaledYOLOV4Outputs,
     ScaledYOLOV4Targets,
@@ -10,8 +11,11 @@ from mmdet_losses.detectors.yolo.contracts import (
     YOLOV3Outputs,
     YOLOV4Outputs,
 )
+from mmdet_losses.detectors.yolo.gaussian_yolo_encoder import GaussianYOLOTargetEncoder
+from mmdet_losses.detectors.yolo.gaussian_yolo_loss import GaussianYOLOLoss
 from mmdet_losses.detectors.yolo.predictors import (
     DarknetPredictor,
+    GaussianYOLOPredictor,
     ScaledYOLOV4Predictor,
     YOLOV1Predictor,
     YOLOV2Predictor,
@@ -31,6 +35,10 @@ from mmdet_losses.detectors.yolo.yolov4_loss import YOLOV4Loss
 
 __all__ = [
     'DarknetPredictor',
+    'GaussianYOLOLoss',
+    'GaussianYOLOOutputs',
+    'GaussianYOLOPredictor',
+    'GaussianYOLOTargetEncoder',
     'GridTargets',
     'ScaledYOLOV4Loss',
     'ScaledYOLOV4Outputs',

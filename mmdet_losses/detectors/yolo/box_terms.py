@@ -101,15 +101,23 @@ def directed_term(
             chain = torch.cat((chain[..., :2], wh.exp()), -1)
             pred = torch.cat((pred[..., :2], wh.exp() * grid.anchors[:, None]), -1)
         weight = (weights.normalizer * weights.multiplier)[..., None]
-        delta = darknet_iou_direction(pred, slots.boxes, mode) * chain * weight
-        delta = delta.nan_to_num(0, 0, 0)
-        if weights.max_delta is not None:
-            delta = delta.clamp(-weights.max_delta, weights.max_delta)
-        delta = torch.where(slots.mask[..., None], delta / weights.share[..., None], 0)
+        direction = darknet_iou_direction(pred, slots.boxes, mode)
+        if grid.point:  # darknet's rule, which is not the chain rule
+            moves = direction[..., :2] + grid.point * direction[..., 2:]
+            direction = torch.cat((moves, direction[..., 2:]), -1)
+        delta = bounded(direction * chain * weight, slots, weights)
         iou = darknet_iou(pred, slots.boxes, 'giou' if mode == 'giou' else 'iou')
         total = masked_sum(1 - iou.nan_to_num(0, 0, 0), slots.mask)
         reported = weights.normalizer * total / at_least_one(slots.mask.sum())
     return {'loss_box': Steer.apply(score if grid.squared else values, delta, reported)}
+
+
+def bounded(delta: Tensor, slots: Slots, weights: BoxWeights) -> Tensor:
+    """Deltas (B, A, K, D), finite, clipped and divided; zero where a slot holds no object."""
+    delta = delta.nan_to_num(0, 0, 0)
+    if weights.max_delta is not None:
+        delta = delta.clamp(-weights.max_delta, weights.max_delta)
+    return torch.where(slots.mask[..., None], delta / weights.share[..., None], 0)
 
 
 BoxTerm = Callable[[Tensor, Tensor, Slots, BoxWeights, Any], dict[str, Tensor]]

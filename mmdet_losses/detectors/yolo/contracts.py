@@ -50,7 +50,18 @@ class ScaledYOLOV4Outputs(NamedTuple):
     """(B, A * (5 + C), H, W) each."""
 
 
-GridOutputs = YOLOV2Outputs | YOLOV3Outputs | YOLOV4Outputs | ScaledYOLOV4Outputs
+class GaussianYOLOOutputs(NamedTuple):
+    """Maps of Gaussian YOLOv3, in the order of the cfg; channels of ``levels`` as in YOLOv2."""
+
+    levels: tuple[Tensor, ...]
+    """(B, A * (5 + C), H, W) each; x, y, w, h are means."""
+    sigmas: tuple[Tensor, ...]
+    """(B, A * 4, H, W) each, logits of the standard deviations of x, y, w, h."""
+
+
+GridOutputs = (
+    YOLOV2Outputs | YOLOV3Outputs | YOLOV4Outputs | ScaledYOLOV4Outputs | GaussianYOLOOutputs
+)
 GridOutputsT = TypeVar('GridOutputsT', bound=GridOutputs)
 
 
@@ -65,6 +76,8 @@ class Grid(NamedTuple):
     """Grid sensitivity: a centre is ``scale_xy * sigmoid(t) - (scale_xy - 1) / 2`` in its cell."""
     squared: bool = False
     """Sizes are anchors times (2 sigmoid(t))^2 instead of times exp(t)."""
+    point: float = 0.0
+    """The point of the box that x and y predict is its centre plus ``point`` times its size."""
 
     @property
     def cells(self) -> int:

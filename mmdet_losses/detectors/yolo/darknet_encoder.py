@@ -19,7 +19,7 @@ from mmdet_losses.core import (
 )
 from mmdet_losses.detectors.yolo.contracts import Grid, GridLevel, GridOutputsT, GridTargets
 from mmdet_losses.detectors.yolo.grid_encoder import GridTargetEncoder
-from mmdet_losses.detectors.yolo.grids import Slots, hidden_anchors, object_slots
+from mmdet_losses.detectors.yolo.grids import Slots, hidden_anchors, object_slots, point_of
 from mmdet_losses.ops import check_choice, constant, shape_iou
 
 Convention = Literal['darknet', 'summary']
@@ -185,8 +185,9 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
             grids, claims.split([len(level) for level in self.anchors], 1), strict=True
         ):
             height, width = grid.size
-            x = (boxes[..., 0] * width).long().clamp(max=width - 1)
-            y = (boxes[..., 1] * height).long().clamp(max=height - 1)
+            point = point_of(boxes, grid)
+            x = (point[..., 0] * width).long().clamp(0, width - 1)
+            y = (point[..., 1] * height).long().clamp(0, height - 1)
             levels.append(GridLevel(claim, y * width + x, grid))
         return GridTargets(
             boxes=boxes,

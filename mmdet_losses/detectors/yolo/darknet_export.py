@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmdet_losses.detectors.yolo.darknet_loss import DarknetLoss
+from mmdet_losses.detectors.yolo.gaussian_yolo_loss import GaussianYOLOLoss
 from mmdet_losses.detectors.yolo.yolov1_loss import YOLOV1Loss
 from mmdet_losses.detectors.yolo.yolov2_loss import YOLOV2Loss
 from mmdet_losses.networks.darknet_from_cfg import HEADS, DarknetFromCfg, layer_shape
@@ -43,7 +44,8 @@ def export_cfg(cfg: Config, network: DarknetFromCfg) -> str:
 
 def _section(kind: str, options: Options) -> str:
     lines = (f'{key}={_text(value)}\n' for key, value in options.items())
-    return f'[{kind}]\n{"".join(lines)}'
+    name = kind.capitalize() if kind == 'gaussian_yolo' else kind
+    return f'[{name}]\n{"".join(lines)}'
 
 
 def _text(value: Any) -> str:
@@ -158,7 +160,7 @@ def _heads(cfg: Config, network: DarknetFromCfg, width: int, height: int) -> Ite
     else:
         raise ValueError(
             f'{head.criterion.type} has no detection layer in darknet; choose a config with '
-            'YOLOV1Loss, YOLOV2Loss, YOLOV3Loss or YOLOV4Loss.'
+            'YOLOV1Loss, YOLOV2Loss, YOLOV3Loss, YOLOV4Loss or GaussianYOLOLoss.'
         )
 
 
@@ -198,6 +200,9 @@ def _yolo(
     )
     if encoder.class_map is not None:
         raise ValueError('class_map is a file in darknet; remove class_map to export the network.')
+    gaussian = isinstance(criterion, GaussianYOLOLoss)
+    if gaussian:
+        options |= dict(yolo_point=encoder.point, uc_normalizer=criterion.uc_normalizer)
     if criterion.code == 'redmon':
         return options
     layer = criterion.options_of(index, count)
@@ -209,10 +214,13 @@ def _yolo(
         obj_normalizer=layer.obj_normalizer,
         cls_normalizer=criterion.cls_normalizer,
         label_smooth_eps=criterion.label_smoothing,
-        objectness_smooth=layer.objectness_smooth,
-        focal_loss=criterion.focal,
-        new_coords=encoder.squared,
     )
+    if not gaussian:
+        options |= dict(
+            objectness_smooth=layer.objectness_smooth,
+            focal_loss=criterion.focal,
+            new_coords=encoder.squared,
+        )
     if layer.max_delta is not None:
         options['max_delta'] = layer.max_delta
     if config.get('class_counters'):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from mmdet_losses.detectors.yolo.darknet_cfg import CfgError, Section
 from mmdet_losses.detectors.yolo.darknet_encoder import Code
+from mmdet_losses.detectors.yolo.gaussian_yolo_encoder import POINTS
 
 FROM_LAST = {
     'jitter', 'resize', 'random', 'max', 'nms_kind', 'beta_nms', 'show_details',
@@ -21,6 +22,12 @@ READ = {
         'new_coords', 'objectness_smooth', 'label_smooth_eps', 'focal_loss', 'counters_per_class',
         'iou_thresh_kind', 'delta_normalizer', 'embedding_layer',
     },
+    'gaussian_yolo': FROM_LAST | {
+        'mask', 'anchors', 'classes', 'num', 'ignore_thresh', 'truth_thresh', 'map', 'scale_x_y',
+        'iou_thresh', 'iou_loss', 'iou_normalizer', 'obj_normalizer', 'cls_normalizer', 'max_delta',
+        'objectness_smooth', 'label_smooth_eps', 'counters_per_class', 'iou_thresh_kind',
+        'uc_normalizer', 'yolo_point',
+    },
     'region': {
         'anchors', 'classes', 'num', 'coords', 'softmax', 'background', 'rescore', 'thresh',
         'bias_match', 'object_scale', 'noobject_scale', 'class_scale', 'coord_scale', 'jitter',
@@ -33,6 +40,7 @@ READ = {
 }  # fmt: skip
 """Type of a detection layer -> options that darknet reads."""
 
+POINT = 'center'
 MISSING_SIDE = 0.5
 """darknet's value of an anchor's side that the cfg does not give."""
 
@@ -62,7 +70,8 @@ def import_heads(
         CfgError: an option that encoder and criterion do not express.
     """
     kinds = {head.type for head in heads}
-    if len(kinds) > 1 or (kinds != {'yolo'} and len(heads) > 1):
+    several = kinds in ({'yolo'}, {'gaussian_yolo'})
+    if len(kinds) > 1 or (not several and len(heads) > 1):
         raise CfgError(
             f'{heads[1].where()}: this combination of detection layers is not supported; use '
             '[yolo] layers, or one [region] or [detection] layer.'
@@ -174,13 +183,17 @@ def _yolo(heads: Sequence[Section], code: Code, folder: Path) -> Head:
     for head in heads:
         _forbid(head, 'iou_thresh_kind', 'iou', 'remove it.')
         _forbid(head, 'delta_normalizer', 1, 'remove it.')
+        if head.type == 'gaussian_yolo':
+            _forbid(head, 'objectness_smooth', 0, 'remove it.')
         if 'embedding_layer' in head.options:
             raise CfgError(f'{head.where("embedding_layer")}: embeddings are not supported.')
-    version = 'yolov3' if code == 'redmon' else 'yolov4'
+    gaussian = heads[0].type == 'gaussian_yolo'
+    stem = 'GaussianYOLO' if gaussian else 'YOLOV3' if code == 'redmon' else 'YOLOV4'
+    version = 'gaussian_yolo' if gaussian else stem.lower()
     classes = _same(heads, 'classes', lambda head: head.number('classes', 20))
     limit = _limit(heads[-1], code, 90)
     encoder: dict[str, Any] = dict(
-        type=f'{version.upper()}TargetEncoder',
+        type=f'{stem}TargetEncoder',
         num_classes=classes,
         code=code,
         max_objects=limit,
@@ -190,13 +203,25 @@ def _yolo(heads: Sequence[Section], code: Code, folder: Path) -> Head:
         encoder |= dict(
             scale_xy=_per_map([head.real('scale_x_y', 1) for head in heads]),
             iou_threshold=_same(heads, 'iou_thresh', lambda head: head.real('iou_thresh', 1)),
-            squared=_same(heads, 'new_coords', lambda head: bool(head.number('new_coords', 0))),
+        )
+    if gaussian:
+        encoder['point'] = _same(heads, 'yolo_point', lambda head: head.text('yolo_point', POINT))
+        if encoder['point'] not in POINTS:
+            raise CfgError(f'{heads[0].where("yolo_point")}: choose one of {", ".join(POINTS)}.')
+    elif code == 'alexeyab':
+        encoder['squared'] = _same(
+            heads, 'new_coords', lambda head: bool(head.number('new_coords', 0))
         )
     table = _same(heads, 'map', lambda head: class_map(head, folder))
     if table is not None:
         encoder['class_map'] = table
     predictor = dict(type='DarknetPredictor', detector=version, num_classes=classes)
-    return Head(predictor, encoder, _yolo_loss(heads, code), _nms(heads[-1], code), limit)
+    criterion = dict(type=f'{stem}Loss', **_yolo_loss(heads, code))
+    if gaussian:
+        criterion['uc_normalizer'] = _same(
+            heads, 'uc_normalizer', lambda head: head.real('uc_normalizer', 1)
+        )
+    return Head(predictor, encoder, criterion, _nms(heads[-1], code), limit)
 
 
 def _anchors(heads: Sequence[Section]) -> dict[str, Any]:
@@ -222,7 +247,6 @@ def _yolo_loss(heads: Sequence[Section], code: Code) -> dict[str, Any]:
         return _same(heads, option, lambda head: head.real(option, default))
 
     criterion: dict[str, Any] = dict(
-        type='YOLOV3Loss' if code == 'redmon' else 'YOLOV4Loss',
         code=code,
         ignore_threshold=common('ignore_thresh', 0.5),
         truth_threshold=common('truth_thresh', 1),
@@ -233,25 +257,30 @@ def _yolo_loss(heads: Sequence[Section], code: Code) -> dict[str, Any]:
     box = _same(heads, 'iou_loss', lambda head: head.text('iou_loss', 'mse'))
     if box not in ('mse', 'iou', 'giou', 'diou', 'ciou'):
         raise CfgError(f'{heads[0].where("iou_loss")}: choose mse, iou, giou, diou or ciou.')
-    squared = bool(heads[0].number('new_coords', 0))
+    gaussian = heads[0].type == 'gaussian_yolo'
+    squared = not gaussian and bool(heads[0].number('new_coords', 0))
     if box == 'mse' and squared:
         raise CfgError(f'{heads[0].where("new_coords")}: iou_loss=mse is not supported with it.')
     bounds = [head.real('max_delta', 0) if 'max_delta' in head.options else None for head in heads]
     criterion |= dict(
         box=box,
-        gradient='darknet',
         iou_normalizer=_per_map([head.real('iou_normalizer', 0.75) for head in heads]),
         obj_normalizer=_per_map([head.real('obj_normalizer', 1) for head in heads]),
         cls_normalizer=common('cls_normalizer', 1),
         max_delta=_per_map(bounds),
         label_smoothing=common('label_smooth_eps', 0),
-        objectness_smooth=_per_map([bool(head.number('objectness_smooth', 0)) for head in heads]),
-        focal=bool(common('focal_loss', 0)),
     )
+    if not gaussian:
+        smooth = [bool(head.number('objectness_smooth', 0)) for head in heads]
+        criterion |= dict(
+            gradient='darknet',
+            objectness_smooth=_per_map(smooth),
+            focal=bool(common('focal_loss', 0)),
+        )
     counters = _same(heads, 'counters_per_class', lambda head: head.whole('counters_per_class'))
     if counters:
         criterion['class_counters'] = counters
-    if criterion['truth_threshold'] < 1 and criterion['objectness_smooth'] is not False:
+    if criterion['truth_threshold'] < 1 and criterion.get('objectness_smooth'):
         raise CfgError(f'{heads[0].where("truth_thresh")}: not supported with objectness_smooth.')
     return criterion
 

@@ -15,13 +15,14 @@ from mmdet_losses.detectors.yolo.darknet_cfg import (
 )
 from mmdet_losses.detectors.yolo.darknet_encoder import Code
 from mmdet_losses.detectors.yolo.darknet_heads import Head, import_heads, remarks
-from mmdet_losses.networks.darknet_from_cfg import HEADS
+from mmdet_losses.networks.darknet_from_cfg import HEADS, values_before_classes
 
 ALEXEYAB_ONLY = {
     'net': 'mosaic letter_box ema_alpha cutmix mixup optimized_memory dynamic_minibatch '
     'max_epochs show_receptive_field contrastive track',
     'yolo': 'scale_x_y iou_thresh iou_loss iou_normalizer obj_normalizer cls_normalizer max_delta '
     'new_coords objectness_smooth label_smooth_eps focal_loss counters_per_class resize nms_kind',
+    'gaussian_yolo': '',
     'route': 'groups',
     'convolutional': 'groups dilation',
     'sam': '',
@@ -127,7 +128,8 @@ def _check_channels(
             side, boxes = head.predictor['side'], head.predictor['num_boxes']
             have, want = channels * height * width, side * side * (classes + 5 * boxes)
         else:
-            have, want = channels, len(head.encoder['anchors'][number]) * (5 + classes)
+            values = values_before_classes(section.type) + classes
+            have, want = channels, len(head.encoder['anchors'][number]) * values
         if have != want:
             raise CfgError(
                 f'{section.where("classes")}: the layer before has {have} outputs, but this layer '

@@ -131,6 +131,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         self.box, self.convention, self.normalizer = box, convention, normalizer
         self.box_term = BOX_TERMS['mse' if box == 'mse' else gradient]
         self.code: Code = code
+        self.class_code: Code = code  # program of the rule of shared anchors, see class_targets
         if iou_normalizer is None:
             iou_normalizer = IOU_NORMALIZER[code]
         self.per_map: dict[str, Any] = dict(
@@ -159,17 +160,22 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             terms = [
                 self._level(
                     self.options_of(i, count),
-                    split_level(level, len(target.grid.anchors)),
+                    raw,
                     object_slots(target, targets),
                     targets,
                     None if targets.hidden is None else targets.hidden[i],
                 )
-                for i, (level, target) in enumerate(
-                    zip(outputs.levels, targets.levels, strict=True)
+                for i, (raw, target) in enumerate(
+                    zip(self.split(outputs, targets), targets.levels, strict=True)
                 )
             ]
         divisor = len(outputs.levels[0]) if self.normalizer == 'images' else 1
         return {name: term / divisor for name, term in sum_terms(terms).items()}
+
+    def split(self, outputs: GridOutputsT, targets: GridTargets) -> list[RawLevel]:
+        """The parts of every map."""
+        pairs = zip(outputs.levels, targets.levels, strict=True)
+        return [split_level(level, len(target.grid.anchors)) for level, target in pairs]
 
     def options_of(self, index: int, count: int) -> LayerOptions:
         """The options of one of ``count`` maps."""
@@ -197,7 +203,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             positive = slots.claimed() if free is None else slots.claimed() | free.mask
             wanted, weight = self._objectness(options, raw, slots, positive, targets)
             weight = weight if hidden is None else weight * (positive | ~hidden)
-            moved = (wanted != raw.obj.sigmoid()) & (weight > 0) if targets.several else None
+            moved = self._averaged(raw, wanted, weight, targets)
         cost = options.obj_normalizer * weight * entropy(raw.obj, wanted, slots.grid.squared)
         terms = self._pairs(options, raw, slots, moved)
         if free is not None:
@@ -207,6 +213,12 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             'loss_obj': masked_sum(cost, positive),
             'loss_noobj': masked_sum(cost, ~positive),
         }
+
+    def _averaged(
+        self, raw: RawLevel, wanted: Tensor, weight: Tensor, targets: GridTargets
+    ) -> Tensor | None:
+        """(B, A, N) bool, anchors whose box delta is divided by their classes; None: none are."""
+        return (wanted != raw.obj.sigmoid()) & (weight > 0) if targets.several else None
 
     def _objectness(
         self,
@@ -247,15 +259,14 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         """Box and class terms of the slots of one map.
 
         Args:
-            moved: (B, A, N) bool, where the delta of the objectness is not zero; None where box
-                deltas are not divided.
+            moved: result of :meth:`_averaged`.
             shared: slots can share the anchor of a cell.
         """
         logits = take_cells(raw.cls, slots.index)
         with torch.no_grad():
             multipliers = None if self.class_multipliers is None else self._multipliers(options)
             class_options = ClassOptions(
-                self.code, self.label_smoothing, self.focal, multipliers, self.cls_normalizer
+                self.class_code, self.label_smoothing, self.focal, multipliers, self.cls_normalizer
             )
             classes = class_targets(logits, slots, class_options, shared)
             factor = share = logits.new_ones(())
@@ -269,9 +280,13 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         cost = classes.weight * entropy(logits, classes.target, slots.grid.squared)
         cost = weigh(cost, self.weights(logits.shape[-1]))
         return {
-            **self.box_term(*take_boxes(raw, slots), boxed, weights, self.box),
+            **self._boxes(raw, boxed, weights),
             'loss_cls': masked_sum(cost, classes.first[..., None]),
         }
+
+    def _boxes(self, raw: RawLevel, slots: Slots, weights: BoxWeights) -> dict[str, Tensor]:
+        """Box terms of the slots of one map."""
+        return self.box_term(*take_boxes(raw, slots), slots, weights, self.box)
 
 
 def forced_slots(

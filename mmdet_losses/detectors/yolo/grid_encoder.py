@@ -51,9 +51,15 @@ class GridTargetEncoder(TargetEncoder[GridOutputsT, TargetsT]):
     def slots(self, targets: TargetsT) -> list[Slots]:
         """The (object, anchor) pairs of each map."""
 
-    def objectness(self, obj: Tensor) -> Tensor:
-        """Objectness from its logits."""
-        return obj.sigmoid()
+    def split(self, outputs: GridOutputsT) -> list[RawLevel]:
+        """The parts of every map."""
+        check_levels(len(outputs.levels), len(self.anchors), 'anchors')
+        pairs = zip(outputs.levels, self.anchors, strict=True)
+        return [split_level(level, len(anchors)) for level, anchors in pairs]
+
+    def objectness(self, raw: RawLevel) -> Tensor:
+        """Objectness (B, A, N) of a map, a factor of all its class scores."""
+        return raw.obj.sigmoid()
 
     def class_scores(self, obj: Tensor, cls: Tensor) -> Tensor:
         """Class scores (..., C) from the logits ``obj`` (...) and ``cls`` (..., C)."""
@@ -62,7 +68,7 @@ class GridTargetEncoder(TargetEncoder[GridOutputsT, TargetsT]):
     def scores(self, raw: RawLevel) -> tuple[Tensor, Tensor]:
         """Objectness (B, A, N) and class scores (B, A, C, N) of a map."""
         classes = self.class_scores(raw.obj, raw.cls.transpose(2, 3))
-        return self.objectness(raw.obj), classes.transpose(2, 3)
+        return self.objectness(raw), classes.transpose(2, 3)
 
     def feat_sizes(self, outputs: GridOutputsT) -> list[Size]:
         """(H, W) of the maps.
@@ -80,10 +86,8 @@ class GridTargetEncoder(TargetEncoder[GridOutputsT, TargetsT]):
         The order of P is level, anchor, row, column.
         """
         sizes = self.feat_sizes(outputs)
-        check_levels(len(sizes), len(self.anchors), 'anchors')
         boxes, objects, classes = [], [], []
-        for i, level in enumerate(outputs.levels):
-            raw = split_level(level, len(self.anchors[i]))
+        for i, raw in enumerate(self.split(outputs)):
             boxes.append(decode_map(raw, self.grid(i, sizes[i], img_size, raw.xy), img_size))
             obj, cls = self.scores(raw)
             objects.append(obj.flatten(1))
@@ -97,13 +101,11 @@ class GridTargetEncoder(TargetEncoder[GridOutputsT, TargetsT]):
         ``score_thr``.
         """
         sizes = self.feat_sizes(outputs)
-        check_levels(len(sizes), len(self.anchors), 'anchors')
         parts: list[list[tuple[Tensor, Tensor]]] = [[] for _ in outputs.levels[0]]
-        for i, level in enumerate(outputs.levels):
-            raw = split_level(level, len(self.anchors[i]))
+        for i, raw in enumerate(self.split(outputs)):
             grid = self.grid(i, sizes[i], img_size, raw.xy)
             boxes = decode_map(raw, grid, img_size)
-            objects = self.objectness(raw.obj)
+            objects = self.objectness(raw)
             for image, part in enumerate(parts):
                 own = (objects[image] > self.score_thr).nonzero(as_tuple=True)
                 anchor, cell = own

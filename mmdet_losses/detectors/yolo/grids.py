@@ -80,8 +80,9 @@ def grid_sizes(wh: Tensor, grid: Grid) -> Tensor:
 def grid_boxes(raw: RawLevel, grid: Grid) -> tuple[Tensor, Tensor]:
     """Centres and sizes of all anchors as fractions of the image, (B, A, 2, N) each."""
     width_height = constant([[grid.size[1]], [grid.size[0]]], raw.xy)
-    center = (cell_offset(raw.xy, grid.scale_xy) + cell_corners(grid.size, raw.xy)) / width_height
-    return center, grid_sizes(raw.wh.transpose(2, 3), grid).transpose(2, 3)
+    point = (cell_offset(raw.xy, grid.scale_xy) + cell_corners(grid.size, raw.xy)) / width_height
+    size = grid_sizes(raw.wh.transpose(2, 3), grid).transpose(2, 3)
+    return center_of(point, size, grid), size
 
 
 def slot_boxes(xy: Tensor, wh: Tensor, slots: Slots) -> Tensor:
@@ -89,8 +90,18 @@ def slot_boxes(xy: Tensor, wh: Tensor, slots: Slots) -> Tensor:
     grid = slots.grid
     corner = cell_xy(slots.index, grid.size[1]).to(xy)
     width_height = constant([grid.size[1], grid.size[0]], xy)
-    center = (cell_offset(xy, grid.scale_xy) + corner) / width_height
-    return torch.cat((center, grid_sizes(wh, grid)), -1)
+    point, size = (cell_offset(xy, grid.scale_xy) + corner) / width_height, grid_sizes(wh, grid)
+    return torch.cat((center_of(point, size, grid), size), -1)
+
+
+def center_of(point: Tensor, size: Tensor, grid: Grid) -> Tensor:
+    """Centres of boxes from the points that x and y predict."""
+    return point - grid.point * size if grid.point else point
+
+
+def point_of(boxes: Tensor, grid: Grid) -> Tensor:
+    """The points (..., 2) of boxes (..., 4) cxcywh that x and y predict."""
+    return boxes[..., :2] + grid.point * boxes[..., 2:] if grid.point else boxes[..., :2]
 
 
 def slot_similarity(xy: Tensor, wh: Tensor, slots: Slots, mode: IoUMode) -> Tensor:
@@ -108,13 +119,13 @@ def take_boxes(raw: RawLevel, slots: Slots) -> tuple[Tensor, Tensor]:
 
 
 def slot_targets(slots: Slots) -> tuple[Tensor, Tensor]:
-    """Centres inside their cells and raw sizes that decode to the boxes of the slots.
+    """Points inside their cells and raw sizes that decode to the boxes of the slots.
 
     (B, A, K, 2) each; finite where a slot holds no object.
     """
     grid = slots.grid
     width_height = constant([grid.size[1], grid.size[0]], slots.boxes)
-    xy = slots.boxes[..., :2] * width_height - cell_xy(slots.index, grid.size[1])
+    xy = point_of(slots.boxes, grid) * width_height - cell_xy(slots.index, grid.size[1])
     ratio = slots.boxes[..., 2:] / grid.anchors[:, None]
     ratio = torch.where(ratio > 0, ratio, 1)
     return xy, torch.logit(ratio.sqrt() / 2, eps=1e-6) if grid.squared else ratio.log()
@@ -123,7 +134,7 @@ def slot_targets(slots: Slots) -> tuple[Tensor, Tensor]:
 def hidden_anchors(
     regions: IgnoredRegions | None, grids: Sequence[Grid], threshold: float, img_size: Size
 ) -> tuple[Tensor, ...] | None:
-    """(B, A, N) bool per map: anchors, centred in their cells, that lie in ignored regions.
+    """(B, A, N) bool per map: anchors, in the middle of their cells, that lie in ignored regions.
 
     None without regions, and with a negative ``threshold``.
     """
@@ -133,8 +144,9 @@ def hidden_anchors(
     for grid in grids:
         axes = []
         for cells, size in zip(grid.size[::-1], grid.anchors.t(), strict=True):
-            center = (torch.arange(cells, device=size.device) + 0.5) / cells
-            axes.append(Extents.around(center.expand(len(size), -1), size[:, None]))
+            point = (torch.arange(cells, device=size.device) + 0.5) / cells
+            center = center_of(point.expand(len(size), -1), size[:, None], grid)
+            axes.append(Extents.around(center, size[:, None]))
         covered = regions.covered(GridAnchors(*axes), threshold, scale)
         hidden.append(covered.unflatten(1, (len(grid.anchors), -1)))
     return tuple(hidden)
@@ -172,11 +184,12 @@ def ideal_map(slots: Slots, num_classes: int) -> Tensor:
 
 
 def positive_anchors(slots: Slots, img_size: Size) -> Tensor:
-    """Anchors of the first image's slots, centred in their cells: (n, 4) xyxy pixels."""
+    """Anchors of the first image's slots, in the middle of their cells: (n, 4) xyxy pixels."""
     grid = slots.grid
     anchor, slot = slots.mask[0].nonzero(as_tuple=True)
     pixels = constant([img_size[1], img_size[0]], grid.anchors)
     width_height = constant([grid.size[1], grid.size[0]], grid.anchors)
     corner = cell_xy(slots.index[0][anchor, slot], grid.size[1])
-    center = (corner + 0.5) / width_height
-    return boxes_around(center * pixels, grid.anchors[anchor] * pixels)
+    size = grid.anchors[anchor]
+    center = center_of((corner + 0.5) / width_height, size, grid)
+    return boxes_around(center * pixels, size * pixels)

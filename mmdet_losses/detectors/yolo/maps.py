@@ -24,6 +24,8 @@ class RawLevel(NamedTuple):
     """(B, A, N)."""
     cls: Tensor
     """(B, A, C, N)."""
+    sigma: Tensor | None = None
+    """(B, A, 4, N) logits of the standard deviations of x, y, w, h, if the network has them."""
 
 
 def split_level(level: Tensor, anchors: int) -> RawLevel:

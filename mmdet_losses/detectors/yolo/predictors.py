@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_losses.detectors.yolo.contracts import (
+    GaussianYOLOOutputs,
     ScaledYOLOV4Outputs,
     YOLOV1Outputs,
     YOLOV2Outputs,
@@ -143,24 +144,29 @@ class _Level(BaseModule):
     """A 3x3 convolution that doubles the channels, and the predicting 1x1 convolution."""
 
     def __init__(
-        self, channels: int, anchors: int, classes: int, stride: int | None, **cfg: Any
+        self, channels: int, anchors: int, classes: int, stride: int | None, box: int, **cfg: Any
     ) -> None:
         super().__init__()
         self.conv = conv_module(channels, 2 * channels, 3, **cfg)
-        self.pred = _last_conv(2 * channels, anchors, classes, stride)
+        self.pred = _last_conv(2 * channels, anchors, classes, stride, box)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pred(self.conv(x))
 
 
-def _last_conv(channels: int, anchors: int, classes: int, stride: int | None) -> nn.Conv2d:
-    """The predicting 1x1 convolution; with a stride its biases start at the prior of objects."""
-    conv = nn.Conv2d(channels, anchors * (5 + classes), 1)
+def _last_conv(
+    channels: int, anchors: int, classes: int, stride: int | None, box: int = 4
+) -> nn.Conv2d:
+    """The predicting 1x1 convolution; with a stride its biases start at the prior of objects.
+
+    ``box`` is the number of values of a box.
+    """
+    conv = nn.Conv2d(channels, anchors * (box + 1 + classes), 1)
     nn.init.normal_(conv.weight, std=0.01)
-    bias = torch.zeros(anchors, 5 + classes)
+    bias = torch.zeros(anchors, box + 1 + classes)
     if stride is not None:
-        bias[:, 4] = math.log(8 / (640 / stride) ** 2)
-        bias[:, 5:] = math.log(0.6 / (classes - 0.99))
+        bias[:, box] = math.log(8 / (640 / stride) ** 2)
+        bias[:, box + 1 :] = math.log(0.6 / (classes - 0.99))
     conv.bias = nn.Parameter(bias.flatten())
     return conv
 
@@ -183,6 +189,7 @@ class _GridPredictor(BaseModule):
 
     outputs_type: type[tuple]
     act_cfg: dict[str, Any] = LEAKY
+    box_values = 4
 
     def __init__(
         self,
@@ -200,7 +207,9 @@ class _GridPredictor(BaseModule):
             raise ValueError(
                 f'strides has {len(starts)} entries for {len(in_channels)} maps; give one per map.'
             )
-        cfg = dict(norm_cfg=norm_cfg, act_cfg=act_cfg or self.act_cfg)
+        self.num_classes = num_classes
+        cfg: dict[str, Any] = dict(norm_cfg=norm_cfg, act_cfg=act_cfg or self.act_cfg)
+        cfg['box'] = self.box_values
         self.levels = nn.ModuleList(
             _Level(channels, num_anchors, num_classes, stride, **cfg)
             for channels, stride in zip(in_channels, starts, strict=True)
@@ -247,10 +256,34 @@ class ScaledYOLOV4Predictor(_GridPredictor):
     act_cfg = MISH
 
 
+@MODELS.register_module()
+class GaussianYOLOPredictor(_GridPredictor):
+    """Gaussian YOLOv3's predictor, for the maps of MMDetection's ``YOLOV3Neck``.
+
+    Shape:
+        feats: (B, in_channels[i], H, W) each, coarse to fine: ``in_channels=(512, 256, 128)``.
+        Returns :class:`GaussianYOLOOutputs`.
+    """
+
+    box_values = 8
+
+    def forward(self, feats: tuple[Tensor, ...]) -> GaussianYOLOOutputs:
+        maps = [level(x) for level, x in zip(self.levels, feats, strict=True)]
+        return gaussian_outputs(maps, self.num_classes)
+
+
+def gaussian_outputs(maps: Sequence[Tensor], num_classes: int) -> GaussianYOLOOutputs:
+    """Maps (B, A * (9 + C), H, W) in darknet's order: x, its sigma, y, its sigma, and so on."""
+    parts = [x.unflatten(1, (-1, 9 + num_classes)) for x in maps]
+    means = (torch.cat((x[:, :, :8:2], x[:, :, 8:]), 2).flatten(1, 2) for x in parts)
+    return GaussianYOLOOutputs(tuple(means), tuple(x[:, :, 1:8:2].flatten(1, 2) for x in parts))
+
+
 GRID_OUTPUTS: dict[str, type[tuple]] = {
     'yolov2': YOLOV2Outputs,
     'yolov3': YOLOV3Outputs,
     'yolov4': YOLOV4Outputs,
+    'gaussian_yolo': GaussianYOLOOutputs,
 }
 
 
@@ -259,12 +292,13 @@ class DarknetPredictor(BaseModule):
     """Predictor for ``DarknetFromCfg``, whose last layers already give the outputs.
 
     Shape:
-        feats: the maps of the backbone, (B, A * (5 + C), H, W) each; for 'yolov1' one vector
+        feats: the maps of the backbone, (B, A * (5 + C), H, W) each, for 'gaussian_yolo'
+        (B, A * (9 + C), H, W) each; for 'yolov1' one vector
         (B, side * side * (C + 5 * num_boxes), 1, 1). Returns the outputs of the detector.
 
     Args:
         detector: 'yolov1' for a `[detection]` layer, 'yolov2' for `[region]`, 'yolov3' or 'yolov4'
-            for `[yolo]`.
+            for `[yolo]`, 'gaussian_yolo' for `[Gaussian_yolo]`.
         num_classes: classes C.
         side, num_boxes: of the `[detection]` layer.
 
@@ -291,6 +325,8 @@ class DarknetPredictor(BaseModule):
             return grid_from_vector(
                 feats[0].flatten(1), self.num_classes, self.side, self.num_boxes
             )
+        if self.detector == 'gaussian_yolo':
+            return gaussian_outputs(feats, self.num_classes)
         return GRID_OUTPUTS[self.detector](tuple(feats))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmdet_losses.detectors.yolo.contracts import GridTargets, YOLOV2Outputs
 from mmdet_losses.detectors.yolo.darknet_encoder import Convention, DarknetTargetEncoder
-from mmdet_losses.detectors.yolo.maps import join_level, split_level
+from mmdet_losses.detectors.yolo.maps import RawLevel, join_level
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import TASK_UTILS
 
@@ -53,9 +53,9 @@ class YOLOV2TargetEncoder(DarknetTargetEncoder[YOLOV2Outputs]):
         super().__init__(num_classes, anchors, iou_threshold=iou_threshold, **kwargs)
         self.softmax, self.background = softmax, background
 
-    def objectness(self, obj: Tensor) -> Tensor:
-        """Objectness from its logits; 1 if the background is a class."""
-        return torch.ones_like(obj) if self.background else obj.sigmoid()
+    def objectness(self, raw: RawLevel) -> Tensor:
+        """Objectness (B, A, N) of a map; 1 if the background is a class."""
+        return torch.ones_like(raw.obj) if self.background else super().objectness(raw)
 
     def class_scores(self, obj: Tensor, cls: Tensor) -> Tensor:
         """Class scores (..., C) from the logits ``obj`` (...) and ``cls`` (..., C)."""
@@ -68,7 +68,6 @@ class YOLOV2TargetEncoder(DarknetTargetEncoder[YOLOV2Outputs]):
         outputs = super().ideal_outputs(targets)
         if not self.background:
             return outputs
-        raw = [split_level(m, len(a)) for m, a in zip(outputs.levels, self.anchors, strict=True)]
-        flipped = (each._replace(obj=-each.obj) for each in raw)
+        flipped = (each._replace(obj=-each.obj) for each in self.split(outputs))
         sizes = [level.grid.size for level in targets.levels]
         return YOLOV2Outputs(tuple(map(join_level, flipped, sizes)))
