@@ -113,7 +113,6 @@ DETECTORS |= {
 
 GRIDS = {
     'YOLOV3': ((8, 3, 4), (8, 6, 8), (8, 12, 16)),
-    'GaussianYOLO': ((8, 3, 4), (8, 6, 8), (8, 12, 16)),
     'YOLOV4': ((8, 12, 16), (8, 6, 8), (8, 3, 4)),
     'ScaledYOLOV4': ((8, 12, 16), (8, 6, 8), (8, 3, 4)),
 }
@@ -126,6 +125,16 @@ DETECTORS |= {
     )
     for stem, feats in GRIDS.items()
 }
+DETECTORS['GaussianYOLO'] = DetectorCase(  # one map: the layer is that of YOLOV3 otherwise
+    encoder={
+        'type': 'GaussianYOLOTargetEncoder',
+        'num_classes': 3,
+        'anchors': [[(30, 61), (62, 45), (59, 119)]],
+    },
+    criterion={'type': 'GaussianYOLOLoss'},
+    predictor={'type': 'GaussianYOLOPredictor', 'num_classes': 3, 'in_channels': (8,)},
+    feats=((8, 6, 8),),
+)
 DETECTORS |= {
     'SSD': DetectorCase(
         encoder={
