@@ -47,7 +47,7 @@ def likelihood_delta(goal, t, k):
     return factor * z / sigma, factor * (z * z / sigma - 1 / (sigma + 0.3))
 
 
-def slow_delta(x, gt_instances, code, box, truth, point, uc, bound, iou_threshold):
+def slow_delta(x, gt_instances, code, box, threshold, point, uc, bound, iou_threshold):
     """darknet's [Gaussian_yolo] layer, one prediction at a time; returns its delta."""
     delta, alexeyab, shift = torch.zeros_like(x), code == 'alexeyab', SHIFT[point]
     for raw, rows, out in zip(x, objects(gt_instances), delta, strict=True):
@@ -86,7 +86,7 @@ def slow_delta(x, gt_instances, code, box, truth, point, uc, bound, iou_threshol
             best = max(overlaps, default=0)
             gate = not alexeyab or t[9:].sigmoid().max() > 0.25
             d[8] = 0 if best > 0.5 and gate else -t[8].sigmoid()
-            if best > truth:
+            if best > threshold:
                 train(overlaps.index(best), a, i, j)
         for n, ((cx, cy, w, h), _) in enumerate(rows):
             shapes = [iou_of((0, 0, w, h), (0, 0, u / SIZE[1], v / SIZE[0])) for u, v in ANCHORS[0]]
@@ -104,7 +104,7 @@ def slow_delta(x, gt_instances, code, box, truth, point, uc, bound, iou_threshol
 
 
 @pytest.mark.parametrize(
-    ('code', 'box', 'point', 'truth', 'iou_threshold'),
+    ('code', 'box', 'point', 'threshold', 'iou_threshold'),
     [
         ('redmon', 'mse', 'center', 1.0, 1.0),
         ('redmon', 'mse', 'center', 0.4, 1.0),
@@ -113,16 +113,18 @@ def slow_delta(x, gt_instances, code, box, truth, point, uc, bound, iou_threshol
         ('alexeyab', 'giou', 'right_bottom', 1.0, 0.213),
     ],
 )
-def test_the_gradient_is_darknets_delta(gt_instances, code, box, point, truth, iou_threshold):
+def test_the_gradient_is_darknets_delta(gt_instances, code, box, point, threshold, iou_threshold):
     x = raw_map().requires_grad_()
     encoder = GaussianYOLOTargetEncoder(
         **COMMON, point=point, code=code, iou_threshold=iou_threshold
     )
     targets = encoder.encode(gt_instances, [(H, W)], SIZE)
-    options = dict(truth_threshold=truth, uc_normalizer=0.5, max_delta=2.0)
+    options = dict(truth_threshold=threshold, uc_normalizer=0.5, max_delta=2.0)
     losses = GaussianYOLOLoss(box, code, **options)(gaussian_outputs([x], 3), targets)
     sum(losses.values()).backward()
-    want = slow_delta(x.detach(), gt_instances, code, box, truth, point, 0.5, 2.0, iou_threshold)
+    want = slow_delta(
+        x.detach(), gt_instances, code, box, threshold, point, 0.5, 2.0, iou_threshold
+    )
     torch.testing.assert_close(-x.grad, want, rtol=1e-5, atol=1e-6)
     sigma = want.unflatten(1, (2, 12))[:, :, 1:8:2]
     assert (sigma != 0).any() and sigma.abs().max() <= 2
