@@ -12,6 +12,7 @@ import argparse
 import importlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -34,6 +35,8 @@ FAMILIES = (
 )
 NETWORKS = ('models', 'models_anchor')
 KINDS = ('losses', 'targets', 'decode', 'models', 'trajectories')
+LISTED = 8
+"""More names of arrays than this are shortened in the list of arrays that are not compared."""
 WORDS = {
     'trajectories': ('train_',),
     'models': ('cfg_forward',),
@@ -132,7 +135,16 @@ def print_notes(notes: Sequence[Row]) -> None:
         print(f'not compared: {count} arrays: {reason}')
         if reason != INPUT:
             for row in rows:
-                print(f'  {row.file}: {row.quantity}')
+                print(f'  {row.file}: {shorten(row.quantity)}')
+
+
+def shorten(names: str) -> str:
+    """Names of arrays, with those of one case as ``case__* (number)`` if there are many."""
+    listed = names.split(', ')
+    if len(listed) <= LISTED:
+        return names
+    cases = Counter(name.partition('__')[0] + '__*' if '__' in name else name for name in listed)
+    return ', '.join(name + f' ({count})' * (count > 1) for name, count in cases.items())
 
 
 def parse_args() -> argparse.Namespace:

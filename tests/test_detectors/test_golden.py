@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tools.check_parity import check_of, file_checks
+from tools.check_parity import check_of, file_checks, shorten
 from tools.parity.golden import Case, run
 from tools.parity.rows import Row, compare, compare_rows
 
@@ -111,3 +111,9 @@ def test_rows_compare_as_sets_of_distinct_rows():
     assert not compare_rows('', '', want[[0, 0, 1]], want, [0, 0]).ok
     assert not compare_rows('', '', want[:2], want, [0, 0]).ok
     assert compare_rows('', '', want, want[:2], [0, 0], ties=True).ok
+
+
+def test_many_arrays_of_a_case_are_listed_as_one():
+    names = [f'chain__it{step}' for step in range(9)]
+    assert shorten(', '.join([*names, 'pictures'])) == 'chain__* (9), pictures'
+    assert shorten('a__b, c') == 'a__b, c'

@@ -79,6 +79,9 @@ def training(case: Case) -> None:
     if not case.name.endswith('_cudnn'):
         case.skip(CPU, *(key for key in case.keys if case.keys[key] != key))
         return
+    layers = parse_cfg(str(case['cfg']))[1:]  # the first section is [net]
+    convs = [index for index, layer in enumerate(layers) if layer.type == 'convolutional']
+    case.compare('conv_layers', np.array(convs))
     with tempfile.TemporaryDirectory() as folder:
         run = train(case, _start(case), Path(folder))
     _compare_steps(case, run.steps)
