@@ -3,6 +3,7 @@
 from mmdet_losses.compat.mmcv_ops import has_mmcv_ops, provide_missing_mmcv_ops
 from mmdet_losses.compat.patches import (
     defer_matplotlib,
+    let_losses_check_their_head,
     let_mmdet_ssd_predict,
     let_mmengine_find_configs,
     let_one_process_write_metrics,
@@ -19,6 +20,7 @@ PATCHES = (
     trust_engine_checkpoints,
     let_mmdet_ssd_predict,
     let_one_process_write_metrics,
+    let_losses_check_their_head,
 )
 """In the order of application; ``docs/compat.md`` describes each."""
 

@@ -179,3 +179,28 @@ def let_one_process_write_metrics() -> None:
     if not hasattr(hook.after_test_epoch, '__wrapped__'):
         master_only = importlib.import_module('mmengine.dist').master_only
         hook.after_test_epoch = master_only(hook.after_test_epoch)
+
+
+def let_losses_check_their_head() -> None:
+    """Check every loss of this package when MMDetection builds the head that holds it.
+
+    Reason: a loss cannot see its head. In a slot that passes something else (deltas instead of
+    boxes, labels with scores, scores instead of logits) it would fail in the first step, or train
+    without an error on a wrong value. ``check_slot`` of the loss raises a message instead.
+    Versions: every MMDetection 3.
+    """
+    models = importlib.import_module('mmdet.registry').MODELS
+    build = models.build_func
+    if hasattr(build, '__wrapped__'):
+        return
+
+    @functools.wraps(build)
+    def build_and_check(*args: Any, **kwargs: Any) -> Any:
+        built = build(*args, **kwargs)
+        if type(built).__module__.startswith('mmdet.') and hasattr(built, 'named_children'):
+            for name, child in built.named_children():
+                if hasattr(child, 'check_slot'):
+                    child.check_slot(built, name)
+        return built
+
+    models.build_func = build_and_check

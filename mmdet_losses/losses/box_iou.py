@@ -96,6 +96,7 @@ class BoxIoULoss(LossTerm):
 
     function = staticmethod(box_iou_loss)
     regresses = 'boxes'
+    fits = ('boxes', 'box costs')
 
     def __init__(
         self,

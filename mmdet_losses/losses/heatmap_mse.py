@@ -60,6 +60,7 @@ class HeatmapMSELoss(LossTerm):
 
     function = staticmethod(heatmap_mse_loss)
     accepts_splats = True
+    fits = ('heatmaps',)
 
     def __init__(
         self, activated: bool = True, reduction: Reduction = 'mean', loss_weight: float = 1.0

@@ -79,3 +79,4 @@ class MaskedL1Loss(LossTerm):
 
     function = staticmethod(masked_l1_loss)
     regresses = 'deltas'
+    fits = ('deltas', 'boxes')

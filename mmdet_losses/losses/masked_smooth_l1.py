@@ -55,6 +55,7 @@ class MaskedSmoothL1Loss(LossTerm):
 
     function = staticmethod(masked_smooth_l1_loss)
     regresses = 'deltas'
+    fits = ('deltas', 'boxes')
 
     def __init__(
         self, beta: float = 1.0, reduction: Reduction = 'mean', loss_weight: float = 1.0

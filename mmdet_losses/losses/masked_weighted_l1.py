@@ -52,3 +52,4 @@ class MaskedWeightedL1Loss(LossTerm):
 
     function = staticmethod(masked_weighted_l1_loss)
     regresses = 'deltas'
+    fits = ('deltas', 'boxes')

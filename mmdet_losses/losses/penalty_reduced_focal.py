@@ -38,6 +38,8 @@ Normalizer = Literal['positives', 'positives_per_image', 'positives_all_ranks']
 NORMALIZERS: tuple[str, ...] = get_args(Normalizer)
 BELOW_ONE = 1 - 2**-24
 """The largest float32 below 1: as a target, a cell that is no positive and weighs 1e-29."""
+ABOVE_ZERO = 1e-12
+"""The smallest score: the epsilon of MMDetection's ``GaussianFocalLoss``."""
 
 
 def penalty_reduced_focal_loss(
@@ -96,11 +98,11 @@ def logits_and_bounds(
 ) -> tuple[Tensor, tuple[float, float] | None]:
     """The logits of a prediction, and the range to which ``clamp`` restricts them.
 
-    Scores are clamped at once, by 1e-4 unless ``clamp`` is given.
+    Scores are clamped at once; without ``clamp`` to the range where their logit is finite.
     """
     if activated:
-        clamp = 1e-4 if clamp is None else clamp
-        return torch.logit(promote(pred).clamp(_float32(clamp), _float32(1 - clamp))), None
+        low, high = (ABOVE_ZERO, BELOW_ONE) if clamp is None else (clamp, 1 - clamp)
+        return torch.logit(promote(pred).clamp(_float32(low), _float32(high))), None
     if clamp is None:
         return pred, None
     low, high = _float32(clamp), _float32(1 - clamp)
@@ -148,10 +150,11 @@ def given_positives_focal(
         mask: (n,) bool, the cells that count; or float, their factors.
         Returns a scalar.
     """
+    # Targets above 1 stay: in images without objects CenterNet-update sets the number of classes.
     if isinstance(target, Splats):
-        target = target._replace(value=target.value.clamp(max=BELOW_ONE))
+        target = target._replace(value=target.value.masked_fill(target.value == 1, BELOW_ONE))
     else:
-        target = target.clamp(max=BELOW_ONE)
+        target = target.masked_fill(target == 1, BELOW_ONE)
     options: dict[str, Any] = {'alpha': alpha, 'beta': beta, 'activated': activated, 'clamp': clamp}
     negative = penalty_reduced_focal_loss(pred, target, weight, reduction='sum', **options)
     x, bounds = logits_and_bounds(pred.reshape(-1).gather(0, cells), activated, clamp)
@@ -194,9 +197,9 @@ class PenaltyReducedFocalLoss(LossTerm):
     Args:
         alpha: exponent of the distance between score and target.
         beta: exponent of 1 - t. MMDetection calls it ``gamma``, which is accepted as well.
-        activated: ``pred`` holds scores; they are clamped, by 1e-4 unless ``clamp`` is given.
+        activated: ``pred`` holds scores, as in the heads of MMDetection.
         clamp: smallest distance of a score from 0 and 1, rounded to float32 as in the official
-            codes; None does not clamp logits.
+            codes; None does not clamp.
         normalizer: what 'mean' divides by without ``avg_factor``: 'positives' of the batch
             (official); 'positives_per_image': each image by its own, then the mean over images;
             'positives_all_ranks': positives averaged over all training processes.
@@ -208,6 +211,7 @@ class PenaltyReducedFocalLoss(LossTerm):
 
     function = staticmethod(penalty_reduced_focal_loss)
     accepts_splats = True
+    fits = ('heatmaps', 'heatmaps with positives')
     alpha: float
     beta: float
     activated: bool

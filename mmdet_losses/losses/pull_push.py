@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mmdet_losses.losses.slots import Kind, check_slot
 from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice, gather_cells, promote, reduce_loss
 from mmdet_losses.registry import MODELS
 
@@ -120,6 +121,10 @@ class PullPushLoss(nn.Module):
             for gathered embeddings and 0 for lists of corners.
         reduction: over images.
     """
+
+    fits: tuple[Kind, ...] = ('embeddings',)
+    check_slot = check_slot
+    use_sigmoid = False
 
     def __init__(
         self,

@@ -113,6 +113,7 @@ class SigmoidFocalLoss(LossTerm):
     """
 
     function = staticmethod(sigmoid_focal_loss)
+    fits = ('classes', 'scores')
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmdet_losses.losses.slots import Kind, check_slot
 from mmdet_losses.ops import REDUCTIONS, Reduction, Splats, check_choice
 
 
@@ -20,6 +21,11 @@ class LossTerm(nn.Module):
     """
 
     function: Callable[..., Tensor]
+    fits: tuple[Kind, ...] = ()
+    """What the loss takes in a head of MMDetection."""
+    check_slot = check_slot
+    use_sigmoid = False
+    """Heads of MMDetection read it before their losses are checked."""
 
     def __init__(
         self, reduction: Reduction = 'mean', loss_weight: float = 1.0, **options: Any

@@ -108,7 +108,7 @@ def test_a_confidently_wrong_cell_keeps_its_gradient_unless_clamped(sparse):
     assert free[0, 0, 0, 0] > 0.5 and free[0, 0, 1, 1] < -0.5
     assert clamped[0, 0, 0, 0] == 0 and clamped[0, 0, 1, 1] == 0
     assert clamped[0, 0, 1, 0] != 0
-    scores = penalty_reduced_focal_loss(pred.sigmoid(), given, activated=True)
+    scores = penalty_reduced_focal_loss(pred.sigmoid(), given, activated=True, clamp=1e-4)
     torch.testing.assert_close(scores, penalty_reduced_focal_loss(pred, given, clamp=1e-4))
 
 
@@ -218,13 +218,16 @@ def test_inputs_are_not_modified():
         assert torch.equal(now, then)
 
 
-def test_equals_the_gaussian_focal_loss_of_mmdetection():
-    """For scores, up to the epsilon of MMDetection."""
+@pytest.mark.parametrize('size', [2, 12])
+def test_equals_the_gaussian_focal_loss_of_mmdetection(size):
+    """For scores, up to the epsilon of MMDetection; a large logit keeps its gradient."""
     target = splats().dense()
-    scores = (2 * torch.randn(SHAPE)).sigmoid().clamp(1e-4, 1 - 1e-4)
-    ours = PenaltyReducedFocalLoss(activated=True)(scores, target, None, 5.0)
-    theirs = GaussianFocalLoss()(scores, target, avg_factor=5.0)
+    logits = (size * torch.randn(SHAPE)).clamp(-16, 16).requires_grad_()
+    ours = PenaltyReducedFocalLoss(activated=True)(logits.sigmoid(), target, None, 5.0)
+    theirs = GaussianFocalLoss()(logits.sigmoid(), target, avg_factor=5.0)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=0)
+    grads = [torch.autograd.grad(loss, logits)[0] for loss in (ours, theirs)]
+    torch.testing.assert_close(*grads, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize('options', [{}, {'clamp': 1e-4}, {'activated': True}])
