@@ -115,5 +115,5 @@ def test_rows_compare_as_sets_of_distinct_rows():
 
 def test_many_arrays_of_a_case_are_listed_as_one():
     names = [f'chain__it{step}' for step in range(9)]
-    assert shorten(', '.join([*names, 'pictures'])) == 'chain__* (9), pictures'
+    assert shorten(', '.join([*names, 'labels'])) == 'chain__* (9), labels'
     assert shorten('a__b, c') == 'a__b, c'
