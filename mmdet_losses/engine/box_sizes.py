@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -51,7 +51,7 @@ def training_box_sizes(cfg: Config, resizing: Resizing) -> Tensor:
     """
     sizes = []
     for settings in _sources(cfg.train_dataloader.dataset):
-        with contextlib.redirect_stdout(sys.stderr):  # pycocotools prints its progress
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             dataset = DATASETS.build({**settings, 'pipeline': []})
         for i in range(len(dataset)):
             info = dataset.get_data_info(i)

@@ -1,0 +1,498 @@
+"""Readers of annotation formats: every format becomes a list of images with boxes.
+
+globox (MIT licence) reads the objects. A trial of globox 2.9 and supervision 0.31 used the odd
+files of tests/test_tools/test_import_data.py. Both libraries read LabelMe and COCO; both readers of
+YOLO folders stop at a byte order mark. Only supervision reads a VOC file without a size, only
+globox reads CVAT. globox needs nothing that MMDetection does not install; supervision requires a
+36 MB video library. The readers of globox for one object accept all of these files, so the files
+are found here, and globox reads one object at a time: a bad object is counted, the rest is used.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from PIL import Image, UnidentifiedImageError
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+SPLITS = {
+    'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val',
+    'dev': 'val', 'test': 'test', 'testing': 'test',
+}  # fmt: skip
+"""Names of folders and files -> split."""
+COLUMNS = {
+    'image': (
+        'filename',
+        'file_name',
+        'image',
+        'image_path',
+        'image_id',
+        'imageid',
+        'path',
+        'file',
+    ),
+    'label': ('class', 'label', 'labelname', 'class_name', 'category', 'name'),
+    'xmin': ('xmin', 'x_min', 'x1', 'left'),
+    'ymin': ('ymin', 'y_min', 'y1', 'top'),
+    'xmax': ('xmax', 'x_max', 'x2', 'right'),
+    'ymax': ('ymax', 'y_max', 'y2', 'bottom'),
+}
+"""Names of columns in tables, in lower case."""
+
+
+class ImportFault(ValueError):
+    """The source cannot be imported; the message explains the fix."""
+
+
+class Box(NamedTuple):
+    """One object."""
+
+    label: str
+    xyxy: tuple[float, float, float, float]
+    """Pixels of the image."""
+    ignored: bool = False
+    """``difficult`` of VOC or ``iscrowd`` of COCO: an ignored region."""
+
+
+class Item(NamedTuple):
+    """One image with its objects."""
+
+    path: Path
+    size: tuple[int, int]
+    """(w, h) as MMDetection loads the image, after the orientation of its EXIF data."""
+    boxes: list[Box]
+    split: str | None
+    """``train``, ``val`` or ``test`` if the source has splits."""
+
+
+class Source:
+    """A folder, or one annotation file, to import.
+
+    Args:
+        path: folder or file.
+        images: folder of the images; default: the folder of ``path``.
+        classes: names of the classes in the order of their numbers; default: from the source.
+    """
+
+    def __init__(
+        self, path: Path, images: Path | None = None, classes: Sequence[str] | None = None
+    ) -> None:
+        if not path.exists():
+            raise ImportFault(f'{path} does not exist; give a folder or an annotation file.')
+        self.path = path.resolve()
+        self.root = self.path if self.path.is_dir() else self.path.parent
+        self.image_root = (images or self.root).resolve()
+        self.classes = [name.strip() for name in classes or ()]
+        self.faults: Counter[str] = Counter()
+        """Message -> number of times; the first file is part of the message."""
+        self._messages: dict[str, str] = {}
+        self._images: dict[str, list[Path]] = {}
+        for each in files(self.image_root, IMAGE_SUFFIXES):
+            self._images.setdefault(each.stem, []).append(each)
+
+    def files(self, *suffixes: str) -> list[Path]:
+        """Files of the source with these suffixes, sorted."""
+        return [self.path] if self.path.is_file() else files(self.path, suffixes)
+
+    def images(self) -> list[Path]:
+        """All images, sorted."""
+        return sorted(path for paths in self._images.values() for path in paths)
+
+    def fault(self, kind: str, where: object) -> None:
+        """Count a problem."""
+        message = self._messages.setdefault(kind, f'{kind} (the first: {where})')
+        self.faults[message] += 1
+
+    def find(self, name: str, beside: Path) -> Path | None:
+        """The image with this name, or with another suffix; the one nearest to ``beside``."""
+        wanted = Path(name.replace('\\', '/').strip())
+        found = self._images.get(wanted.stem, [])
+        if not found:
+            self.fault('annotations without an image', f'{name} in {beside.name}')
+            return None
+        tail = tuple(part for part in wanted.parts if part not in ('..', '.', '/'))
+
+        def nearness(path: Path) -> tuple[int, int, int]:
+            ends = _common(path.parts[::-1], tail[::-1])
+            return ends, _common(path.parts, beside.parts), -len(path.parts)
+
+        return max(found, key=nearness)
+
+    def size(self, image: Path) -> tuple[int, int] | None:
+        """Width and height of an image; None if it cannot be read."""
+        try:
+            with Image.open(image) as opened:
+                rotated = opened.getexif().get(0x0112, 1) >= 5
+                return opened.size[::-1] if rotated else opened.size
+        except (OSError, UnidentifiedImageError):
+            self.fault('images that cannot be read', image.name)
+            return None
+
+    def split(self, path: Path, name: bool = False) -> str | None:
+        """Split by the folders of a path, and by the words of its file name if ``name``."""
+        base = self.root if self.root in path.parents else self.image_root
+        parts = list(path.relative_to(base).parts if base in path.parents else path.parts)
+        words = re.split(r'[_.\-]+', parts.pop())
+        words = [*parts, *(words if name else [])]
+        return next((SPLITS[word.lower()] for word in words if word.lower() in SPLITS), None)
+
+
+def files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Visible files below a folder, sorted."""
+    return sorted(
+        path
+        for path in folder.rglob('*')
+        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith('.')
+    )
+
+
+def _common(first: Sequence[str], second: Sequence[str]) -> int:
+    return next(
+        (i for i, (a, b) in enumerate(zip(first, second)) if a != b), min(len(first), len(second))
+    )
+
+
+def globox() -> Any:
+    """The library; a missing one raises one message."""
+    try:
+        import globox as library
+    except ImportError as error:
+        raise ImportFault('globox is not installed; run: pip install globox') from error
+    return library
+
+
+def _box(
+    source: Source, where: Path, read: Callable[..., Any], *args: Any, **kwargs: Any
+) -> list[Box]:
+    """A list with the box that ``read`` returns, or an empty list and a counted fault."""
+    try:
+        box = read(*args, **kwargs)
+    except (globox().errors.ParsingError, ValueError, AssertionError, KeyError, TypeError) as error:
+        source.fault(f'objects that globox cannot read: {error}'.rstrip('. '), where.name)
+        return []
+    return [Box(box.label.strip(), box.ltrb)]
+
+
+def _from_numbers(label: str, numbers: Sequence[Any], kind: str, **options: Any) -> Any:
+    """globox's box from numbers of a table or of COCO."""
+    library = globox()
+    form = library.BoxFormat.from_string(kind)
+    coords = tuple(float(number) for number in numbers)
+    return library.BoundingBox.create(label=label, coords=coords, box_format=form, **options)
+
+
+# ----------------------------------------------------------------------------------------- YOLO
+
+
+def yolo_names(source: Source) -> tuple[list[str], int]:
+    """Names of the classes in the order of their numbers, and numbers per object after its box."""
+    for path in source.files('.yaml', '.yml') if source.path.is_dir() else [source.path]:
+        content = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
+        names = content.get('names') if isinstance(content, dict) else None
+        if isinstance(names, dict):
+            names = [names[key] for key in sorted(names, key=int)]
+        if names:
+            shape = content.get('kpt_shape') or [0, 0]
+            return [str(name).strip() for name in names], int(shape[0]) * int(shape[1])
+    listed = ('classes.txt', 'obj.names', '_darknet.labels', 'predefined_classes.txt')
+    for path in sorted(source.root.rglob('*')):
+        if path.name in listed or path.suffix == '.names':
+            lines = path.read_text(encoding='utf-8-sig').splitlines()
+            return [line.strip() for line in lines if line.strip()], 0
+    return [], 0
+
+
+def _label_file(image: Path) -> Path | None:
+    """`labels/x.txt` beside `images/x.jpg` at any depth, or `x.txt` beside the image."""
+    parts = list(image.parts)
+    places = [image.with_suffix('.txt')]
+    for i in [i for i, part in enumerate(parts[:-1]) if part == 'images'][::-1]:
+        places.insert(0, Path(*parts[:i], 'labels', *parts[i + 1 :]).with_suffix('.txt'))
+    return next((path for path in places if path.is_file()), None)
+
+
+def read_yolo(source: Source) -> Iterator[Item]:
+    """`class x y w h` per line, relative to the image; polygons and poses become boxes."""
+    names, extra = yolo_names(source)
+    names = source.classes or names
+    if not names:
+        raise ImportFault(
+            f'{source.path} has no names of classes (data.yaml, classes.txt or obj.names); give '
+            'them with --classes NAME NAME ... in the order of their numbers.'
+        )
+    source.classes = names
+    for image in source.images():
+        label = _label_file(image)
+        size = source.size(image)
+        if size is not None:
+            if label is None:
+                source.fault('images without a label file, imported without objects', image.name)
+            lines = label.read_text(encoding='utf-8-sig').splitlines() if label else []
+            boxes = [box for line in lines for box in _yolo_line(source, line, label, size, extra)]
+            yield Item(image, size, boxes, source.split(image))
+
+
+def _yolo_line(
+    source: Source, line: str, path: Path | None, size: tuple[int, int], extra: int
+) -> list[Box]:
+    values, box, where = line.split(), globox().BoundingBox, path or source.path
+    if not values:
+        return []
+    if extra and len(values) == 5 + extra:
+        values = values[:5]
+    read = box.from_yolo_v5 if len(values) <= 6 else box.from_yolo_seg
+    found = _box(source, where, read, ' '.join(values), image_size=size)
+    try:
+        return [each._replace(label=_class_name(source, each.label)) for each in found]
+    except (ValueError, IndexError):
+        source.fault(
+            f'objects whose class number is not 0 to {len(source.classes) - 1}',
+            f'{values[0]} in {where.name}',
+        )
+        return []
+
+
+def _class_name(source: Source, number: str) -> str:
+    value = float(number)
+    if value != int(value) or value < 0:
+        raise ValueError(number)
+    return source.classes[int(value)]
+
+
+# ------------------------------------------------------------------------------- one file per image
+
+
+def read_voc(source: Source) -> Iterator[Item]:
+    """Pascal VOC: one xml file per image. Coordinates are not shifted by a pixel."""
+    library, sets = globox(), _image_sets(source)
+    for path in source.files('.xml'):
+        root = _xml(path)
+        image = source.find(root.findtext('filename') or path.stem, path)
+        image = source.find(path.stem, path) if image is None else image
+        size = source.size(image) if image else None
+        if image is None or size is None:
+            continue
+        declared = [root.findtext(f'size/{side}') for side in ('width', 'height')]
+        if all(declared) and [round(float(each or 0)) for each in declared] not in (
+            list(size),
+            [0, 0],
+        ):
+            source.fault('images whose size differs from the size in the xml file', path.name)
+        boxes = []
+        for node in root.iter('object'):
+            difficult = (node.findtext('difficult') or '0').strip() == '1'
+            found = _box(source, path, library.BoundingBox.from_xml, node)
+            boxes += [box._replace(ignored=difficult) for box in found]
+        yield Item(image, size, boxes, source.split(path) or sets.get(path.stem))
+
+
+def _image_sets(source: Source) -> dict[str, str]:
+    """Name of an image -> split, from ``ImageSets/Main``."""
+    sets = {}
+    for path in sorted(source.root.rglob('ImageSets/Main/*.txt')):
+        if path.stem in SPLITS:
+            lines = path.read_text().splitlines()
+            sets.update({line.split()[0]: SPLITS[path.stem] for line in lines if line.strip()})
+    return sets
+
+
+def _xml(path: Path) -> ET.Element:
+    try:
+        return ET.parse(path).getroot()
+    except ET.ParseError as error:
+        raise ImportFault(f'{path} is not XML ({error}); export it again.') from error
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding='utf-8-sig'))
+    except ValueError as error:
+        raise ImportFault(f'{path} is not JSON ({error}); export it again.') from error
+
+
+def read_labelme(source: Source) -> Iterator[Item]:
+    """LabelMe: one json file per image; rectangles, and polygons as their bounding boxes."""
+    library = globox()
+    for path in source.files('.json'):
+        content = _json(path)
+        if not isinstance(content, dict) or 'shapes' not in content:
+            continue
+        image = source.find(str(content.get('imagePath') or path.stem), path)
+        size = source.size(image) if image else None
+        if image is None or size is None:
+            continue
+        boxes = []
+        for shape in content['shapes']:
+            if shape.get('shape_type', 'polygon') not in ('rectangle', 'polygon'):
+                source.fault('shapes that are neither rectangle nor polygon, left out', path.name)
+                continue
+            boxes += _box(source, path, library.BoundingBox.from_labelme, shape)
+        yield Item(image, size, boxes, source.split(path))
+
+
+# ------------------------------------------------------------------------- one file for all images
+
+
+def read_cvat(source: Source) -> Iterator[Item]:
+    """CVAT for images 1.1: boxes, and polygons as their bounding boxes."""
+    library = globox()
+    for path in source.files('.xml'):
+        root = _xml(path)
+        if root.tag != 'annotations':
+            continue
+        if root.find('track') is not None:
+            raise ImportFault(
+                f'{path} is an export of a video; export the task as "CVAT for images 1.1".'
+            )
+        if not source.classes:
+            source.classes = [name.text or '' for name in root.iterfind('.//labels/label/name')]
+        for node in root.iter('image'):
+            image = source.find(node.get('name') or '', path)
+            size = source.size(image) if image else None
+            if image is None or size is None:
+                continue
+            boxes = []
+            for each in node:
+                if each.tag == 'box':
+                    if float(each.get('rotation', 0)):
+                        source.fault('rotated boxes, read without their rotation', path.name)
+                    boxes += _box(source, path, library.BoundingBox.from_cvat, each)
+                elif each.tag == 'polygon':
+                    boxes += _box(source, path, _cvat_polygon, each)
+            split = SPLITS.get((node.get('subset') or '').lower())
+            yield Item(image, size, boxes, split or source.split(image))
+
+
+def _cvat_polygon(node: ET.Element) -> Any:
+    points = [[float(n) for n in point.split(',')] for point in node.get('points', '').split(';')]
+    return globox().BoundingBox.from_labelme(dict(label=node.get('label'), points=points))
+
+
+def read_coco(source: Source) -> Iterator[Item]:
+    """COCO: one json file per split, as Roboflow and many tools write it."""
+    globox()  # raises before anything is read
+    for path in source.files('.json'):
+        content = _json(path)
+        if not isinstance(content, dict) or 'categories' not in content:
+            continue
+        names = {each['id']: str(each['name']).strip() for each in content['categories']}
+        used = {each['category_id'] for each in content['annotations']}
+        for number, name in names.items():  # Roboflow adds a category of all others
+            if name not in source.classes and number in used:
+                source.classes.append(name)
+        objects: dict[Any, list[dict]] = {}
+        for each in content['annotations']:
+            objects.setdefault(each['image_id'], []).append(each)
+        for entry in content['images']:
+            image = source.find(str(entry['file_name']), path)
+            size = source.size(image) if image else None
+            if image is None or size is None:
+                continue
+            boxes = []
+            for each in objects.get(entry['id'], []):
+                label = names[each['category_id']]
+                found = _box(source, path, _from_numbers, label, each['bbox'], 'ltwh')
+                boxes += [box._replace(ignored=bool(each.get('iscrowd'))) for box in found]
+            yield Item(image, size, boxes, source.split(path, name=True))
+
+
+def read_csv(source: Source) -> Iterator[Item]:
+    """A table with one object per row: image, corners in pixels, class.
+
+    The columns are found by their names; OpenImages' corners are relative. A table without a header
+    has the columns image, x1, y1, x2, y2, class.
+    """
+    globox()  # raises before anything is read
+    for path in source.files('.csv'):
+        rows: dict[str, list[dict[str, str]]] = {}
+        relative, table = _table(path)
+        for row in table:
+            rows.setdefault(row['image'], []).append(row)
+        for name, objects in rows.items():
+            image = source.find(name, path)
+            size = source.size(image) if image else None
+            if image is None or size is None:
+                continue
+            boxes = []
+            for row in objects:
+                corners = [row[key] for key in ('xmin', 'ymin', 'xmax', 'ymax')]
+                if not any(corners):  # an image without objects
+                    continue
+                options = dict(relative=relative, image_size=size)
+                boxes += _box(source, path, _from_numbers, row['label'], corners, 'ltrb', **options)
+            yield Item(image, size, boxes, source.split(path, name=True) or source.split(image))
+
+
+def _table(path: Path) -> tuple[bool, list[dict[str, str]]]:
+    """Whether corners are relative, and the rows with the keys of :data:`COLUMNS`."""
+    text = path.read_text(encoding='utf-8-sig')
+    separator = max(',;\t', key=text.partition('\n')[0].count)
+    lines = [line for line in csv.reader(text.splitlines(), delimiter=separator) if line]
+    head = [name.strip().lower() for name in lines[0]] if lines else []
+    places = {
+        key: next((head.index(name) for name in names if name in head), None)
+        for key, names in COLUMNS.items()
+    }
+    if all(place is None for place in places.values()) and len(head) == 6:
+        keys = ('image', 'xmin', 'ymin', 'xmax', 'ymax', 'label')
+        places = {key: i for i, key in enumerate(keys)}
+    else:
+        lines = lines[1:]
+    missing = [key for key, place in places.items() if place is None]
+    if missing:
+        raise ImportFault(
+            f'{path} has the columns {", ".join(head) or "none"}, but none for '
+            f'{", ".join(missing)}; name them image, xmin, ymin, xmax, ymax and class.'
+        )
+    found = {key: place for key, place in places.items() if place is not None}
+    rows = [
+        {key: line[i].strip() for key, i in found.items()}
+        for line in lines
+        if len(line) > max(found.values())
+    ]
+    return 'imageid' in head, rows
+
+
+READERS: dict[str, Callable[[Source], Iterator[Item]]] = {
+    'yolo': read_yolo,
+    'voc': read_voc,
+    'labelme': read_labelme,
+    'cvat': read_cvat,
+    'coco': read_coco,
+    'csv': read_csv,
+}
+"""Name of a format -> its reader."""
+
+
+def find_format(source: Source) -> str:
+    """Format of a source, by the content of its files.
+
+    Raises:
+        ImportFault: no format is found.
+    """
+    for path in source.files('.json'):
+        content = _json(path) if path.suffix.lower() == '.json' else None
+        if isinstance(content, dict) and {'images', 'annotations', 'categories'} <= content.keys():
+            return 'coco'
+        if isinstance(content, dict) and 'shapes' in content:
+            return 'labelme'
+    for path in source.files('.xml'):
+        if path.suffix.lower() == '.xml':
+            return {'annotation': 'voc', 'annotations': 'cvat'}.get(_xml(path).tag, 'voc')
+    if any(path.suffix.lower() == '.csv' for path in source.files('.csv')):
+        return 'csv'
+    if any(_label_file(image) for image in source.images()):
+        return 'yolo'
+    raise ImportFault(
+        f'{source.path} has no annotations in a known format ({", ".join(READERS)}): there is no '
+        'json, xml or csv file, and no image has a label file (labels/NAME.txt beside '
+        'images/NAME.jpg, or NAME.txt beside NAME.jpg).'
+    )
