@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--detector', choices=list(RECIPES), default='yolov4_tiny', help='default: %(default)s')
     add('--size', type=int, help='side of the network input, a multiple of 32')
     add('--weights', metavar='FILE', help='converted weights; default: downloaded if missing')
-    add('--out', type=Path, metavar='FILE', help='default: <data>_<detector>.py')
+    add('--out', type=Path, metavar='FILE', help='default: <detector>_<data>.py')
     add('--force', action='store_true', help='replace OUT if it exists')
     return parser.parse_args(argv)
 

@@ -51,7 +51,7 @@ def test_the_config_has_the_classes_paths_and_weights(detector, run, tmp_path):
     write_data(tmp_path / 'data' / 'mine')
     status, printed = run('--data', 'data/mine', '--detector', detector)
     assert status == 0
-    name = f'mine_{detector}'
+    name = f'{detector}_mine'
     assert f'{name}.py: 2 classes, 10 training images, 320 x 320 pixels' in printed
     assert f'python tools/train.py {name}.py' in printed
     cfg = Config.fromfile(tmp_path / f'{name}.py')
@@ -88,7 +88,7 @@ def test_equal_objects_keep_the_anchors_of_the_base_config(run, tmp_path):
     content['annotations'] = content['annotations'][:3]
     (tmp_path / 'one' / 'train.json').write_text(json.dumps(content))
     assert run('--data', 'one')[0] == 0
-    cfg = Config.fromfile(tmp_path / 'one_yolov4_tiny.py')
+    cfg = Config.fromfile(tmp_path / 'yolov4_tiny_one.py')
     assert cfg.model.bbox_head.encoder.anchors[0][0] == (62, 63)
 
 
@@ -98,8 +98,8 @@ def test_a_wrong_argument_prints_one_message(run, tmp_path):
     assert run('--data', 'mine', '--size', '330')[1] == (
         'error: --size is 330; give a multiple of 32.\n'
     )
-    (tmp_path / 'mine_yolov4_tiny.py').write_text('')
-    assert 'mine_yolov4_tiny.py exists; choose another --out' in run('--data', 'mine')[1]
+    (tmp_path / 'yolov4_tiny_mine.py').write_text('')
+    assert 'yolov4_tiny_mine.py exists; choose another --out' in run('--data', 'mine')[1]
     content = json.loads((tmp_path / 'mine' / 'val.json').read_text())
     content['categories'].reverse()
     (tmp_path / 'mine' / 'val.json').write_text(json.dumps(content))

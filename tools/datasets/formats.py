@@ -346,7 +346,7 @@ def read_cvat(source: Source) -> Iterator[Item]:
     library = globox()
     for path in source.files('.xml'):
         root = _xml(path)
-        if root.tag != 'annotations':
+        if not _is_cvat(root):
             continue
         if root.find('track') is not None:
             raise ImportFault(
@@ -360,15 +360,18 @@ def read_cvat(source: Source) -> Iterator[Item]:
             if image is None or size is None:
                 continue
             boxes = []
-            for each in node:
-                if each.tag == 'box':
-                    if float(each.get('rotation', 0)):
-                        source.fault('rotated boxes, read without their rotation', path.name)
-                    boxes += _box(source, path, library.BoundingBox.from_cvat, each)
-                elif each.tag == 'polygon':
-                    boxes += _box(source, path, _cvat_polygon, each)
+            for each in node.iterfind('box'):
+                if float(each.get('rotation', 0)):
+                    source.fault('rotated boxes, read without their rotation', path.name)
+                boxes += _box(source, path, library.BoundingBox.from_cvat, each)
+            for each in node.iterfind('polygon'):
+                boxes += _box(source, path, _cvat_polygon, each)
             split = SPLITS.get((node.get('subset') or '').lower())
             yield Item(image, size, boxes, split or source.split(image))
+
+
+def _is_cvat(root: ET.Element) -> bool:
+    return any(root.find(name) is not None for name in ('image', 'track', 'meta'))
 
 
 def _cvat_polygon(node: ET.Element) -> Any:
@@ -486,7 +489,7 @@ def find_format(source: Source) -> str:
             return 'labelme'
     for path in source.files('.xml'):
         if path.suffix.lower() == '.xml':
-            return {'annotation': 'voc', 'annotations': 'cvat'}.get(_xml(path).tag, 'voc')
+            return 'cvat' if _is_cvat(_xml(path)) else 'voc'
     if any(path.suffix.lower() == '.csv' for path in source.files('.csv')):
         return 'csv'
     if any(_label_file(image) for image in source.images()):

@@ -66,7 +66,7 @@ class Project(NamedTuple):
     @property
     def name(self) -> str:
         """Name of the config and of the work dir."""
-        return f'{self.data.resolve().name}_{self.recipe}'
+        return f'{self.recipe}_{self.data.resolve().name}'
 
     @property
     def times(self) -> int:
