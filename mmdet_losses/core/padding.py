@@ -12,7 +12,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core.types import Size
-from mmdet_losses.ops import constant, is_proper
+from mmdet_losses.ops import box_size, constant, is_proper
+
+LARGEST_SIDE = 100
+"""Side of the largest box that can have a target, in sides of the network input."""
 
 
 class PaddedInstances(NamedTuple):
@@ -27,10 +30,14 @@ class PaddedInstances(NamedTuple):
     left_out: int
     """Annotations of the batch beyond ``max_objects`` of their image."""
 
-    def valid(self, num_classes: int) -> Tensor:
-        """(B, M) bool: boxes that are finite and not empty, with labels in 0 ... C-1."""
+    def valid(self, num_classes: int, img_size: Size) -> Tensor:
+        """(B, M) bool: proper boxes of a possible size, with labels in 0 ... C-1.
+
+        A side of more than :data:`LARGEST_SIDE` times the input is an error of the annotation.
+        """
         known = (self.labels >= 0) & (self.labels < num_classes)
-        return self.real & is_proper(self.boxes) & known
+        possible = (box_size(self.boxes) <= LARGEST_SIDE * max(img_size)).all(-1)
+        return self.real & is_proper(self.boxes) & possible & known
 
 
 def pad_instances(
@@ -83,8 +90,8 @@ def usable_boxes(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The annotations of a batch that can be learned, without clipping.
 
-    Dropped: boxes that are not finite, empty, inverted or wholly outside the image, and labels
-    outside 0 ... C-1.
+    Dropped: boxes that are not finite, empty, inverted, larger than any object or wholly outside
+    the image, and labels outside 0 ... C-1.
 
     Returns:
         boxes (B, M, 4) xyxy pixels, far outside the image where dropped; labels (B, M), 0 where
@@ -92,7 +99,7 @@ def usable_boxes(
     """
     x1, y1, x2, y2 = padded.boxes.unbind(-1)
     inside = (x2 > 0) & (y2 > 0) & (x1 < img_size[1]) & (y1 < img_size[0])
-    mask = padded.valid(num_classes) & inside
+    mask = padded.valid(num_classes, img_size) & inside
     far = constant([-3.0, -3.0, -2.0, -2.0], padded.boxes) * max(img_size)
     return torch.where(mask[..., None], padded.boxes, far), padded.labels * mask, mask
 

@@ -22,8 +22,12 @@ def boxes_around(center: Tensor, size: Tensor) -> Tensor:
 
 
 def is_proper(boxes: Tensor) -> Tensor:
-    """(...) bool: whether boxes (..., 4) are finite and have a positive width and height."""
-    return boxes.isfinite().all(-1) & (box_size(boxes) > 0).all(-1)
+    """(...) bool: whether boxes (..., 4) are finite and have a positive, finite width and height.
+
+    The width of a finite box overflows float32 from about 3e38.
+    """
+    size = box_size(boxes)  # infinite or NaN if an edge is
+    return ((size > 0) & size.isfinite()).all(-1)
 
 
 def scale_boxes(boxes: Tensor, scale_x: float, scale_y: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from mmdet_losses.ops.precision import promote
 
 IoUMode = Literal['iou', 'giou', 'diou', 'ciou', 'eiou', 'eiou_mmdet', 'siou', 'siou_mmdet']
 IOU_MODES: tuple[str, ...] = get_args(IoUMode)
+
+LARGEST = 2.0**124
+"""Largest coordinate: the sum of four is finite in float32."""
 
 
 def box_similarity(
@@ -47,7 +50,9 @@ def box_similarity(
         There is no epsilon: 0 / 0 is 0, and the angle of a 0 x 0 box is 0. All measures are
         invariant to scale, so the sides of each pair are first divided by the larger side of its
         hull. Huge and tiny boxes therefore do not overflow, and pixels and fractions give the same
-        result. Inverted boxes count as empty. alpha has no gradient.
+        result. An inverted side counts as an empty one in its middle. alpha has no gradient.
+        Coordinates beyond 2e37 are clamped, and the gradient of float16 boxes saturates at 65504,
+        the largest float16 number.
 
         MMDetection defines two names differently. 'eiou_mmdet' is 1 - its ``EIoULoss``: the
         *extended* IoU, negative for boxes that do not meet (inverted boxes are not empty there),
@@ -72,7 +77,40 @@ def box_similarity(
     """
     check_choice('mode', mode, IOU_MODES)
     check_exponent(mode, exponent)
-    return paired_similarity(*_alike(promote(pred), promote(target)), mode, aspect_factor, exponent)
+    pred, target = _alike(_promote_boxes(pred), _promote_boxes(target))
+    if mode not in ('iou', 'eiou_mmdet'):  # these need no hull, or define inversion differently
+        pred, target = _without_inversion(pred), _without_inversion(target)
+    return paired_similarity(pred, target, mode, aspect_factor, exponent)
+
+
+def _promote_boxes(boxes: Tensor) -> Tensor:
+    """Boxes in at least float32, with coordinates whose differences cannot overflow."""
+    if boxes.dtype == torch.float16:
+        boxes = _SaturatingPromotion.apply(boxes)
+    return promote(boxes).clamp(-LARGEST, LARGEST)
+
+
+class _SaturatingPromotion(torch.autograd.Function):
+    """float16 as float32; the gradient is clamped to the range of float16 instead of infinite."""
+
+    @staticmethod
+    def forward(ctx: Any, boxes: Tensor) -> Tensor:
+        return boxes.float()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        largest = torch.finfo(torch.float16).max
+        return grad.clamp(-largest, largest).to(torch.float16)
+
+
+def _without_inversion(boxes: Tensor) -> Tensor:
+    """Boxes (..., 4) with inverted sides replaced by their middle.
+
+    With raw corners, the centre of an inverted box could be far outside the hull of the pair.
+    """
+    low, high = boxes[..., :2], boxes[..., 2:]
+    middle, inverted = low / 2 + high / 2, high < low
+    return torch.cat((torch.where(inverted, middle, low), torch.where(inverted, middle, high)), -1)
 
 
 def _alike(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

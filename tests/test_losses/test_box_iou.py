@@ -9,7 +9,7 @@ from mmdet.models.losses.iou_loss import eiou_loss, giou_loss, siou_loss
 
 from mmdet_losses.losses import BoxIoULoss, CompleteIoULoss, box_iou_loss
 from mmdet_losses.ops import best_overlap, box_similarity, pairwise_iou, shape_iou
-from mmdet_losses.ops.kernels import similarity_reference
+from mmdet_losses.ops.kernels import paired_similarity, similarity_reference
 
 KERNELS = ('iou', 'giou', 'diou', 'ciou')
 MODES = (*KERNELS, 'eiou', 'eiou_mmdet', 'siou', 'siou_mmdet')
@@ -71,7 +71,7 @@ def test_kernel_equals_the_reference(mode, aspect_factor):
     edges = torch.tensor([list(pair) for pair in EDGES.values()], dtype=torch.float64)
     pairs = torch.cat((torch.stack((random_boxes(40, 13), random_boxes(40, 14)), 1), edges))
     grads = []
-    for function in (box_similarity, similarity_reference):
+    for function in (paired_similarity, similarity_reference):
         pred, target = (pairs[:, i].clone().requires_grad_() for i in (0, 1))
         value = function(pred, target, mode, aspect_factor)
         weight = torch.arange(len(pairs), dtype=torch.float64)

@@ -123,7 +123,7 @@ class CenterTargetEncoder(TargetEncoder[CenterOutputsT, CenterTargetsT]):
         center, size = box_center(boxes), box_size(boxes)
         x, y = center.unbind(-1)
         on_map = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        mask = padded.valid(self.num_classes) & is_proper(boxes) & on_map
+        mask = padded.valid(self.num_classes, img_size) & is_proper(boxes) & on_map
         center, size = (torch.where(mask[..., None], each, 0) for each in (center, size))
         cell = center.floor()
         xy = cell.long()

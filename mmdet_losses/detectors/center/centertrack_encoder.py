@@ -134,6 +134,7 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
         found = self.locate(objects, feat_size, img_size)
         linked = found.mask & _field(gt_instances, 'previous_mask', slots, dtype=torch.bool)
         previous = _field(gt_instances, 'previous_centers', slots, shape=(2,))
+        linked = linked & previous.isfinite().all(-1)
         previous = scale_boxes(previous, *scale) - found.xy
         origin = found.xy.repeat(1, 1, 2)
         edges, amodal_edges = (

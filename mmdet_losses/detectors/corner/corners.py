@@ -101,7 +101,7 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
         """Clip the boxes, mark those that can have a target, and compute their radii."""
         padded = pad_instances(gt_instances)
         boxes = clip_boxes(padded.boxes, img_size[1] - 1, img_size[0] - 1)
-        usable = padded.valid(self.num_classes) & is_proper(boxes)
+        usable = padded.valid(self.num_classes, img_size) & is_proper(boxes)
         area = box_size(padded.boxes).prod(-1)
         boxes = torch.where(usable[..., None], boxes, 0)
         scale = feat_size[1] / img_size[1], feat_size[0] / img_size[0]

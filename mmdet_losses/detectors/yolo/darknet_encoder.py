@@ -38,8 +38,8 @@ def darknet_boxes(
 
     Boxes are clipped to the image and their centres computed again. Dropped: boxes that are then
     narrower or lower than 0.001 of the image ('redmon', and YOLOv1 in both programs) or one pixel
-    ('alexeyab'), boxes outside the image, boxes whose centre is exactly (0, 0), which marks the end
-    of a list there, and labels outside 0 ... C-1.
+    ('alexeyab'), boxes outside the image or larger than any object, boxes whose centre is exactly
+    (0, 0), which marks the end of a list there, and labels outside 0 ... C-1.
 
     Returns:
         boxes (B, M, 4) cxcywh fractions, zero where dropped; labels (B, M); mask (B, M).
@@ -48,13 +48,12 @@ def darknet_boxes(
     scale = constant([width, height], padded.boxes)
     low, high = padded.boxes[..., :2], padded.boxes[..., 2:]
     center, size = (low + high) / 2 / scale, (high - low) / scale
-    finite = padded.boxes.isfinite().all(-1) & (size > 0).all(-1) & (center != 0).any(-1)
+    usable = padded.valid(num_classes, img_size) & (center != 0).any(-1)
     low = (center - size / 2).clamp(0, 1)
     high = (center + size / 2).clamp(0, 1)
     boxes = torch.cat(((low + high) / 2, high - low), -1)
     least = constant([1 / width, 1 / height] if code == 'alexeyab' else [SMALLEST] * 2, boxes)
-    mask = padded.real & finite & (boxes[..., 2:] >= least).all(-1)
-    mask = mask & (padded.labels >= 0) & (padded.labels < num_classes)
+    mask = usable & (boxes[..., 2:] >= least).all(-1)
     return torch.where(mask[..., None], boxes, 0), padded.labels * mask, mask
 
 

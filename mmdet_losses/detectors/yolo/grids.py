@@ -77,6 +77,14 @@ def grid_sizes(wh: Tensor, grid: Grid) -> Tensor:
     return wh.clamp(max=MAX_LOG_SIZE).exp() * grid.anchors[:, None]
 
 
+def grid_roots(wh: Tensor, grid: Grid) -> Tensor:
+    """Square roots of :func:`grid_sizes`, with finite gradients for sizes that underflow."""
+    roots = grid.anchors[:, None].sqrt()
+    if grid.squared:
+        return wh.sigmoid() * 2 * roots
+    return (wh.clamp(max=MAX_LOG_SIZE) / 2).exp() * roots
+
+
 def grid_boxes(raw: RawLevel, grid: Grid) -> tuple[Tensor, Tensor]:
     """Centres and sizes of all anchors as fractions of the image, (B, A, 2, N) each."""
     width_height = constant([[grid.size[1]], [grid.size[0]]], raw.xy)

@@ -22,7 +22,7 @@ from mmdet_losses.detectors.yolo.grids import (
     Slots,
     cell_offset,
     grid_boxes,
-    grid_sizes,
+    grid_roots,
     object_slots,
     slot_similarity,
     slot_targets,
@@ -115,7 +115,7 @@ def _boxes(raw: RawLevel, slots: Slots, formula: str) -> dict[str, Tensor]:
     off_wh = (wh - goal_wh).square()
     if formula == 'v2':
         roots = torch.where(slots.mask[..., None], slots.boxes[..., 2:], 1).sqrt()
-        off_wh = (grid_sizes(wh, slots.grid).sqrt() - roots).square()
+        off_wh = (grid_roots(wh, slots.grid) - roots).square()
     weight = COORD if formula == 'v2' else COORD / 2
     return {
         'loss_xy': weight * masked_sum(off_xy, slots.mask[..., None]),
