@@ -263,6 +263,7 @@ ELSEWHERE: dict[str, str] = {
     'EpochSeedHook': 'test_engine/test_hooks.py',
     'KeypointVisualizer': 'test_visualization/test_skeletons.py',
     'LoadKeypointAnnotations': 'test_data/test_keypoints.py',
+    'LoadTrackKeypointAnnotations': 'test_detectors/test_center_track_pose.py',
     'PackKeypointInputs': 'test_data/test_keypoints.py',
     'NumPositivesHook': 'test_engine/test_hooks.py',
     'KernelDecayOptimWrapperConstructor': 'test_engine/test_scaled_yolov4.py',

@@ -34,6 +34,7 @@ PUBLISHED = {
     (TRACK, 'dla34_2xb8-70e_kitti-half_scratch'): (70, [60], 1.25e-4, 16),
     (TRACK, 'dla34_2xb8-70e_kitti'): (70, [60], 1.25e-4, 16),
     (TRACK, 'dla34_8xb16-70e_coco'): (70, [60], 5e-4, 128),
+    (TRACK, 'dla34_8xb16-70e_coco_pose'): (70, [60], 5e-4, 128),
     (TRACK, 'dla34_4xb16-140e_crowdhuman'): (140, [90, 120], 2.5e-4, 64),
 }
 

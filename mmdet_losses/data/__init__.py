@@ -11,7 +11,11 @@ from mmdet_losses.data.darknet_image import DarknetLetterBox, DarknetResize
 from mmdet_losses.data.darknet_mosaic import DarknetJitter, DarknetMosaic
 from mmdet_losses.data.darknet_redmon import RedmonColors, RedmonCrop, RedmonPlace
 from mmdet_losses.data.drawn_size import DrawnSizeBatchSampler
-from mmdet_losses.data.keypoints import LoadKeypointAnnotations, PackKeypointInputs
+from mmdet_losses.data.keypoints import (
+    LoadKeypointAnnotations,
+    LoadTrackKeypointAnnotations,
+    PackKeypointInputs,
+)
 from mmdet_losses.data.mixed_dataset import MixedImageDataset
 from mmdet_losses.data.objects import CrowdAnnotations, CrowdsAsObjects, DropIgnored
 from mmdet_losses.data.pair_preprocessor import PairDataPreprocessor
@@ -46,6 +50,7 @@ __all__ = [
     'IdentityVideoDataset',
     'LoadKeypointAnnotations',
     'LoadPublicDetections',
+    'LoadTrackKeypointAnnotations',
     'MixedImageDataset',
     'PackCropInputs',
     'PackKeypointInputs',

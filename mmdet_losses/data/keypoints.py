@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
+from mmdet.datasets.transforms import LoadAnnotations, LoadTrackAnnotations, PackDetInputs
 
 from mmdet_losses.data.clean import DataError
 from mmdet_losses.ops import apply_affine
@@ -39,18 +39,35 @@ class LoadKeypointAnnotations(LoadAnnotations):
     def transform(self, results: dict) -> dict:
         """See the class."""
         results = super().transform(results)
-        shape = (-1, results['num_keypoints'], 3)
-        rows = [each['keypoints'] for each in results['instances']]
-        block = np.array(rows, np.float32).reshape(shape)
-        ids = np.arange(len(block))
-        results.update(
-            gt_keypoints=block[..., :2].copy(),
-            gt_keypoints_visible=block[..., 2].astype(np.int64),
-            gt_instances_ids=ids,
-            gt_keypoints_ids=ids.copy(),
-            keypoint_frame=_frame(results).copy(),
-        )
-        return results
+        results['gt_instances_ids'] = np.arange(len(results['instances']))
+        return add_keypoints(results)
+
+
+@TRANSFORMS.register_module()
+class LoadTrackKeypointAnnotations(LoadTrackAnnotations):
+    """:class:`LoadKeypointAnnotations` for pairs of frames: ``gt_instances_ids`` are identities."""
+
+    def transform(self, results: dict) -> dict:
+        """See the class."""
+        return add_keypoints(super().transform(results))
+
+
+def add_keypoints(results: dict) -> dict:
+    """Add the keypoints of all instances to ``results``, in the order of ``gt_instances_ids``."""
+    shape = (-1, results['num_keypoints'], 3)
+    rows = [each['keypoints'] for each in results['instances']]
+    block = np.array(rows, np.float32).reshape(shape)
+    results.update(
+        gt_keypoints=block[..., :2].copy(),
+        gt_keypoints_visible=block[..., 2].astype(np.int64),
+        gt_keypoints_ids=results['gt_instances_ids'].copy(),
+        keypoint_frame=_frame(results).copy(),
+    )
+    return results
+
+
+KEYPOINT_FIELDS = {'gt_keypoints': 'keypoints', 'gt_keypoints_visible': 'keypoints_visible'}
+"""Entry of the results -> field of the instances in a data sample."""
 
 
 @TRANSFORMS.register_module()
@@ -60,11 +77,7 @@ class PackKeypointInputs(PackDetInputs):
     They become fields of ``gt_instances``: (n, J, 2) in pixels of the input and (n, J).
     """
 
-    mapping_table = {
-        **PackDetInputs.mapping_table,
-        'gt_keypoints': 'keypoints',
-        'gt_keypoints_visible': 'keypoints_visible',
-    }
+    mapping_table = {**PackDetInputs.mapping_table, **KEYPOINT_FIELDS}
 
     def transform(self, results: dict) -> dict:
         """See the class."""

@@ -15,6 +15,7 @@ from mmdet.datasets.transforms import PackDetInputs
 
 from mmdet_losses.data.affine import CenterAffine, draw_motion
 from mmdet_losses.data.clean import DataError
+from mmdet_losses.data.keypoints import KEYPOINT_FIELDS, settle_keypoints
 from mmdet_losses.ops import compose_affine
 from mmdet_losses.registry import TRANSFORMS
 
@@ -166,7 +167,8 @@ class PackPairInputs(PackDetInputs):
 
     Beside ``inputs`` and ``data_samples`` the result has ``previous``, the previous frame
     (3, h, w). The data sample has ``previous``, a data sample with the ``gt_instances`` and
-    ``ignored_instances`` of the previous frame. Instances have ``instances_ids``.
+    ``ignored_instances`` of the previous frame. Instances have ``instances_ids``, and
+    ``keypoints`` and ``keypoints_visible`` if they were loaded.
 
     Args:
         meta_keys: of ``PackDetInputs``; the defaults include video and frame.
@@ -175,7 +177,11 @@ class PackPairInputs(PackDetInputs):
         DataError: the two frames differ in size.
     """
 
-    mapping_table = {**PackDetInputs.mapping_table, 'gt_instances_ids': 'instances_ids'}
+    mapping_table = {
+        **PackDetInputs.mapping_table,
+        **KEYPOINT_FIELDS,
+        'gt_instances_ids': 'instances_ids',
+    }
 
     def __init__(
         self,
@@ -196,6 +202,9 @@ class PackPairInputs(PackDetInputs):
     def transform(self, results: dict) -> dict:
         """See the class."""
         previous = results.pop('previous', None)
+        for frame in (results, previous):
+            if frame is not None and 'gt_keypoints' in frame:
+                settle_keypoints(frame)
         packed = super().transform(results)
         if previous is not None:
             other = super().transform(previous)

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from mmdet.datasets import BaseVideoDataset
 from mmengine.fileio import get_text, join_path
 
@@ -33,7 +34,9 @@ class IdentityVideoDataset(BaseVideoDataset):
     Items are dicts of a video: ``video_id``, ``video_length`` and ``images``. An image has
     ``img_path``, ``img_id``, ``frame_id``, ``height``, ``width`` and ``instances`` (``bbox`` xyxy
     in pixels, ``bbox_label``, ``instance_id`` (-1 unknown), ``ignore_flag``). The label of an
-    ignored region is -1 for all classes and -2 - c for class c.
+    ignored region is -1 for all classes and -2 - c for class c. If the metainfo has ``keypoints``
+    and ``flip_pairs`` (see :class:`~mmdet_losses.data.coco_keypoints.CocoKeypointDataset`), every
+    instance has ``keypoints`` (J, 3), zeros where the annotation has none.
 
     Args:
         *args, **kwargs: of ``BaseVideoDataset``; ``filter_cfg`` is not used.
@@ -117,8 +120,12 @@ class IdentityVideoDataset(BaseVideoDataset):
         found = (self._instance(note, image, in_video, i) for i, note in enumerate(notes))
         instances = [each for each in found if each is not None]
         self._check_identities(instances, image)
+        pose = {}
+        if 'keypoints' in self.metainfo:
+            pose = dict(num_keypoints=self._count(), flip_pairs=self.metainfo['flip_pairs'])
         return {
             **image,
+            **pose,
             'frame_id': int(number),
             'img_id': image['id'],
             'img_path': join_path(prefix, image['file_name']) if prefix else image['file_name'],
@@ -150,12 +157,25 @@ class IdentityVideoDataset(BaseVideoDataset):
                 f'{place_of} has {identity}; give every object of a video one integer >= 0 in all '
                 'its frames (for single images, remove video_id from the images).'
             )
-        return {
+        instance = {
             'bbox': [x, y, x + w, y + h],
             'bbox_label': label,
             'ignore_flag': int(ignored),
             'instance_id': int(known[0]) if known else -1,
         }
+        if wanted := 3 * self._count():
+            points = note.get('keypoints') or [0] * wanted
+            if len(points) != wanted:
+                raise DataError(
+                    f'{place_of} has {len(points)} numbers as keypoints instead of {wanted}; '
+                    'correct it, or the keypoints in metainfo of the data set.'
+                )
+            instance['keypoints'] = np.array(points, float).reshape(-1, 3).tolist()
+        return instance
+
+    def _count(self) -> int:
+        """Number of keypoints per object."""
+        return len(self.metainfo.get('keypoints', ()))
 
     def _check_identities(self, instances: list[dict], image: dict) -> None:
         ids = [each['instance_id'] for each in instances if not each['ignore_flag']]

@@ -131,7 +131,7 @@ def gaussian_tables(case: Case) -> None:
     for key in case.keys:
         if found := re.match(r'radius_(\w+)_iou(\d+)_f64', key):
             radius = gaussian_radius(height, width, float(f'0.{found[2]}'), MODES[found[1]])
-            case.compare(key, radius, 1e-12)
+            case.compare(key, radius, 2e-15)
         elif found := re.match(r'bump_r(\d+)_div(\d+)', key):
             case.compare(key, _bump(int(found[1]), float(found[2])), EXACT)
 

@@ -6,7 +6,7 @@ Zhou, Koltun and Krähenbühl, *Tracking Objects as Points*, sections 4 and 5.
 from __future__ import annotations
 
 import operator
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -59,7 +59,9 @@ class CenterTrack(SingleStageDetector):
             the ablations of the paper; build the backbone without that stem.
         tracker: config of the tracker (default ``CenterTrackTracker``).
         flip_test: at test, average heatmap and size with those of the mirrored frames; all other
-            outputs are those of the upright frames, as in the official code.
+            outputs are those of the upright frames, as in the official code, except keypoints and
+            their heatmap, which are averaged.
+        flip_pairs: pairs of keypoints that swap in a mirrored image, for ``flip_test``.
         **kwargs: of ``SingleStageDetector``; the backbone takes (image, previous image, previous
             heatmap), like ``DLANet`` and ``PreviousFrameBackbone``; the head's encoder is
             ``CenterTrackTargetEncoder``.
@@ -75,11 +77,12 @@ class CenterTrack(SingleStageDetector):
         previous_heatmap: bool = True,
         tracker: dict | None = None,
         flip_test: bool = False,
+        flip_pairs: Sequence[tuple[int, int]] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.previous_image, self.previous_heatmap = previous_image, previous_heatmap
-        self.flip_test = flip_test
+        self.flip_test, self.flip_pairs = flip_test, flip_pairs
         self.tracker = MODELS.build({'type': 'CenterTrackTracker', **(tracker or {})})
         self._last: LastFrame | None = None
 
@@ -177,7 +180,7 @@ class CenterTrack(SingleStageDetector):
             tree_map_only(Tensor, operator.itemgetter(half), outputs)
             for half in (slice(0, 1), slice(1, 2))
         )
-        return average_mirrored(upright, mirrored)
+        return average_mirrored(upright, mirrored, self.flip_pairs)
 
     def _starts_video(self, image: Tensor, meta: dict) -> bool:
         last = self._last
@@ -201,14 +204,15 @@ def annotations(sample: DetDataSample) -> InstanceData:
         if given is None or 'labels' not in given:
             continue
         labels = given.labels.long()
-        parts.append(
-            InstanceData(
-                bboxes=given.bboxes,
-                labels=labels,
-                instances_ids=identities(given),
-                crowds=(labels >= 0) & (name == 'ignored_instances'),
-            )
+        part = InstanceData(
+            bboxes=given.bboxes,
+            labels=labels,
+            instances_ids=identities(given),
+            crowds=(labels >= 0) & (name == 'ignored_instances'),
         )
+        if 'keypoints' in given:
+            part.keypoints, part.keypoints_visible = given.keypoints, given.keypoints_visible
+        parts.append(part)
     return InstanceData.cat(parts)
 
 

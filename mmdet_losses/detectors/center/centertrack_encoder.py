@@ -19,8 +19,13 @@ from mmdet_losses.core import (
     pad_rows,
     split_images,
 )
+from mmdet_losses.detectors.center.centernet_pose_encoder import CenterNetPoseTargetEncoder
 from mmdet_losses.detectors.center.centers import CenterTargetEncoder, GaussianRule, read_centers
-from mmdet_losses.detectors.center.contracts import CenterTrackOutputs, CenterTrackTargets
+from mmdet_losses.detectors.center.contracts import (
+    CenterNetPoseTargets,
+    CenterTrackOutputs,
+    CenterTrackTargets,
+)
 from mmdet_losses.ops import (
     box_center,
     box_size,
@@ -91,6 +96,9 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
         false_rate: probability that a drawn object gets a false second peak nearby (0.1).
         topk: detections per image before post-processing.
         peak_kernel: odd window in which a peak must be the maximum.
+        pose: for a network with keypoints, arguments of ``CenterNetPoseTargetEncoder`` beside
+            those above; the ground truth then needs its fields. The official code has
+            ``dict(num_keypoints=17, min_keypoint_score=0.2, snap_reach=math.inf)``.
 
     Encoded:
         :class:`~mmdet_losses.detectors.center.contracts.CenterTrackTargets`.
@@ -111,9 +119,15 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
         false_rate: float = 0.0,
         topk: int = 100,
         peak_kernel: int = 3,
+        pose: dict | None = None,
     ) -> None:
         gaussians = GaussianRule.legacy(radius, sigma)
         super().__init__(num_classes, max_objects, gaussians, topk, peak_kernel)
+        self.pose = None
+        if pose is not None:
+            common: dict = dict(num_classes=num_classes, max_objects=max_objects, radius=radius)
+            common |= dict(sigma=sigma, topk=topk, peak_kernel=peak_kernel)
+            self.pose = CenterNetPoseTargetEncoder(**common, **pose)
         self.ignore_regions, self.min_track_score = ignore_regions, min_track_score
         self.center_noise, self.lost_rate, self.false_rate = center_noise, lost_rate, false_rate
 
@@ -166,7 +180,24 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
             ignore=ignore,
             num_pos=num_pos,
             num_dropped=objects.real.sum() + padded.left_out - num_pos,
+            pose=self._encode_pose(gt_instances, feat_sizes, img_size, ignored),
         )
+
+    def _encode_pose(
+        self,
+        gt_instances: Sequence[InstanceData],
+        feat_sizes: Sequence[Size],
+        img_size: Size,
+        ignored: Ignored,
+    ) -> CenterNetPoseTargets | None:
+        """Targets of the keypoints; those of crowds have none."""
+        if self.pose is None:
+            return None
+        persons = [each[:] for each in gt_instances]
+        for each in persons:
+            if 'crowds' in each:
+                each.labels = torch.where(each.crowds, -1, each.labels)
+        return self.pose.encode(persons, feat_sizes, img_size, ignored)
 
     def encode_previous(
         self,
@@ -249,7 +280,8 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
         Convention:
             Negative sizes count as zero. If the network has edges, they replace the box made of
             size and offset; unclipped edges are preferred. ``centers`` are *integer* cells, so
-            that ``centers + tracking`` is the previous centre.
+            that ``centers + tracking`` is the previous centre. With ``pose`` and its branches the
+            detections have the fields of ``CenterNetPoseTargetEncoder.decode``.
         """
         height, width = outputs.heatmap.shape[-2:]
         peaks = find_peaks(outputs.heatmap, self.topk, self.peak_kernel)
@@ -270,7 +302,12 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
         if outputs.tracking is not None:
             displacement = gather_cells(promote(outputs.tracking), peaks.index)
             fields['tracking'] = scale_boxes(displacement, *scale)
-        return split_images(**fields)
+        found, persons = split_images(**fields), outputs.pose()
+        if self.pose is not None and persons is not None:  # the same peaks in the same order
+            for each, person in zip(found, self.pose.decode(persons, img_size), strict=True):
+                each.keypoints = person.keypoints
+                each.keypoint_scores = person.keypoint_scores
+        return found
 
     def ideal_outputs(self, targets: CenterTrackTargets) -> CenterTrackOutputs:
         """Logits of the target heatmap; the other targets at the centres."""
@@ -279,6 +316,10 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
             name: scatter_cells(getattr(targets, name), targets.index, targets.mask, feat_size)
             for name in ('size', 'offset', 'tracking', 'ltrb_amodal', 'ltrb')
         }
+        if self.pose is not None and targets.pose is not None:
+            ideal = self.pose.ideal_outputs(targets.pose)
+            names = ('keypoints', 'keypoint_heatmap', 'keypoint_offset')
+            maps |= {name: getattr(ideal, name) for name in names}
         return CenterTrackOutputs(heatmap=ideal_logits(targets.heatmap), **maps)
 
 

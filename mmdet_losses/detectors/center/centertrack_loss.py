@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from mmdet_losses.core import (
@@ -17,7 +18,11 @@ from mmdet_losses.core import (
     regression_kind,
 )
 from mmdet_losses.detectors.center.centernet_points_loss import size_term
-from mmdet_losses.detectors.center.contracts import CenterTrackOutputs, CenterTrackTargets
+from mmdet_losses.detectors.center.contracts import (
+    CenterNetPoseTargets,
+    CenterTrackOutputs,
+    CenterTrackTargets,
+)
 from mmdet_losses.ops import gather_cells
 from mmdet_losses.registry import MODELS
 
@@ -30,8 +35,9 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
 
     Convention:
         The heatmap counts positives by object. Every L1 term divides by the number of its values
-        + 1e-4: two per object, four for the edges, and for the displacement two per object that
-        is in the previous frame.
+        + 1e-4: two per object, four for the edges, two per keypoint, and for the displacement two
+        per object that is in the previous frame. The heatmap of the keypoints counts its positives
+        by keypoint.
 
     Args:
         loss_heatmap: a term ``(pred, target, weight)`` or, if its attribute ``gathers_positives``
@@ -42,6 +48,8 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
         loss_size, loss_ltrb_amodal, loss_ltrb: the same, or a term of boxes, which gets the decoded
             boxes in cells and is divided by the number of objects + 1e-4; default
             ``MaskedWeightedL1Loss`` x 0.1.
+        loss_keypoints, loss_keypoint_heatmap, loss_keypoint_offset: of a network with poses; the
+            defaults are those of ``loss_offset`` and ``loss_heatmap``.
         class_weight: factors of the cells of each class's heatmap channels.
 
     Raises:
@@ -58,6 +66,9 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
         loss_ltrb: dict | None = None,
         init_cfg: dict | None = None,
         class_weight: Sequence[float] | None = None,
+        loss_keypoints: dict | None = None,
+        loss_keypoint_heatmap: dict | None = None,
+        loss_keypoint_offset: dict | None = None,
     ) -> None:
         super().__init__(init_cfg, class_weight)
         whole = {'type': 'MaskedWeightedL1Loss'}
@@ -68,6 +79,13 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
         self.loss_tracking = build_regression(loss_tracking or whole, 'loss_tracking', 'deltas')
         self.loss_ltrb_amodal = build_regression(loss_ltrb_amodal or tenth, 'loss_ltrb_amodal')
         self.loss_ltrb = build_regression(loss_ltrb or tenth, 'loss_ltrb')
+        self.loss_keypoints = build_regression(loss_keypoints or whole, 'loss_keypoints', 'deltas')
+        self.loss_keypoint_offset = build_regression(
+            loss_keypoint_offset or whole, 'loss_keypoint_offset', 'deltas'
+        )
+        self.loss_keypoint_heatmap = build_term(
+            loss_keypoint_heatmap or {'type': 'CenterTrackFocalLoss'}
+        )
 
     def forward(
         self, outputs: CenterTrackOutputs, targets: CenterTrackTargets
@@ -100,4 +118,48 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
             else:
                 loss = compare_deltas(term, cells, target, mask[..., None], divisor)
             terms[f'loss_{name}'] = loss
+        if targets.pose is not None:
+            terms |= self._pose(outputs, targets.pose)
+        return terms
+
+    def _pose(
+        self, outputs: CenterTrackOutputs, targets: CenterNetPoseTargets
+    ) -> dict[str, Tensor]:
+        """The terms of the keypoints.
+
+        Raises:
+            ValueError: the network has no branches for them.
+        """
+        if outputs.keypoints is None or outputs.keypoint_heatmap is None:
+            raise ValueError(
+                'The targets have keypoints, but the network has no branches for them; set '
+                'num_keypoints of CenterTrackPredictor.'
+            )
+        mask, cells = targets.keypoint_mask.flatten(1), {}
+        if getattr(self.loss_keypoint_heatmap, 'gathers_positives', False):
+            number = torch.arange(targets.keypoint_mask.shape[-1], device=mask.device)
+            labels = number.expand(targets.keypoint_mask.shape).flatten(1)
+            cells = dict(index=targets.keypoint_index, labels=labels, mask=mask)
+        weight = targets.keypoint_mask.repeat_interleave(2, -1)
+        keypoints = gather_cells(outputs.keypoints, targets.index)
+        terms = {
+            'loss_keypoints': compare_deltas(
+                self.loss_keypoints, keypoints, targets.keypoints, weight, weight.sum() + 1e-4
+            ),
+            'loss_keypoint_heatmap': heatmap_term(
+                self.loss_keypoint_heatmap,
+                outputs.keypoint_heatmap,
+                targets.keypoint_heatmap,
+                targets.keypoint_counted,
+                **cells,
+            ),
+        }
+        if outputs.keypoint_offset is not None:
+            terms['loss_keypoint_offset'] = compare_deltas(
+                self.loss_keypoint_offset,
+                gather_cells(outputs.keypoint_offset, targets.keypoint_index),
+                targets.keypoint_offset,
+                mask[..., None],
+                2 * mask.sum() + 1e-4,
+            )
         return terms

@@ -59,7 +59,19 @@ class CenterTrackOutputs(NamedTuple):
     """(B, 4, H, W) edges of the unclipped box minus integer cell: left, top, right, bottom."""
     ltrb: Tensor | None = None
     """(B, 4, H, W) the same edges of the box clipped to the image."""
+    keypoints: Tensor | None = None
+    """This and the next two: branches of :class:`CenterNetPoseOutputs`, if the network has them."""
+    keypoint_heatmap: Tensor | None = None
+    keypoint_offset: Tensor | None = None
     earlier: tuple[CenterTrackOutputs, ...] = ()
+
+    def pose(self) -> CenterNetPoseOutputs | None:
+        """The same outputs for the encoder of poses; None without keypoints."""
+        if self.keypoints is None:
+            return None
+        heatmap, size = self.heatmap, self.size.clamp(min=0)
+        points = self.keypoint_heatmap, self.keypoint_offset
+        return CenterNetPoseOutputs(heatmap, size, self.keypoints, self.offset, *points)
 
 
 class DenseSize(NamedTuple):
@@ -168,6 +180,8 @@ class CenterTrackTargets(NamedTuple):
     """Objects in the batch, float32 scalar."""
     num_dropped: Tensor
     """Annotations without a target that are not ignored regions, float32 scalar."""
+    pose: CenterNetPoseTargets | None = None
+    """Keypoints of the same rows; None without pose branches."""
 
 
 CenterOutputsT = TypeVar(

@@ -184,6 +184,7 @@ class CenterTrackPredictor(_PointPredictor):
     Args:
         with_offset, with_tracking, with_ltrb_amodal, with_ltrb: have these branches; the MOT
             models have ``ltrb_amodal``, the edges of the unclipped box.
+        num_keypoints: K; adds the three branches of keypoints. None: there are none.
         prior: mean score of an untrained heatmap (the official bias of -4.6 is 0.01).
 
     The other arguments, Shape and Raises are those of ``CenterNetPointsPredictor``; returns
@@ -201,10 +202,11 @@ class CenterTrackPredictor(_PointPredictor):
         with_tracking: bool = True,
         with_ltrb_amodal: bool = False,
         with_ltrb: bool = False,
+        num_keypoints: int | None = None,
         prior: float = 0.01,
         **kwargs: Any,
     ) -> None:
-        branches = dict(
+        branches: dict[str, tuple[int, float | None] | None] = dict(
             heatmap=(num_classes, prior),
             size=(2, None),
             offset=(2, None) if with_offset else None,
@@ -212,4 +214,10 @@ class CenterTrackPredictor(_PointPredictor):
             ltrb_amodal=(4, None) if with_ltrb_amodal else None,
             ltrb=(4, None) if with_ltrb else None,
         )
+        if num_keypoints is not None:
+            branches |= dict(
+                keypoints=(2 * num_keypoints, None),
+                keypoint_heatmap=(num_keypoints, prior),
+                keypoint_offset=(2, None),
+            )
         super().__init__(in_channels, branches, channels, **kwargs)

@@ -124,7 +124,9 @@ def average_mirrored(
         'heatmap': _mean_score(upright.heatmap, mirrored.heatmap.flip(-1)),
         'size': _mean(upright.size, mirrored.size.flip(-1)),
     }
-    if isinstance(upright, CenterNetPoseOutputs):
+    if isinstance(upright, (CenterNetPoseOutputs, CenterTrackOutputs)) and (
+        upright.keypoints is not None
+    ):
         back = mirrored.keypoints.flip(-1).unflatten(1, (-1, 2))
         order = list(range(back.shape[1]))
         for left, right in flip_pairs:
