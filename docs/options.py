@@ -152,7 +152,7 @@ pre_hm (CenterTrack) = CenterTrack.previous_heatmap
 flip_test (CenterTrack) = CenterTrack.flip_test
 public_det (CenterTrack) = LoadPublicDetections.score
 same_aug_pre (CenterTrack) = PairAffine.same_map
-tracking with pose heads (CenterTrack) = no: no golden numbers yet
+hps, hm_hp, hp_offset of tracking,multi_pose (CenterTrack) = CenterTrackTargetEncoder.pose
 """,
     'cornernet': HEATMAPS + CORNERS,
     'cornernet_squeeze': HEATMAPS + CORNERS,
@@ -191,7 +191,8 @@ object_scale (darknet) = YOLOV2Loss.object_scale
 noobject_scale (darknet) = YOLOV2Loss.no_object_scale
 class_scale (darknet) = YOLOV2Loss.class_scale
 map (darknet) = YOLOV2TargetEncoder.class_map
-tree (darknet, YOLO9000) = no: a tree of classes; not written yet
+tree (darknet, YOLO9000) = YOLOV2Loss.tree
+hier_thresh (darknet, YOLO9000) = YOLOV2TargetEncoder.tree_threshold
 """,
     **dict.fromkeys(
         ('yolov3', 'yolov4'),

@@ -237,6 +237,8 @@ def _nms(cfg: Config) -> Options:
 
 
 def _region(encoder: Any, criterion: YOLOV2Loss, stride: float) -> Options:
+    if encoder.tree is not None:
+        raise ValueError('tree is a file in darknet; remove tree to export the network.')
     pairs = [side for pair in encoder.anchors[0] for side in pair]
     return dict(
         anchors=[round(side / stride, 6) for side in pairs],

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from mmdet_losses.detectors.yolo.darknet_cfg import CfgError, Section
 from mmdet_losses.detectors.yolo.darknet_encoder import Code
+from mmdet_losses.detectors.yolo.darknet_tables import class_map, class_tree
 from mmdet_losses.detectors.yolo.gaussian_yolo_encoder import POINTS
 
 FROM_LAST = {
@@ -134,24 +135,6 @@ def _same(heads: Sequence[Section], option: str, read: Callable[[Section], Any])
 def _per_map(values: list[Any]) -> Any:
     """One value if all are equal, otherwise one per map."""
     return values[0] if all(value == values[0] for value in values) else tuple(values)
-
-
-def class_map(head: Section, folder: Path) -> list[int] | None:
-    """The table of ``map``, a file with one class per line.
-
-    Raises:
-        CfgError: the file is missing or holds something else.
-    """
-    if 'map' not in head.options:
-        return None
-    name = Path(head.text('map', ''))
-    found = [each for each in (name, folder / name, folder.parent / name) if each.is_file()]
-    if not found:
-        raise CfgError(f'{head.where("map")}: there is no such file; put it beside the cfg.')
-    try:
-        return [int(line) for line in found[0].read_text().split()]
-    except ValueError:
-        raise CfgError(f'{head.where("map")}: the file must hold one number per line.') from None
 
 
 def _count(head: Section) -> int:
@@ -298,9 +281,10 @@ def _nms(head: Section, code: Code) -> dict[str, Any]:
 def _region(head: Section, code: Code, stride: float, folder: Path) -> Head:
     _forbid(head, 'coords', 4, 'set coords=4.')
     _forbid(head, 'focal_loss', 0, 'remove it.')
-    if 'tree' in head.options:
-        raise CfgError(f'{head.where("tree")}: trees of classes are not supported; remove it.')
+    tree = class_tree(head, folder)
     softmax, background = (bool(head.number(option, 0)) for option in ('softmax', 'background'))
+    if tree is not None:  # darknet then reads neither of them
+        softmax, background = True, False
     if code == 'alexeyab' and (background or not softmax):
         option = 'background' if background else 'softmax'
         raise CfgError(
@@ -336,6 +320,8 @@ def _region(head: Section, code: Code, stride: float, folder: Path) -> Head:
         background=background,
         normalizer='images',
     )
+    if tree is not None:
+        encoder['tree'] = criterion['tree'] = tree
     predictor = dict(type='DarknetPredictor', detector='yolov2', num_classes=classes)
     return Head(predictor, encoder, criterion, _nms(head, code), limit)
 

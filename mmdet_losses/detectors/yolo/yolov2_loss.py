@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmdet_losses.core import check_levels, sum_terms
 from mmdet_losses.detectors.yolo.class_term import ClassOptions, class_targets
+from mmdet_losses.detectors.yolo.class_tree import ClassTree
 from mmdet_losses.detectors.yolo.contracts import GridTargets, YOLOV2Outputs
 from mmdet_losses.detectors.yolo.darknet_encoder import CODES, Code
 from mmdet_losses.detectors.yolo.darknet_loss import entropy, weigh
@@ -71,6 +72,8 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
             :func:`~mmdet_losses.detectors.yolo.summary.summary_loss`.
         normalizer: 'nothing' or 'images'.
         class_weight: factors of the class costs of each class.
+        tree: parents of the classes (:class:`~mmdet_losses.detectors.yolo.class_tree.ClassTree`);
+            the class cost is -log P of the label, the sum of the cross-entropies on its path.
 
     Raises:
         ValueError: an unknown choice, an option that the program does not have, or maps that do
@@ -97,6 +100,7 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
         normalizer: Literal['nothing', 'images'] = 'nothing',
         init_cfg: dict | None = None,
         class_weight: Sequence[float] | None = None,
+        tree: Sequence[int] | None = None,
     ) -> None:
         super().__init__(init_cfg, class_weight)
         check_choice('convention', convention, ('darknet', 'summary'))
@@ -107,6 +111,12 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
                 "background=True and softmax=False do not exist in code='alexeyab'; use "
                 "code='redmon'."
             )
+        if tree is not None and (background or not softmax or convention == 'summary'):
+            raise ValueError(
+                "tree needs softmax=True, background=False and convention='darknet'; remove the "
+                'other option, or tree.'
+            )
+        self.tree = None if tree is None else ClassTree(tree)
         self.code: Code = code
         self.softmax, self.background = softmax, background
         self.object_scale, self.no_object_scale = object_scale, no_object_scale
@@ -192,7 +202,7 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
         if self.background:
             obj = take_cells(raw.obj, slots.index)[..., None].detach()
             logits = torch.cat((logits, obj), -1)
-        cost = _negative_log(logits, slots.labels)
+        cost = _negative_log(logits, slots.labels, self.tree)
         return masked_sum(cost if weights is None else cost * weights[slots.labels], last.mask)
 
 
@@ -203,9 +213,10 @@ def _background_costs(raw: RawLevel, slots: Slots, negative: Tensor) -> tuple[Te
     return masked_sum(-own, slots.mask), masked_sum(-logs[:, :, -1], negative)
 
 
-def _negative_log(logits: Tensor, labels: Tensor) -> Tensor:
+def _negative_log(logits: Tensor, labels: Tensor, tree: ClassTree | None) -> Tensor:
     """Softmax cross-entropy of each slot, from (B, A, K, C) and (B, A, K)."""
-    return -logits.log_softmax(-1).gather(-1, labels[..., None]).squeeze(-1)
+    logs = logits.log_softmax(-1) if tree is None else tree.log_probabilities(logits)
+    return -logs.gather(-1, labels[..., None]).squeeze(-1)
 
 
 def claims_by_current_size(wh: Tensor, slots: Slots, targets: GridTargets) -> Tensor:
