@@ -7,11 +7,11 @@ PYTHON_IN_VENV := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo zoo docs test lint format types
+.PHONY: help env demo zoo docs test fuzz lint format types
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
-	@echo '  STACK=onedl uses the maintained forks; ARGS=... are arguments of demo, zoo, docs and test.'
+	@echo '  STACK=onedl uses the maintained forks; ARGS=... are arguments of demo, zoo, docs, fuzz and test.'
 
 env: ## create or refresh the environment (.venv)
 	@tools/make_env.sh $(STACK)
@@ -33,6 +33,9 @@ docs: $(VENV) ## build the documentation into site/
 test: $(VENV) ## run the test suite and the examples in the docstrings
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PYTHON_IN_VENV) -m pytest \
 		-n logical --maxprocesses 4 --dist loadfile $(ARGS)
+
+fuzz: $(VENV) ## run encoders and losses on random, partly invalid batches (ARGS=--batches N)
+	@$(PYTHON_IN_VENV) tools/fuzz.py $(ARGS)
 
 lint: $(VENV) ## check style and format
 	@$(PYTHON_IN_VENV) -m ruff check .

@@ -36,8 +36,10 @@ def gaussian_deltas(residual: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Te
         residual, sigma: any, target minus mean and standard deviation.
 
     Returns:
-        L, and its negative derivatives by the mean and by sigma; NaN where sigma is 0.
+        L, and its negative derivatives by the mean and by sigma. A sigma below 1e-9 counts as 1e-9;
+        in darknet the derivatives of a sigma of 0 are NaN.
     """
+    sigma = sigma.clamp(min=TINY)
     ratio = residual / sigma
     density = (-ratio.square() / 2).exp() / (math.sqrt(2 * math.pi) * (sigma + SIGMA_OFFSET))
     share = density / (density + TINY)
