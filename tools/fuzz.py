@@ -3,7 +3,7 @@
 A batch has 0 to 500 objects per image, among them boxes that are empty, inverted, NaN, infinite,
 outside, tiny or huge; outputs of any size in float32, float16 or bfloat16; and strides that differ
 in x and y. Targets, losses, gradients and decoded boxes must be finite, and every box that cannot
-have a target must be counted. Exit status 1 if a batch fails. Batch N of a seed is always the same:
+have a target must be counted. Otherwise the exit status is 1. Batch N of a seed is always the same:
 ``--first N --batches 1`` repeats it.
 """
 
@@ -125,17 +125,17 @@ def fuzz_detector(stem: str, generator: torch.Generator) -> str | None:
     case, parts = DETECTORS[stem], detector(stem)
     size = tuple(int(side) for side in torch.randint(32, 400, (2,), generator=generator))
     most = COUNTS[:-1] if stem in WITH_HEAVY_TARGETS else COUNTS
-    truth, wrong, total = [], 0, 0
+    gt_instances, wrong, total = [], 0, 0
     for _ in range(IMAGES):
         boxes, faults = random_boxes(pick(most, generator), size, generator)
         labels = torch.randint(0, case.num_classes, (len(boxes),), generator=generator)
         instances = InstanceData(bboxes=boxes, labels=labels)
         case.enrich(instances, generator)
-        truth.append(instances)
+        gt_instances.append(instances)
         wrong, total = wrong + faults, total + len(boxes)
-    before = copy.deepcopy(truth)
+    before = copy.deepcopy(gt_instances)
     outputs, leaves = leaves_like(parts.outputs, generator)
-    targets = parts.encoder.encode(truth, parts.encoder.feat_sizes(outputs), size)
+    targets = parts.encoder.encode(gt_instances, parts.encoder.feat_sizes(outputs), size)
     losses = parts.criterion(outputs, targets)
     torch.stack([*losses.values()]).sum().backward()
     dropped = float(parts.encoder.statistics(targets)['num_dropped'])
@@ -156,7 +156,7 @@ def fuzz_detector(stem: str, generator: torch.Generator) -> str | None:
         ),
         'the ground truth is modified': all(
             torch.equal(now.bboxes.nan_to_num(), then.bboxes.nan_to_num())
-            for now, then in zip(truth, before, strict=True)
+            for now, then in zip(gt_instances, before, strict=True)
         ),
     }
     return next((reason for reason, holds in checks.items() if not holds), None)
@@ -223,7 +223,7 @@ def run(first: int, batches: int, seed: int) -> Iterator[tuple[str, Problem | No
 
 
 def main() -> int:
-    """Exit status: 1 if a batch failed."""
+    """Exit status: 1 after a failure, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
     parser.add_argument('--batches', type=int, default=20_000, help='number of batches')
     parser.add_argument('--first', type=int, default=0, help='number of the first batch')
