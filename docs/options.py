@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'docs')]
 from places import small_config
 
 from mmdet_losses import ops
-from mmdet_losses.registry import MODELS, TASK_UTILS, TRANSFORMS
+from mmdet_losses.registry import DATASETS, MODELS, TASK_UTILS, TRANSFORMS
 from tools.datasets.small_configs import small_configs
 
 # One option per line: its name (its code) = Component.argument, or = no: the reason.
@@ -27,6 +27,7 @@ EVERY = """
 gt_bboxes_ignore (MMDetection) = {encoder}.encode.ignored
 iscrowd, difficult, ignore of an annotation file = CrowdAnnotations.crowd
 class_weight (MMDetection) = {criterion}.class_weight
+weights of objects in an annotation file = WeightedCocoDataset.weight_key
 """
 ANCHORS = """
 ignore_iof_thr (MMDetection) = {encoder}.ignore_iof_thr
@@ -48,7 +49,7 @@ scale of not_rand_crop (Zhou) = CenterAffine.scale_jitter
 POINTS = """
 mse_loss (Zhou) = HeatmapMSELoss.activated
 cat_spec_wh, dense_wh (Zhou) = CenterNetPointsTargetEncoder.size_target
-norm_wh (Zhou) = no: sizes divided by their target; no published model uses it
+norm_wh (Zhou) = no: it has no effect in the official code, which calls the plain term
 hm_gauss of mse_loss (Zhou) = CenterNetPointsTargetEncoder.sigma
 gaussian radius at an IoU of 0.3 (MMDetection) = CenterNetPointsTargetEncoder.convention
 """
@@ -85,9 +86,9 @@ channel of the background (Caffe) = SSDPredictor.background
 loc_loss_type, loc_weight (Caffe), reg_decoded_bbox (MMDetection) = SSDLoss.loss_box
 smoothl1_beta (MMDetection) = MaskedSmoothL1Loss.beta
 normalization (Caffe) = SSDLoss.normalizer
-share_location false (Caffe) = no: boxes per class; no published model uses them
+share_location false (Caffe) = no: boxes per class need other outputs; no published model uses them
 use_prior_for_matching false (Caffe) = no: matching by predicted boxes; no published model uses it
-ignore_cross_boundary_bbox (Caffe) = no: no published model uses it
+ignore_cross_boundary_bbox (Caffe) = SSDTargetEncoder.ignore_cross_boundary
 code_type CORNER (Caffe) = no: no published model uses it
 min_size (Caffe) = SSDTargetEncoder.min_sizes
 max_size (Caffe) = SSDTargetEncoder.max_sizes
@@ -109,7 +110,7 @@ POSITIVE_OVERLAP (Detectron), pos_iou_thr (MMDetection) = RetinaNetTargetEncoder
 NEGATIVE_OVERLAP (Detectron), neg_iou_thr (MMDetection) = RetinaNetTargetEncoder.negative_iou
 min_pos_iou (MMDetection) = RetinaNetTargetEncoder.min_pos_iou
 match_low_quality (MMDetection) = RetinaNetTargetEncoder.match_low_quality
-gt_max_assign_all false (MMDetection) = no: no published RetinaNet uses it
+gt_max_assign_all (MMDetection) = RetinaNetTargetEncoder.gt_max_assign_all
 reset of forced anchors below NEGATIVE_OVERLAP (Detectron) = RetinaNetTargetEncoder.convention
 divisor retnet_fg_num (Detectron) = RetinaNetLoss.normalizer
 target_stds (MMDetection), BBOX_REG_WEIGHTS (Detectron) = RetinaNetTargetEncoder.target_stds
@@ -117,7 +118,7 @@ center_offset (MMDetection) = RetinaNetTargetEncoder.center_offset
 octave_base_scale, ANCHOR_SCALE = RetinaNetTargetEncoder.octave_base_scale
 scales_per_octave = RetinaNetTargetEncoder.scales_per_octave
 ratios, ASPECT_RATIOS = RetinaNetTargetEncoder.ratios
-allowed_border (MMDetection) = no: official configs allow every border
+allowed_border (MMDetection) = no: encoders get the padded size; official configs allow all
 SOFTMAX (Detectron) = no: no published model uses it
 CLASS_SPECIFIC_BBOX (Detectron) = no: no published model uses it
 LOSS_ALPHA (Detectron) = SigmoidFocalLoss.alpha
@@ -269,7 +270,7 @@ def default(argument: str) -> str:
         LookupError: there is no such component or argument.
     """
     owner, *method, name = argument.split('.')
-    found = [r.get(owner) for r in (MODELS, TASK_UTILS, TRANSFORMS)]
+    found = [r.get(owner) for r in (MODELS, TASK_UTILS, TRANSFORMS, DATASETS)]
     item = next((each for each in found if each), None) or getattr(ops, owner, None)
     if item is None:
         raise LookupError(f'{owner} of the option table does not exist; correct docs/options.py.')

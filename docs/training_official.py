@@ -241,6 +241,13 @@ OFFICIAL = {
     'centertrack/*kitti*scratch*': KITTI._replace(start=_DLA34),
     'centertrack/*kitti-half*': KITTI,
     'centertrack/*kitti*': KITTI._replace(test='score 0.4, 100 boxes, flip test'),
+    'centertrack/*coco_pose*': TRACK._replace(
+        proof='equal to a loop',
+        optimizer=_ADAM.format('0.0005'),
+        batch='128 = 8 x 16',
+        start='`centernet_pose_dla34_3x.pth`',
+        test='score 0.3, 100 boxes',
+    ),
     'centertrack/*coco*': TRACK._replace(
         optimizer=_ADAM.format('0.0005'),
         batch='128 = 8 x 16',

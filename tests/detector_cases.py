@@ -44,6 +44,12 @@ def with_previous(instances: InstanceData, generator: torch.Generator) -> None:
     instances.previous_mask = torch.arange(len(instances)) > 0
 
 
+def with_previous_and_keypoints(instances: InstanceData, generator: torch.Generator) -> None:
+    """Add centres in the previous frame, and keypoints."""
+    with_previous(instances, generator)
+    with_keypoints(instances, generator)
+
+
 DETECTORS: dict[str, DetectorCase] = {
     'CenterNetPoints': DetectorCase(
         encoder={'type': 'CenterNetPointsTargetEncoder', 'num_classes': 3},
@@ -70,7 +76,11 @@ DETECTORS: dict[str, DetectorCase] = {
         enrich=with_keypoints,
     ),
     'CenterTrack': DetectorCase(
-        encoder={'type': 'CenterTrackTargetEncoder', 'num_classes': 3},
+        encoder={
+            'type': 'CenterTrackTargetEncoder',
+            'num_classes': 3,
+            'pose': {'num_keypoints': 5},
+        },
         criterion={'type': 'CenterTrackLoss'},
         predictor={
             'type': 'CenterTrackPredictor',
@@ -79,9 +89,10 @@ DETECTORS: dict[str, DetectorCase] = {
             'channels': 8,
             'with_ltrb_amodal': True,
             'with_ltrb': True,
+            'num_keypoints': 5,
         },
         feats=((8, 24, 20),),
-        enrich=with_previous,
+        enrich=with_previous_and_keypoints,
     ),
 }
 

@@ -15,6 +15,8 @@ from mmdet_losses.core.ignored import (
     counted_cells,
     encode_batch,
     pad_ignored,
+    weigh_cells,
+    weigh_slots,
 )
 from mmdet_losses.core.levels import check_channels, check_levels, check_positive
 from mmdet_losses.core.padding import (
@@ -70,4 +72,6 @@ __all__ = [
     'stacks',
     'sum_terms',
     'usable_boxes',
+    'weigh_cells',
+    'weigh_slots',
 ]

@@ -108,6 +108,39 @@ def counted_cells(
     return ~hidden | heatmap.covered()
 
 
+def weigh_cells(
+    counted: Tensor | None,
+    weights: Tensor | None,
+    channel: Tensor,
+    index: Tensor,
+    mask: Tensor,
+    shape: Sequence[int],
+) -> Tensor | None:
+    """Factors of the cells of a heatmap: ``counted``, times the weights at the objects' cells.
+
+    Of several objects in one cell the largest weight counts.
+
+    Shape:
+        weights, channel, index, mask: (B, M), of the objects; without ``weights`` the result is
+        ``counted``.
+        Returns (B, C, H, W) = ``shape``, float32.
+    """
+    if weights is None:
+        return counted
+    batch, channels, height, width = shape
+    cells = channels * height * width
+    cell = torch.where(mask, channel * height * width + index, cells)
+    factor = weights.new_ones(batch, cells + 1)
+    factor = factor.scatter_reduce(1, cell, weights, 'amax', include_self=False)
+    factor = factor[:, :-1].reshape(batch, channels, height, width)
+    return factor if counted is None else factor * counted
+
+
+def weigh_slots(mask: Tensor, weights: Tensor | None) -> Tensor:
+    """A mask of objects, or their float weights where it is true."""
+    return mask if weights is None else mask * weights
+
+
 def encode_batch(
     encoder: Any,
     gt_instances: Sequence[InstanceData],

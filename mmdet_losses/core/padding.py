@@ -29,6 +29,8 @@ class PaddedInstances(NamedTuple):
     """(B, M) bool; false in the padding."""
     left_out: int
     """Annotations of the batch beyond ``max_objects`` of their image."""
+    weights: Tensor | None = None
+    """(B, M) float32 factors of the objects' costs; None without."""
 
     def valid(self, num_classes: int, img_size: Size) -> Tensor:
         """(B, M) bool: proper boxes of a possible size, with labels in 0 ... C-1.
@@ -46,7 +48,8 @@ def pad_instances(
     """Padded instances of a batch, at most ``max_objects`` per image.
 
     Args:
-        gt_instances: one ``InstanceData`` per image, with ``bboxes`` (n, 4) and ``labels`` (n,).
+        gt_instances: one ``InstanceData`` per image, with ``bboxes`` (n, 4), ``labels`` (n,) and
+            optional ``weights`` (n,).
         max_objects: limit per image. Annotations beyond it are dropped, with one warning. ``None``
             keeps all.
 
@@ -68,7 +71,22 @@ def pad_instances(
         labels=pad_rows([each.long() for each in labels], slots),
         real=pad_rows([torch.ones_like(each, dtype=torch.bool) for each in labels], slots),
         left_out=sum(counts) - sum(len(each) for each in boxes),
+        weights=_object_weights(gt_instances, slots),
     )
+
+
+def _object_weights(gt_instances: Sequence[InstanceData], slots: int) -> Tensor | None:
+    """The field ``weights`` as (B, slots), 1 in images without it; None if no image has it.
+
+    A weight of 0 becomes the smallest float32, so that the object still counts in the divisors.
+    """
+    if not any('weights' in each for each in gt_instances):
+        return None
+    rows = [
+        each.weights.float() if 'weights' in each else torch.ones_like(each.labels).float()
+        for each in gt_instances
+    ]
+    return pad_rows(rows, slots).clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def pad_rows(rows: Sequence[Tensor], slots: int) -> Tensor:

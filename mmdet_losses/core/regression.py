@@ -82,12 +82,12 @@ def compare_deltas(
 def compare_boxes(
     term: nn.Module, pred: Tensor, target: Tensor, mask: Tensor, **kwargs: Any
 ) -> Tensor:
-    """A term of boxes over the slots (..., 4) where ``mask`` (...) is true.
+    """A term of boxes over the slots (..., 4) where ``mask`` (...) is true, or a float weight.
 
     Boxes and weights are passed as (n, 4), which MMDetection's terms need. Other slots get constant
     boxes, so that they cannot contribute a NaN.
     """
-    here = mask[..., None]
+    here = mask[..., None] != 0
     pred = torch.where(here, pred, constant([0, 0, 1, 1], pred)).reshape(-1, 4)
     target = torch.where(here, target, constant([0, 0, 2, 2], target)).reshape(-1, 4).to(pred)
     weight = mask.reshape(-1, 1).expand(-1, 4).to(pred.dtype)

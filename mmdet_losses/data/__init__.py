@@ -17,6 +17,11 @@ from mmdet_losses.data.keypoints import (
     PackKeypointInputs,
 )
 from mmdet_losses.data.mixed_dataset import MixedImageDataset
+from mmdet_losses.data.object_weights import (
+    LoadWeightedAnnotations,
+    PackWeightedInputs,
+    WeightedCocoDataset,
+)
 from mmdet_losses.data.objects import CrowdAnnotations, CrowdsAsObjects, DropIgnored
 from mmdet_losses.data.pair_preprocessor import PairDataPreprocessor
 from mmdet_losses.data.pairs import PackPairInputs, PairAffine, SamplePair, WithPrevious
@@ -51,10 +56,12 @@ __all__ = [
     'LoadKeypointAnnotations',
     'LoadPublicDetections',
     'LoadTrackKeypointAnnotations',
+    'LoadWeightedAnnotations',
     'MixedImageDataset',
     'PackCropInputs',
     'PackKeypointInputs',
     'PackPairInputs',
+    'PackWeightedInputs',
     'PairAffine',
     'PairDataPreprocessor',
     'RandomCenterCropPadMinObjects',
@@ -68,5 +75,6 @@ __all__ = [
     'ScaledYOLOv4LetterBox',
     'ScaledYOLOv4Mosaic',
     'SplitBatchSampler',
+    'WeightedCocoDataset',
     'WithPrevious',
 ]

@@ -19,7 +19,7 @@ from mmdet_losses.registry import TRANSFORMS
 REASONS = ('not finite', 'inverted', 'of zero size', 'outside the image', 'of unknown label')
 PER_OBJECT = (
     'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_masks', 'gt_instances_ids',
-    'gt_keypoints', 'gt_keypoints_visible', 'gt_keypoints_ids',
+    'gt_keypoints', 'gt_keypoints_visible', 'gt_keypoints_ids', 'gt_weights',
 )  # fmt: skip
 
 

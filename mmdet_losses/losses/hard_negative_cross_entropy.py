@@ -73,6 +73,7 @@ def hard_negative_cross_entropy_loss(
     labels: Tensor,
     counted: Tensor | None = None,
     class_weight: Tensor | None = None,
+    weight: Tensor | None = None,
     *,
     ratio: float = 3.0,
     min_neg: int = 0,
@@ -89,6 +90,7 @@ def hard_negative_cross_entropy_loss(
         labels: (B, P) int64 in 0 ... C, C is the background.
         counted: (B, P) bool, false for anchors without a cost; None counts all.
         class_weight: (C + 1,) factors of the cost of an anchor, by its label.
+        weight: (B, P) factors of the cost of an anchor.
         Returns a scalar, or (B, P) with ``reduction='none'``.
 
     Convention:
@@ -113,6 +115,8 @@ def hard_negative_cross_entropy_loss(
     positive = labels != depth - 1
     if class_weight is not None:
         cost = cost * class_weight[labels]
+    if weight is not None:
+        cost = cost * weight
     if counted is not None:
         cost, positive = torch.where(counted, cost, 0), positive & counted
     with torch.no_grad():
@@ -172,9 +176,10 @@ class HardNegativeCrossEntropyLoss(LossTerm):
         labels: Tensor,
         counted: Tensor | None = None,
         class_weight: Tensor | None = None,
+        weight: Tensor | None = None,
         avg_factor: Tensor | float | None = None,
         reduction_override: Reduction | None = None,
     ) -> Tensor:
         """See :func:`hard_negative_cross_entropy_loss`."""
-        inputs = (pred, labels, counted, class_weight)
+        inputs = (pred, labels, counted, class_weight, weight)
         return self.evaluate(*inputs, avg_factor=avg_factor, reduction=reduction_override)

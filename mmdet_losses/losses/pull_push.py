@@ -32,6 +32,7 @@ def pull_push_loss(
     tl: Tensor,
     br: Tensor,
     mask: Tensor,
+    weight: Tensor | None = None,
     *,
     margin: float = 1.0,
     eps: float = 1e-4,
@@ -42,6 +43,7 @@ def pull_push_loss(
     Shape:
         tl, br: (B, M) or (B, M, 1); embeddings of both corners of M object slots.
         mask: (B, M) bool.
+        weight: (B, M) factors of the objects; a pair has the mean of both. None: 1.
         Returns pull and push, scalars, or (B,) each with ``reduction='none'``.
 
     Convention:
@@ -70,11 +72,15 @@ def pull_push_loss(
     objects, pairs = count + eps, count * (count - 1) + eps
     if eps == 0:
         objects, pairs = objects.clamp(min=1), pairs.clamp(min=1)
-    pull = (((tl - mean).square() + (br - mean).square()) / objects[:, None]).sum(1)
+    apart = (tl - mean).square() + (br - mean).square()
+    apart = apart if weight is None else apart * weight
+    pull = (apart / objects[:, None]).sum(1)
 
     closeness = (margin - (mean[:, :, None] - mean[:, None, :]).abs()).relu()
     excess = (closeness - (margin / objects)[:, None, None]) / pairs[:, None, None]
     both = mask[:, :, None] & mask[:, None, :]
+    if weight is not None:
+        excess = excess * (weight[:, :, None] + weight[:, None, :]) / 2
     push = torch.where(both, excess, 0).sum((1, 2))
     return reduce_loss(pull, reduction), reduce_loss(push, reduction)
 
@@ -139,7 +145,13 @@ class PullPushLoss(nn.Module):
         self.pull_weight, self.push_weight = pull_weight, push_weight
         self.margin, self.eps, self.reduction = margin, eps, reduction
 
-    def forward(self, tl: Tensor, br: Tensor, mask: Tensor | CornerLists) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        tl: Tensor,
+        br: Tensor,
+        mask: Tensor | CornerLists,
+        weight: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """See :func:`pull_push_loss`."""
         eps = 1e-4
         if not isinstance(mask, Tensor):
@@ -147,6 +159,6 @@ class PullPushLoss(nn.Module):
             eps = 0.0
         eps = eps if self.eps is None else self.eps
         pull, push = pull_push_loss(
-            tl, br, mask, margin=self.margin, eps=eps, reduction=self.reduction
+            tl, br, mask, weight, margin=self.margin, eps=eps, reduction=self.reduction
         )
         return self.pull_weight * pull, self.push_weight * push

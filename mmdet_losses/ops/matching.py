@@ -61,17 +61,19 @@ def match_max_iou(
     negative_iou: float,
     min_pos_iou: float = 0.0,
     match_low_quality: bool = True,
+    rank: Tensor | None = None,
 ) -> AnchorMatch:
     """Matching of Faster R-CNN and RetinaNet (MMDetection's ``MaxIoUAssigner``).
 
     Shape:
-        iou: (B, M, P). mask: (B, M) bool, slots with an object.
+        iou: (B, M, P). mask: (B, M) bool, slots with an object. rank: (P,) int64.
 
     Convention:
         An anchor is positive from ``positive_iou`` on (>=), negative below ``negative_iou`` (<),
         and ignored in between. Every anchor with the highest IoU of an object is positive for it
         as well (``match_low_quality``), if that IoU is at least ``min_pos_iou``; if there are
         several such objects, for the last one. An object without any overlap has no such anchor.
+        With ``rank`` an object has at most one such anchor, that of the lowest rank.
     """
     iou = torch.where(mask[..., None], iou, -1)
     best, index = iou.max(1)
@@ -79,7 +81,11 @@ def match_max_iou(
     usable = (highest > 0) & (highest >= min_pos_iou) & match_low_quality
     highest = torch.where(usable, highest, 2)
     order = torch.arange(1, iou.shape[1] + 1, dtype=torch.int16, device=iou.device)[:, None]
-    last = torch.where(iou == highest, order, order.new_zeros(())).amax(1).long()
+    chosen = iou == highest
+    if rank is not None:
+        ranked = torch.where(chosen, rank, iou.shape[2])
+        chosen = chosen & (ranked == ranked.amin(2, keepdim=True))
+    last = torch.where(chosen, order, order.new_zeros(())).amax(1).long()
     taken = last > 0
     positive = taken | (best >= positive_iou)
     return AnchorMatch(

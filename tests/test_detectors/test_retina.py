@@ -109,6 +109,10 @@ OPTIONS = {
         dict(match_low_quality=False),
         dict(assigner=dict(match_low_quality=False)),
     ),
+    'gt_max_assign_all': (
+        dict(gt_max_assign_all=False),
+        dict(assigner=dict(gt_max_assign_all=False)),
+    ),
     'target_stds': (dict(target_stds=STDS), dict(coder=dict(target_stds=STDS))),
     'center_offset': (dict(center_offset=0.5), dict(anchors=dict(center_offset=0.5))),
     'ignore_iof_thr': (dict(ignore_iof_thr=0.4), dict(assigner=dict(ignore_iof_thr=0.4))),

@@ -142,6 +142,18 @@ def by_prior(maps, depth):
     return torch.cat([m.unflatten(1, (-1, depth)).movedim(2, -1).flatten(1, 3) for m in maps], 1)
 
 
+def test_priors_beyond_the_image_are_ignored_with_ignore_cross_boundary():
+    found = objects((0.0, 0.0, 24.0, 20.0), (60.0, 30.0, 100.0, 70.0))
+    plain = encoder(clip=False)
+    boxes = torch.cat([level.xyxy() for level in plain.priors(FEATS, SIZE)])
+    outside = ((boxes < 0) | (boxes > 1)).any(1)
+    targets = encoder(clip=False, ignore_cross_boundary=True).encode([found], FEATS, SIZE)
+    assert (targets.counted[0] == ~outside).all() and 0 < outside.sum() < len(outside)
+    before = plain.encode([found], FEATS, SIZE)
+    assert (before.mask[0] & outside).any() and before.counted is None
+    assert targets.mask.any() and not (targets.mask[0] & outside).any()
+
+
 def test_priors_of_a_high_iou_are_no_negatives_with_negative_iou():
     found = crowd_of_objects()
     targets = encoder(negative_iou=0.3).encode([found], FEATS, SIZE)

@@ -17,6 +17,7 @@ from mmdet_losses.core import (
     build_term,
     pad_ignored,
     regress,
+    weigh_slots,
 )
 from mmdet_losses.core.types import OutputsT, TargetsT
 from mmdet_losses.detectors.anchor.contracts import RetinaNetTargets, SSDTargets
@@ -76,6 +77,11 @@ def hide_anchors(
     return torch.where(hidden[:, None], -1, iou), hidden
 
 
+def anchor_weights(weights: Tensor | None, index: Tensor, positive: Tensor) -> Tensor | None:
+    """Weights (B, P) of anchors from those of objects (B, M): of their own object, 1 elsewhere."""
+    return None if weights is None else torch.where(positive, weights.gather(1, index), 1)
+
+
 def anchor_depth(maps: tuple[Tensor, ...], shapes: tuple[tuple[int, int, int], ...]) -> int:
     """Channels per anchor.
 
@@ -126,7 +132,8 @@ class AnchorLoss(DetectorLoss[OutputsT, TargetsT]):
     ) -> Tensor:
         """The box term over the positives."""
         pred, decode = flatten_levels(maps, 4), targets.code.decode
-        return regress(self.loss_box, pred, targets.box, targets.mask, divisor, decode)
+        mask = weigh_slots(targets.mask, targets.weights)
+        return regress(self.loss_box, pred, targets.box, mask, divisor, decode)
 
     def divisor(self, counts: Tensor, targets: SSDTargets | RetinaNetTargets) -> Tensor:
         """Divisor of both sums, from the number of positives per image."""

@@ -54,10 +54,15 @@ class SSDTargets(NamedTuple):
     """(B, P) bool, false for ignored priors; None counts all."""
     background: bool = True
     """The class maps have a channel for the background."""
+    weights: Tensor | None = None
+    """(B, P) factors of the costs, 1 for negatives; None without weights of objects."""
 
 
 class RetinaNetTargets(NamedTuple):
-    """One entry per anchor; P anchors in the order level, anchor, row, column."""
+    """One entry per anchor; P anchors in the order level, anchor, row, column.
+
+    ``weights`` as in :class:`SSDTargets`.
+    """
 
     labels: Tensor
     """(B, P) int64 in 0 ... C; C is the background."""
@@ -77,3 +82,4 @@ class RetinaNetTargets(NamedTuple):
     """Positive anchors in the batch, float32 scalar."""
     num_dropped: Tensor
     """Annotations dropped (not finite, empty, outside, bad label), float32 scalar."""
+    weights: Tensor | None = None

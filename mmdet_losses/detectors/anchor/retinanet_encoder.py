@@ -20,7 +20,7 @@ from mmdet_losses.core import (
     pad_instances,
     usable_boxes,
 )
-from mmdet_losses.detectors.anchor.common import hide_anchors, ideal_maps
+from mmdet_losses.detectors.anchor.common import anchor_weights, hide_anchors, ideal_maps
 from mmdet_losses.detectors.anchor.contracts import RetinaNetOutputs, RetinaNetTargets
 from mmdet_losses.ops import (
     AnchorMatch,
@@ -28,6 +28,7 @@ from mmdet_losses.ops import (
     Extents,
     GridAnchors,
     best_logits,
+    cell_major_rank,
     check_choice,
     constant,
     grid_overlap,
@@ -65,10 +66,12 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         min_pos_iou: lowest IoU of the anchors that are positive only because no other anchor has a
             higher IoU with an object.
         match_low_quality: False: there are no such anchors.
+        gt_max_assign_all: False: of several anchors with the highest IoU only the first one, in
+            MMDetection's order.
         target_stds: divisors of the four deltas.
         center_offset: shift of the centres in strides, as in MMDetection's ``AnchorGenerator``.
         convention: 'mmdet' or 'detectron', see above; 'detectron' needs the defaults of
-            ``min_pos_iou`` and ``match_low_quality``.
+            ``min_pos_iou``, ``match_low_quality`` and ``gt_max_assign_all``.
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: best (anchor, class) pairs per level that :meth:`decode` keeps; None keeps all.
         ignore_iof_thr: an anchor with a larger share of its area in an ignored region is neither
@@ -103,13 +106,15 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         target_stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
         center_offset: float = 0.0,
         convention: Literal['mmdet', 'detectron'] = 'mmdet',
+        gt_max_assign_all: bool = True,
     ) -> None:
         check_choice('convention', convention, ('mmdet', 'detectron'))
         check_positive('target_stds', target_stds)
-        if convention == 'detectron' and (min_pos_iou > 0 or not match_low_quality):
+        plain = min_pos_iou <= 0 and match_low_quality and gt_max_assign_all
+        if convention == 'detectron' and not plain:
             raise ValueError(
                 "convention='detectron' has its own rule for anchors below negative_iou; remove "
-                'min_pos_iou and match_low_quality.'
+                'min_pos_iou, match_low_quality and gt_max_assign_all.'
             )
         if negative_iou > positive_iou:
             raise ValueError(
@@ -127,6 +132,7 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         self.score_thr, self.topk = score_thr, topk
         self.ignore_iof_thr, self.convention = ignore_iof_thr, convention
         self.min_pos_iou, self.match_low_quality = min_pos_iou, match_low_quality
+        self.gt_max_assign_all = gt_max_assign_all
         self.target_stds, self.center_offset = tuple(target_stds), center_offset
 
     def anchors(
@@ -155,12 +161,15 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
             axes.append(Extents.between(shift - half, shift + half))
         return GridAnchors(*axes)
 
-    def _match(self, iou: Tensor, mask: Tensor) -> tuple[AnchorMatch, Tensor]:
+    def _match(
+        self, iou: Tensor, mask: Tensor, shapes: Sequence[tuple[int, int, int]]
+    ) -> tuple[AnchorMatch, Tensor]:
         """The match, and (B,) the number of anchors that the divisor counts."""
         limits = self.positive_iou, self.negative_iou
         if self.convention == 'detectron':
             return match_detectron(iou, mask, *limits)
-        match = match_max_iou(iou, mask, *limits, self.min_pos_iou, self.match_low_quality)
+        rank = None if self.gt_max_assign_all else cell_major_rank(shapes, iou.device)
+        match = match_max_iou(iou, mask, *limits, self.min_pos_iou, self.match_low_quality, rank)
         return match, match.positive.sum(1)
 
     def box_code(self, levels: Sequence[GridAnchors]) -> BoxCode:
@@ -188,7 +197,8 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         levels = self.anchors(feat_sizes, boxes.device)
         iou = torch.cat([grid_overlap(boxes, level) for level in levels], -1)
         iou, hidden = hide_anchors(iou, ignored, levels, self.ignore_iof_thr, img_size)
-        match, counts = self._match(iou, mask)
+        shapes = tuple(level.shape for level in levels)
+        match, counts = self._match(iou, mask, shapes)
         code = self.box_code(levels)
         deltas = code.encode(boxes.gather(1, match.index[..., None].expand(-1, -1, 4)))
         positive, counted = match.positive, match.positive | match.negative
@@ -203,9 +213,10 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
             counted=counted,
             code=code,
             counts=counts,
-            shapes=tuple(level.shape for level in levels),
+            shapes=shapes,
             num_pos=positive.sum().float(),
             num_dropped=(padded.real.sum() - mask.sum()).float(),
+            weights=anchor_weights(padded.weights, match.index, positive),
         )
 
     def decode(self, outputs: RetinaNetOutputs, img_size: Size) -> list[InstanceData]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from mmdet_losses.core import weigh_slots
 from mmdet_losses.detectors.anchor.common import AnchorLoss, Normalizer, anchor_depth
 from mmdet_losses.detectors.anchor.contracts import RetinaNetOutputs, RetinaNetTargets
 from mmdet_losses.ops import flatten_levels
@@ -28,6 +29,8 @@ class RetinaNetLoss(AnchorLoss[RetinaNetOutputs, RetinaNetTargets]):
         normalizer: divisor of both sums; see
             :func:`~mmdet_losses.ops.reduce.positives_divisor`.
         class_weight: factors of the cost of every logit of a class, of objects and background.
+
+    The weight of an object multiplies both costs of its positive anchors.
 
     Raises:
         ValueError: an unknown normalizer, or targets for other maps.
@@ -57,7 +60,7 @@ class RetinaNetLoss(AnchorLoss[RetinaNetOutputs, RetinaNetTargets]):
         divisor = self.divisor(targets.counts, targets)
         cls = flatten_levels(outputs.cls, anchor_depth(outputs.cls, targets.shapes))
         weights = self.weights(cls.shape[-1])
-        counted = targets.counted
+        counted = weigh_slots(targets.counted, targets.weights)
         if weights is not None:
             counted = counted[..., None] * weights
         return {

@@ -20,7 +20,7 @@ from mmdet_losses.core import (
     pad_instances,
     usable_boxes,
 )
-from mmdet_losses.detectors.anchor.common import hide_anchors, ideal_maps
+from mmdet_losses.detectors.anchor.common import anchor_weights, hide_anchors, ideal_maps
 from mmdet_losses.detectors.anchor.contracts import SSDOutputs, SSDTargets
 from mmdet_losses.ops import (
     BoxCode,
@@ -100,6 +100,8 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         positive_iou: a prior is positive if its IoU is at least this.
         negative_iou: a prior that is not positive is a negative below this IoU, else it is ignored
             (Caffe's ``neg_overlap``). None: every prior that is not positive is a negative.
+        ignore_cross_boundary: True: priors that reach beyond the image are neither positive nor
+            negative, as with Caffe's option of this name.
         score_thr: :meth:`decode` drops scores that are not above this.
         topk: highest scores per class that :meth:`decode` keeps; None keeps all.
         ignore_iof_thr: an anchor with a larger share of its area in an ignored region is neither
@@ -135,6 +137,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         use_sigmoid: bool = False,
         matching: Literal['forced', 'bipartite'] = 'forced',
         negative_iou: float | None = None,
+        ignore_cross_boundary: bool = False,
     ) -> None:
         levels = len(min_sizes)
         check_choice('clip', clip, (True, False, 'corners'))
@@ -167,6 +170,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         self.channels = num_classes if use_sigmoid else num_classes + 1
         self.positive_iou, self.score_thr, self.topk = positive_iou, score_thr, topk
         self.ignore_iof_thr = ignore_iof_thr
+        self.ignore_cross_boundary = ignore_cross_boundary
 
     def priors(
         self, feat_sizes: Sequence[Size], img_size: Size, device: torch.device | str = 'cpu'
@@ -232,6 +236,11 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         shapes = tuple(level.shape for level in levels)
         iou = torch.cat([grid_overlap(boxes, level) for level in levels], -1)
         iou, hidden = hide_anchors(iou, ignored, levels, self.ignore_iof_thr, img_size, scale)
+        if self.ignore_cross_boundary:
+            corners = torch.cat([level.xyxy() for level in levels])
+            outside = ((corners < 0) | (corners > 1)).any(-1).expand(len(iou), -1)
+            hidden = outside if hidden is None else hidden | outside
+            iou = torch.where(outside[:, None], -1, iou)
         rank = cell_major_rank(shapes, boxes.device)
         matcher = match_forced_best if self.matching == 'forced' else match_bipartite
         match = matcher(iou, mask, rank, self.positive_iou)
@@ -255,6 +264,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
             num_dropped=(padded.real.sum() - mask.sum()).float(),
             counted=counted,
             background=not self.use_sigmoid,
+            weights=anchor_weights(padded.weights, match.index, positive),
         )
 
     def decode(self, outputs: SSDOutputs, img_size: Size) -> list[InstanceData]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmdet_losses.core import weigh_slots
 from mmdet_losses.detectors.anchor.common import AnchorLoss, Normalizer, anchor_depth
 from mmdet_losses.detectors.anchor.contracts import SSDOutputs, SSDTargets
 from mmdet_losses.ops import flatten_levels
@@ -35,6 +36,8 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
             'anchors' and NONE 'nothing'; see
             :func:`~mmdet_losses.ops.reduce.positives_divisor`.
         class_weight: factors of the cost of an anchor, by its label; the background has 1.
+
+    The weight of an object multiplies both costs of its positive priors.
 
     Raises:
         ValueError: an unknown normalizer, or targets for other maps.
@@ -76,6 +79,8 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
         counted = {} if targets.counted is None else {'counted': targets.counted}
         if weights is not None:
             counted['class_weight'] = weights
+        if targets.weights is not None:
+            counted['weight'] = targets.weights
         return {
             'loss_cls': self.loss_cls(outputs.cls, targets.labels, avg_factor=divisor, **counted),
             'loss_box': self.box_term(outputs.box, targets, divisor),
@@ -85,7 +90,7 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
         """A term of independent classes over all priors that count, as (n, C)."""
         weights = self.weights(logits.shape[-1])
         counted = torch.ones_like(targets.mask) if targets.counted is None else targets.counted
-        factor = counted.flatten().to(logits.dtype)
+        factor = weigh_slots(counted, targets.weights).flatten().to(logits.dtype)
         factor = factor if weights is None else factor[:, None] * weights
         labels = targets.labels.flatten()
         return self.loss_cls(logits.flatten(0, 1), labels, factor, avg_factor=divisor)

@@ -15,6 +15,7 @@ from mmdet_losses.core import (
     pad_ignored,
     pad_instances,
     split_images,
+    weigh_cells,
 )
 from mmdet_losses.detectors.center.centers import (
     Centers,
@@ -126,7 +127,11 @@ class CenterNetPointsTargetEncoder(
             num_pos=num_pos,
             num_dropped=padded.real.sum() + padded.left_out - num_pos,
             dense_size=self._dense_size(found, heatmap) if self.size_target == 'dense' else None,
-            counted=counted_cells(heatmap, pad_ignored(ignored, img_size), img_size),
+            counted=weigh_cells(
+                counted_cells(heatmap, pad_ignored(ignored, img_size), img_size),
+                *(padded.weights, found.labels, found.index, found.mask, heatmap.shape),
+            ),
+            weights=padded.weights,
         )
 
     def _dense_size(self, found: Centers, heatmap: Splats) -> DenseSize:

@@ -16,6 +16,7 @@ from mmdet_losses.core import (
     heatmap_term,
     mean_over_stacks,
     regression_kind,
+    weigh_slots,
 )
 from mmdet_losses.detectors.center.centers import of_class, read_centers
 from mmdet_losses.detectors.center.contracts import (
@@ -49,13 +50,14 @@ def size_term(
         offset: (B, 2, H, W) predicted map, or None.
         divisor: of a term of deltas; a term of boxes is divided by the number of objects + 1e-4.
     """
+    mask = weigh_slots(targets.mask, targets.weights)
     if regression_kind(term) == 'deltas':
-        return compare_deltas(term, size, targets.size, targets.mask, divisor)
+        return compare_deltas(term, size, targets.size, mask, divisor)
     width = targets.heatmap.shape[-1]
     center = cell_xy(targets.index, width) + targets.offset
     pred = boxes_around(read_centers(offset, targets.index, width), promote(size))
     goal = boxes_around(center, targets.size)
-    return compare_boxes(term, pred, goal, targets.mask, avg_factor=targets.mask.sum() + 1e-4)
+    return compare_boxes(term, pred, goal, mask, avg_factor=targets.mask.sum() + 1e-4)
 
 
 @MODELS.register_module()
@@ -79,6 +81,9 @@ class CenterNetPointsLoss(DetectorLoss[CenterOutputsT, CenterTargetsT]):
         loss_offset: a term of deltas; default ``MaskedL1Loss``; unused without an offset branch.
         normalizer: 'values' or 'objects', see above.
         class_weight: factors of the cells of each class's heatmap channels.
+
+    The weight of an object multiplies the cost of the cell of its centre, and those of its size
+    and offset. Dense sizes are not weighted.
 
     Raises:
         ValueError: an unknown ``normalizer``, or a term that does not fit.
@@ -121,7 +126,7 @@ class CenterNetPointsLoss(DetectorLoss[CenterOutputsT, CenterTargetsT]):
                 outputs.offset,
                 targets.offset,
                 targets.index,
-                targets.mask,
+                weigh_slots(targets.mask, targets.weights),
                 divisor,
             )
         return terms

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from mmdet_losses.core import (
     Ignored,
+    IgnoredRegions,
+    PaddedInstances,
     Size,
     counted_cells,
     ideal_logits,
@@ -18,6 +20,7 @@ from mmdet_losses.core import (
     pad_instances,
     pad_rows,
     split_images,
+    weigh_cells,
 )
 from mmdet_losses.detectors.center.centers import (
     Centers,
@@ -158,9 +161,34 @@ class CenterNetPoseTargetEncoder(CenterTargetEncoder[CenterNetPoseOutputs, Cente
             dense_keypoints=self._dense_keypoints(found, points, feat_size)
             if self.keypoint_target == 'dense'
             else None,
-            counted=counted_cells(heatmap, regions, img_size),
-            keypoint_counted=counted_cells(keypoint_heatmap, regions, img_size, by_class=False),
+            counted=weigh_cells(
+                counted_cells(heatmap, regions, img_size),
+                *(padded.weights, found.labels, found.index, found.mask, heatmap.shape),
+            ),
+            keypoint_counted=self._keypoint_cells(
+                points, keypoint_heatmap, padded, regions, img_size
+            ),
+            weights=padded.weights,
         )
+
+    def _keypoint_cells(
+        self,
+        points: Keypoints,
+        heatmap: Splats,
+        padded: PaddedInstances,
+        regions: IgnoredRegions | None,
+        img_size: Size,
+    ) -> Tensor | None:
+        """Factors of the cells of the keypoints' heatmap."""
+        counted = counted_cells(heatmap, regions, img_size, by_class=False)
+        if padded.weights is None:
+            return counted
+        weights = padded.weights.repeat_interleave(self.num_keypoints, 1)
+        channel = torch.arange(self.num_keypoints, device=weights.device)
+        channel = channel.expand(points.mask.shape).flatten(1)
+        index = points.cell[..., 1] * heatmap.shape[-1] + points.cell[..., 0]
+        mask = points.mask.flatten(1)
+        return weigh_cells(counted, weights, channel, index.flatten(1), mask, heatmap.shape)
 
     def _locate_keypoints(
         self,

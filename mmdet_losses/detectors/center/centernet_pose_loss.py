@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mmdet_losses.core import build_regression, build_term, heatmap_term
+from mmdet_losses.core import build_regression, build_term, heatmap_term, weigh_slots
 from mmdet_losses.detectors.center.centernet_points_loss import (
     CenterNetPointsLoss,
     Normalizer,
@@ -38,6 +38,8 @@ class CenterNetPoseLoss(CenterNetPointsLoss[CenterNetPoseOutputs, CenterNetPoseT
         loss_keypoints: a term ``(pred, target, weight, avg_factor)``; default
             ``MaskedWeightedL1Loss``.
         normalizer: 'values' or 'objects', see above.
+
+    The weight of a person also multiplies the costs of its keypoints.
 
     Raises:
         ValueError: an unknown ``normalizer``.
@@ -85,13 +87,15 @@ class CenterNetPoseLoss(CenterNetPointsLoss[CenterNetPoseOutputs, CenterNetPoseT
                 targets.keypoint_counted,
             )
         if outputs.keypoint_offset is not None:
-            mask = targets.keypoint_mask.flatten(1)
+            mask, weights = targets.keypoint_mask.flatten(1), targets.weights
+            if weights is not None:
+                weights = weights.repeat_interleave(targets.keypoint_mask.shape[-1], 1)
             terms['loss_keypoint_offset'] = at_cells(
                 self.loss_keypoint_offset,
                 outputs.keypoint_offset,
                 targets.keypoint_offset,
                 targets.keypoint_index,
-                mask,
+                weigh_slots(mask, weights),
                 self._divisor(mask),
             )
         return terms
@@ -106,6 +110,6 @@ class CenterNetPoseLoss(CenterNetPointsLoss[CenterNetPoseOutputs, CenterNetPoseT
             pred,
             targets.keypoints,
             targets.index,
-            weight,
+            weigh_slots(weight, None if targets.weights is None else targets.weights[..., None]),
             weight.sum() + 1e-4,
         )

@@ -210,8 +210,9 @@ def annotations(sample: DetDataSample) -> InstanceData:
             instances_ids=identities(given),
             crowds=(labels >= 0) & (name == 'ignored_instances'),
         )
-        if 'keypoints' in given:
-            part.keypoints, part.keypoints_visible = given.keypoints, given.keypoints_visible
+        for field in ('keypoints', 'keypoints_visible', 'weights'):
+            if field in given:
+                part.set_field(given[field], field)
         parts.append(part)
     return InstanceData.cat(parts)
 

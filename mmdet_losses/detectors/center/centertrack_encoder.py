@@ -181,6 +181,7 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
             num_pos=num_pos,
             num_dropped=objects.real.sum() + padded.left_out - num_pos,
             pose=self._encode_pose(gt_instances, feat_sizes, img_size, ignored),
+            weights=padded.weights,
         )
 
     def _encode_pose(

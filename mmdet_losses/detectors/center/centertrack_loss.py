@@ -16,6 +16,8 @@ from mmdet_losses.core import (
     heatmap_term,
     mean_over_stacks,
     regression_kind,
+    weigh_cells,
+    weigh_slots,
 )
 from mmdet_losses.detectors.center.centernet_points_loss import size_term
 from mmdet_losses.detectors.center.contracts import (
@@ -51,6 +53,8 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
         loss_keypoints, loss_keypoint_heatmap, loss_keypoint_offset: of a network with poses; the
             defaults are those of ``loss_offset`` and ``loss_heatmap``.
         class_weight: factors of the cells of each class's heatmap channels.
+
+    The weight of an object multiplies its positive in the heatmap, and its costs in the branches.
 
     Raises:
         ValueError: a term that does not fit its branch.
@@ -99,7 +103,11 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
         counted = None if targets.ignore is None else ~targets.ignore
         if getattr(self.loss_heatmap, 'gathers_positives', False):
             mask = targets.mask if weights is None else targets.mask * weights[targets.labels]
+            mask = weigh_slots(mask, targets.weights)
             cells.update(index=targets.index, labels=targets.labels, mask=mask)
+        else:
+            objects = targets.labels, targets.index, targets.mask
+            counted = weigh_cells(counted, targets.weights, *objects, targets.heatmap.shape)
         heatmap = heatmap_term(
             self.loss_heatmap, outputs.heatmap, targets.heatmap, counted, weights, **cells
         )
@@ -109,12 +117,13 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
             if pred is None:
                 continue
             mask = targets.tracking_mask if name == 'tracking' else targets.mask
-            divisor = target.shape[-1] * mask.sum() + 1e-4
+            divisor, count = target.shape[-1] * mask.sum() + 1e-4, mask.sum() + 1e-4
+            mask = weigh_slots(mask, targets.weights)
             term, cells = getattr(self, f'loss_{name}'), gather_cells(pred, targets.index)
             if name == 'size':
                 loss = size_term(term, cells, outputs.offset, targets, divisor)
             elif regression_kind(term) == 'boxes':  # edges around a common cell
-                loss = compare_boxes(term, cells, target, mask, avg_factor=mask.sum() + 1e-4)
+                loss = compare_boxes(term, cells, target, mask, avg_factor=count)
             else:
                 loss = compare_deltas(term, cells, target, mask[..., None], divisor)
             terms[f'loss_{name}'] = loss
@@ -136,15 +145,19 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
                 'num_keypoints of CenterTrackPredictor.'
             )
         mask, cells = targets.keypoint_mask.flatten(1), {}
+        count, weights = mask.sum(), targets.weights
+        if weights is not None:
+            mask = mask * weights.repeat_interleave(targets.keypoint_mask.shape[-1], 1)
         if getattr(self.loss_keypoint_heatmap, 'gathers_positives', False):
             number = torch.arange(targets.keypoint_mask.shape[-1], device=mask.device)
             labels = number.expand(targets.keypoint_mask.shape).flatten(1)
             cells = dict(index=targets.keypoint_index, labels=labels, mask=mask)
         weight = targets.keypoint_mask.repeat_interleave(2, -1)
+        weight = weigh_slots(weight, None if weights is None else weights[..., None])
         keypoints = gather_cells(outputs.keypoints, targets.index)
         terms = {
             'loss_keypoints': compare_deltas(
-                self.loss_keypoints, keypoints, targets.keypoints, weight, weight.sum() + 1e-4
+                self.loss_keypoints, keypoints, targets.keypoints, weight, 2 * count + 1e-4
             ),
             'loss_keypoint_heatmap': heatmap_term(
                 self.loss_keypoint_heatmap,
@@ -160,6 +173,6 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
                 gather_cells(outputs.keypoint_offset, targets.keypoint_index),
                 targets.keypoint_offset,
                 mask[..., None],
-                2 * mask.sum() + 1e-4,
+                2 * count + 1e-4,
             )
         return terms

@@ -103,7 +103,9 @@ class CenterNetPointsTargets(NamedTuple):
     """Annotations without a target (not finite, empty, outside, bad label), float32 scalar."""
     dense_size: DenseSize | None = None
     counted: Tensor | None = None
-    """(B, C, H, W) bool, cells of the heatmap that count; None without ignored regions."""
+    """(B, C, H, W) bool, cells of the heatmap that count, or their float factors; None: all."""
+    weights: Tensor | None = None
+    """(B, M) factors of the objects' costs; None without."""
 
 
 class DenseKeypoints(NamedTuple):
@@ -150,6 +152,8 @@ class CenterNetPoseTargets(NamedTuple):
     """(B, C, H, W) bool, cells of the heatmap that count; None without ignored regions."""
     keypoint_counted: Tensor | None = None
     """(B, K, H, W) bool, the same for the heatmap of the keypoints."""
+    weights: Tensor | None = None
+    """(B, M) factors of the persons' costs; None without."""
 
 
 class CenterTrackTargets(NamedTuple):
@@ -182,6 +186,8 @@ class CenterTrackTargets(NamedTuple):
     """Annotations without a target that are not ignored regions, float32 scalar."""
     pose: CenterNetPoseTargets | None = None
     """Keypoints of the same rows; None without pose branches."""
+    weights: Tensor | None = None
+    """(B, M) factors of the objects' costs; None without."""
 
 
 CenterOutputsT = TypeVar(

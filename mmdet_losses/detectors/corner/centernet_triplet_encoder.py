@@ -66,7 +66,7 @@ class CenterNetTripletTargetEncoder(
         objects = self.find_objects(gt_instances, feat_sizes[0], img_size, ignored)
         corners = self.corners(objects, objects.usable)
         center = self.keypoint(box_center(objects.boxes), objects, corners.mask, 5.0)
-        return CenterNetTripletTargets(*corners, center)
+        return CenterNetTripletTargets(*corners[:5], center, corners.weights)
 
     def decode_views(
         self, outputs: Sequence[CenterNetTripletOutputs], views: Sequence[InputView]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mmdet_losses.core import weigh_slots
 from mmdet_losses.detectors.corner.contracts import (
     CenterNetTripletOutputs,
     CenterNetTripletTargets,
@@ -23,5 +24,6 @@ class CenterNetTripletLoss(CornerNetLoss[CenterNetTripletOutputs, CenterNetTripl
     def _terms(
         self, outputs: CenterNetTripletOutputs, targets: CenterNetTripletTargets
     ) -> dict[str, Tensor]:
-        center = self._keypoint('center', outputs.center, targets.center, targets.mask)
+        mask, count = weigh_slots(targets.mask, targets.weights), targets.mask.sum() + 1e-4
+        center = self._keypoint('center', outputs.center, targets.center, mask, count)
         return {**super()._terms(outputs, targets), **center}

@@ -71,7 +71,8 @@ class KeypointTarget(NamedTuple):
     offset: Tensor
     """(B, M, 2) keypoint minus integer cell."""
     valid: Tensor | None = None
-    """(B, C, H, W) bool, false in cells that the heatmap loss skips; None: no such cells."""
+    """(B, C, H, W) bool, false in cells that the heatmap loss skips, or their float factors; None:
+    all count."""
 
 
 class CornerNetTargets(NamedTuple):
@@ -85,6 +86,8 @@ class CornerNetTargets(NamedTuple):
     """Objects in the batch, float32 scalar."""
     num_dropped: Tensor
     """Annotations without a target (dirty, outside, bad label, too many), float32 scalar."""
+    weights: Tensor | None = None
+    """(B, M) factors of the objects' costs; None without."""
 
 
 class CornerNetSaccadeTargets(NamedTuple):
@@ -99,6 +102,7 @@ class CornerNetSaccadeTargets(NamedTuple):
     """A one at the centre of every object of the scale, shapes (B, 1, H_l, W_l)."""
     attention_valid: tuple[Tensor, ...] | None = None
     """(B, 1, H_l, W_l) bool, false in ignored regions; None without such regions."""
+    weights: Tensor | None = None
 
 
 class CenterNetTripletTargets(NamedTuple):
@@ -110,6 +114,7 @@ class CenterNetTripletTargets(NamedTuple):
     num_pos: Tensor
     num_dropped: Tensor
     center: KeypointTarget
+    weights: Tensor | None = None
 
 
 CornerOutputsT = TypeVar(

@@ -13,6 +13,7 @@ from mmdet_losses.core import (
     compare_deltas,
     heatmap_term,
     mean_over_stacks,
+    weigh_slots,
 )
 from mmdet_losses.detectors.corner.contracts import (
     CenterKeypoint,
@@ -44,6 +45,9 @@ class CornerNetLoss(DetectorLoss[CornerOutputsT, CornerTargetsT]):
             ``PullPushLoss``, 0.1 each.
         loss_offset: a term ``(pred, target, mask, avg_factor)``; default ``MaskedSmoothL1Loss``.
         class_weight: factors of the cells of each class's heatmap channels.
+
+    The weight of an object multiplies the costs of the cells of its corners, its offsets and its
+    pull; the push of two objects has the mean of their weights. Attention maps are not weighted.
     """
 
     def __init__(
@@ -67,23 +71,30 @@ class CornerNetLoss(DetectorLoss[CornerOutputsT, CornerTargetsT]):
 
     def _terms(self, outputs: CornerOutputsT, targets: CornerTargetsT) -> dict[str, Tensor]:
         tl, br, mask = targets.tl, targets.br, targets.mask
-        pull, push = self.loss_embedding(
+        embeddings = (
             gather_cells(outputs.tl.embedding, tl.index),
             gather_cells(outputs.br.embedding, br.index),
-            mask,
         )
+        more = () if targets.weights is None else (targets.weights,)
+        pull, push = self.loss_embedding(*embeddings, mask, *more)
+        num_objects = mask.sum() + 1e-4
+        mask = weigh_slots(mask, targets.weights)
         return {
             'loss_pull': pull,
             'loss_push': push,
-            **self._keypoint('tl', outputs.tl, tl, mask),
-            **self._keypoint('br', outputs.br, br, mask),
+            **self._keypoint('tl', outputs.tl, tl, mask, num_objects),
+            **self._keypoint('br', outputs.br, br, mask, num_objects),
         }
 
     def _keypoint(
-        self, name: str, pred: Keypoint | CenterKeypoint, target: KeypointTarget, mask: Tensor
+        self,
+        name: str,
+        pred: Keypoint | CenterKeypoint,
+        target: KeypointTarget,
+        mask: Tensor,
+        num_objects: Tensor,
     ) -> dict[str, Tensor]:
         offset = gather_cells(pred.offset, target.index)
-        num_objects = mask.sum() + 1e-4
         return {
             f'loss_{name}_heatmap': self._heatmap(pred.heatmap, target),
             f'loss_{name}_offset': compare_deltas(

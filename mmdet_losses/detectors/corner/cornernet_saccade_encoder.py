@@ -115,7 +115,8 @@ class CornerNetSaccadeTargetEncoder(
         return CornerNetSaccadeTargets(
             corners.tl._replace(valid=_both(tl_valid, corners.tl.valid)),
             corners.br._replace(valid=_both(br_valid, corners.br.valid)),
-            *corners[2:],
+            *corners[2:5],
+            weights=corners.weights,
             attentions=attentions,
             attention_valid=None
             if objects.ignored is None
@@ -143,7 +144,7 @@ def _visibility(gt_instances: Sequence[InstanceData], objects: Objects) -> Tenso
 
 
 def _both(first: Tensor, second: Tensor | None) -> Tensor:
-    return first if second is None else first & second
+    return first if second is None else first * second  # the second may be float weights
 
 
 def _attention(objects: Objects, size: Size, stride: int, sides: tuple[float, float]) -> Splats:

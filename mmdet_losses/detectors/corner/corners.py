@@ -19,6 +19,7 @@ from mmdet_losses.core import (
     keep_first,
     pad_ignored,
     pad_instances,
+    weigh_cells,
 )
 from mmdet_losses.detectors.corner.contracts import (
     CornerNetTargets,
@@ -62,6 +63,8 @@ class Objects(NamedTuple):
     feat_size: Size
     img_size: Size
     ignored: IgnoredRegions | None
+    weights: Tensor | None
+    """(B, M) factors of the objects' costs."""
 
 
 class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
@@ -121,6 +124,7 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
             feat_size=feat_size,
             img_size=img_size,
             ignored=pad_ignored(ignored, img_size),
+            weights=padded.weights,
         )
 
     def corners(self, objects: Objects, chosen: Tensor) -> CornerNetTargets:
@@ -133,6 +137,7 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
             mask=mask,
             num_pos=num_pos,
             num_dropped=objects.dropped + chosen.sum() - num_pos,
+            weights=objects.weights,
         )
 
     def keypoint(
@@ -157,7 +162,10 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
             largest,
         )
         index = xy[..., 1] * size[1] + xy[..., 0]
-        counted = counted_cells(heatmap, objects.ignored, objects.img_size)
+        counted = weigh_cells(
+            counted_cells(heatmap, objects.ignored, objects.img_size),
+            *(objects.weights, objects.labels, index, mask, heatmap.shape),
+        )
         return KeypointTarget(heatmap, index, (exact - cell).float(), counted)
 
     def decode(self, outputs: CornerOutputsT, img_size: Size) -> list[InstanceData]:

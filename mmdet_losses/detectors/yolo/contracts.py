@@ -113,6 +113,8 @@ class GridTargets(NamedTuple):
     """Annotations dropped (not finite, too small, outside, bad label), float32 scalar."""
     hidden: tuple[Tensor, ...] | None = None
     """(B, A, N) bool per map, anchors in ignored regions; None without such regions."""
+    weights: Tensor | None = None
+    """(B, M) factors of the objects' costs; None without."""
 
 
 class ScaledLevel(NamedTuple):
@@ -131,6 +133,8 @@ class ScaledLevel(NamedTuple):
     mask: Tensor
     """(B, A, K) bool."""
     grid: Grid
+    weights: Tensor | None = None
+    """(B, A, K) factors of the objects' costs; None without."""
 
 
 class ScaledYOLOV4Targets(NamedTuple):
@@ -161,3 +165,5 @@ class YOLOV1Targets(NamedTuple):
     first in the cell), float32 scalar."""
     hidden: Tensor | None = None
     """(B, S, S) bool, cells in ignored regions; None without such regions."""
+    weights: Tensor | None = None
+    """(B, S, S) factors of the objects' costs; None without."""

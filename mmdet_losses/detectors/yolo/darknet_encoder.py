@@ -159,6 +159,7 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
         dropped = padded.real.sum() + padded.left_out - mask.sum()
         return targets._replace(
             num_dropped=dropped.float(),
+            weights=padded.weights,
             hidden=hidden_anchors(
                 pad_ignored(ignored, img_size),
                 [level.grid for level in targets.levels],

@@ -14,7 +14,13 @@ from mmdet_losses.detectors.yolo.box_terms import BOX_TERMS, BoxWeights
 from mmdet_losses.detectors.yolo.class_term import ClassOptions, class_targets
 from mmdet_losses.detectors.yolo.contracts import GridOutputsT, GridTargets
 from mmdet_losses.detectors.yolo.darknet_encoder import CODES, Code
-from mmdet_losses.detectors.yolo.grids import Slots, grid_boxes, object_slots, take_boxes
+from mmdet_losses.detectors.yolo.grids import (
+    Slots,
+    grid_boxes,
+    object_slots,
+    positive_factors,
+    take_boxes,
+)
 from mmdet_losses.detectors.yolo.maps import (
     RawLevel,
     first_in_cell,
@@ -87,6 +93,9 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             :func:`~mmdet_losses.detectors.yolo.summary.summary_loss`.
         normalizer: 'nothing' or 'images'.
         class_weight: factors of the class costs of each class.
+
+    The weight of an object multiplies its box deltas (before ``max_delta``); the objectness of an
+    anchor has the weight of its last object, the classes that of its first one.
 
     Raises:
         ValueError: an unknown choice, an unsupported combination, or maps that do not fit the
@@ -204,6 +213,10 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             wanted, weight = self._objectness(options, raw, slots, positive, targets)
             weight = weight if hidden is None else weight * (positive | ~hidden)
             moved = self._averaged(raw, wanted, weight, targets)
+        if slots.weights is not None:
+            weight = weight * positive_factors(slots)
+            if free is not None and free.weights is not None:
+                weight = weight * torch.where(free.mask, free.weights, 1)
         cost = options.obj_normalizer * weight * entropy(raw.obj, wanted, slots.grid.squared)
         terms = self._pairs(options, raw, slots, moved)
         if free is not None:
@@ -272,6 +285,8 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             factor = share = logits.new_ones(())
             if multipliers is not None:
                 factor = multipliers[slots.labels].to(logits)
+            if slots.weights is not None:
+                factor = factor * slots.weights
             if moved is not None:
                 rising = classes.rising(logits).clamp(min=1)
                 share = torch.where(take_cells(moved, slots.index), rising, 1)
@@ -279,6 +294,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         boxed = slots.last() if self.code == 'redmon' and shared else slots
         cost = classes.weight * entropy(logits, classes.target, slots.grid.squared)
         cost = weigh(cost, self.weights(logits.shape[-1]))
+        cost = cost if slots.weights is None else cost * slots.weights[..., None]
         return {
             **self._boxes(raw, boxed, weights),
             'loss_cls': masked_sum(cost, classes.first[..., None]),
@@ -305,14 +321,17 @@ def forced_slots(
         rows = objects.flatten(1)
         boxes = targets.boxes.gather(1, rows[..., None].expand(-1, -1, 4))
         labels = targets.labels.gather(1, rows).view_as(objects)
-        return Slots(slots.grid, index, mask, boxes.unflatten(1, objects.shape[1:]), labels)
+        weights = targets.weights
+        weights = None if weights is None else weights.gather(1, rows).view_as(objects)
+        boxes = boxes.unflatten(1, objects.shape[1:])
+        return Slots(slots.grid, index, mask, boxes, labels, weights)
 
     first = first_in_cell(slots.index, slots.mask, cells)
     mask = first & take_cells(forced, slots.index)
     earlier = of_objects(slots.index, mask, take_cells(best, slots.index))
     everywhere = torch.arange(cells, device=best.device).expand_as(best)
     parts = zip(earlier[1:], slots[1:], strict=True)
-    both = Slots(slots.grid, *(torch.cat(pair, 2) for pair in parts))
+    both = Slots(slots.grid, *(None if None in pair else torch.cat(pair, 2) for pair in parts))
     return both, of_objects(everywhere, forced & ~slots.claimed(), best)
 
 

@@ -110,10 +110,11 @@ class GaussianYOLOLoss(DarknetLoss[GaussianYOLOOutputs]):
             residual = torch.cat(slot_targets(slots), -1) - mean
             cost, to_mean, to_sigma = gaussian_deltas(residual, logits.sigmoid())
             scale = (2 - slots.boxes[..., 2:].prod(-1, keepdim=True)) / 2
-            value = masked_sum(scale * cost, here)
+            own = scale if slots.weights is None else scale * slots.weights[..., None]
+            value = masked_sum(own * cost, here)
             factor = weights.normalizer * weights.multiplier[..., None]
             to_mean = bounded(factor * scale * to_mean, slots, weights)
-            to_sigma = bounded(self.uc_normalizer * scale * to_sigma, slots, weights)
+            to_sigma = bounded(self.uc_normalizer * own * to_sigma, slots, weights)
         terms = {'loss_sigma': Steer.apply(logits, to_sigma, self.uc_normalizer * value)}
         if self.box != 'mse':
             return {**super()._boxes(raw, slots, weights), **terms}

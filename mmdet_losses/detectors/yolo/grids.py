@@ -43,6 +43,8 @@ class Slots(NamedTuple):
     """(B, A, K, 4) cxcywh fractions of the image."""
     labels: Tensor
     """(B, A, K) int64."""
+    weights: Tensor | None = None
+    """(B, A, K) factors of the objects' costs; None without."""
 
     def claimed(self) -> Tensor:
         """Anchors that stand for an object: (B, A, N) bool."""
@@ -62,7 +64,17 @@ def object_slots(level: GridLevel, targets: GridTargets) -> Slots:
         mask=level.positive,
         boxes=targets.boxes[:, None].expand(-1, anchors, -1, -1),
         labels=targets.labels[:, None].expand_as(level.positive),
+        weights=None
+        if targets.weights is None
+        else targets.weights[:, None].expand_as(level.positive),
     )
+
+
+def positive_factors(slots: Slots) -> Tensor:
+    """Factors (B, A, N) of the objectness: the weight of the last object, 1 without one."""
+    last = slots.last()
+    assert slots.weights is not None
+    return put_cells(slots.weights, last.index, last.mask, slots.grid.cells, 1)
 
 
 def cell_offset(xy: Tensor, scale_xy: float) -> Tensor:

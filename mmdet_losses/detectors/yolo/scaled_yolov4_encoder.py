@@ -117,7 +117,10 @@ class ScaledYOLOV4TargetEncoder(GridTargetEncoder[ScaledYOLOV4Outputs, ScaledYOL
         center, size = box_center(boxes) / whole, box_size(boxes) / whole
         mask = mask & ((center >= 0) & (center <= 1)).all(-1)
         levels = tuple(
-            self._encode_level(center, size, labels, mask, self.grid(i, feat, img_size, boxes))
+            self._encode_level(
+                *(center, size, labels, mask, padded.weights),
+                self.grid(i, feat, img_size, boxes),
+            )
             for i, feat in enumerate(feat_sizes)
         )
         return ScaledYOLOV4Targets(
@@ -133,7 +136,13 @@ class ScaledYOLOV4TargetEncoder(GridTargetEncoder[ScaledYOLOV4Outputs, ScaledYOL
         )
 
     def _encode_level(
-        self, center: Tensor, size: Tensor, labels: Tensor, mask: Tensor, grid: Grid
+        self,
+        center: Tensor,
+        size: Tensor,
+        labels: Tensor,
+        mask: Tensor,
+        weights: Tensor | None,
+        grid: Grid,
     ) -> ScaledLevel:
         width_height = constant(grid.size[::-1], center)
         center, size = center * width_height, size * width_height
@@ -163,12 +172,13 @@ class ScaledYOLOV4TargetEncoder(GridTargetEncoder[ScaledYOLOV4Outputs, ScaledYOL
             labels=slots(labels[..., None].expand_as(index)),
             mask=slots(near) & fits.repeat(1, 1, 5),
             grid=grid,
+            weights=None if weights is None else slots(weights[..., None].expand_as(index)),
         )
 
     def slots(self, targets: ScaledYOLOV4Targets) -> list[Slots]:
         """The positive slots of each map."""
         result = []
-        for index, box, labels, mask, grid in targets.levels:
+        for index, box, labels, mask, grid, _ in targets.levels:
             width_height = constant(grid.size[::-1], box)
             center = box[..., :2] + cell_xy(index, grid.size[1])
             boxes = torch.cat((center, box[..., 2:]), -1) / width_height.repeat(2)

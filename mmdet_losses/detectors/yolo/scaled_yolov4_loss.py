@@ -55,6 +55,8 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
         gamma: above 0, focal modulation of both entropies with alpha 0.25.
         class_weight: factors of the class costs of each class.
 
+    The weight of an object multiplies its box, objectness and class costs.
+
     Raises:
         ValueError: ``balance`` does not fit the number of maps, or maps do not fit the targets.
 
@@ -116,7 +118,8 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
         self, level: Tensor, target: ScaledLevel, hidden: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Box, objectness and class term of one map."""
-        index, box, labels, mask, grid = target
+        index, box, labels, mask, grid, factors = target
+        own = 1.0 if factors is None else factors
         raw = split_level(level, len(grid.anchors))
         positives = at_least_one(mask.sum())
         xy = cell_offset(take_cells(raw.xy, index), grid.scale_xy)
@@ -125,7 +128,7 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
         cost = compare_boxes(
             self.loss_box, boxes_around(xy, wh), goal, mask, reduction_override='none'
         )
-        loss_box = masked_sum(cost, mask) / positives
+        loss_box = masked_sum(cost * own, mask) / positives
 
         with torch.no_grad():
             last = last_in_cell(index, mask, grid.cells)
@@ -133,6 +136,8 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
             score = 1 - self.iou_ratio + self.iou_ratio * iou
             wanted = put_cells(score, index, last, grid.cells)
         entropy = self._entropy(raw.obj, wanted, self.obj_pos_weight)
+        if factors is not None:
+            entropy = entropy * put_cells(factors, index, last, grid.cells, 1)
         if hidden is not None:
             claimed = put_cells(mask, index, mask, grid.cells)
             entropy = torch.where(claimed | ~hidden, entropy, 0)
@@ -149,6 +154,7 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
         entropy = self._entropy(logits, one_hot(labels, logits), self.cls_pos_weight)
         weights = self.weights(classes)
         entropy = entropy if weights is None else entropy * weights
+        entropy = entropy if factors is None else entropy * factors[..., None]
         return loss_box, loss_obj, masked_sum(entropy, mask[..., None]) / (positives * classes)
 
     def _entropy(self, logits: Tensor, target: Tensor, pos_weight: float) -> Tensor:

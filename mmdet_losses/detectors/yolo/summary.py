@@ -24,6 +24,7 @@ from mmdet_losses.detectors.yolo.grids import (
     grid_boxes,
     grid_roots,
     object_slots,
+    positive_factors,
     slot_similarity,
     slot_targets,
     take_boxes,
@@ -94,6 +95,8 @@ def _level(
         best = best_overlap(*grid_boxes(raw, slots.grid), targets.boxes, targets.mask)
         negative = ~claimed & (best < NEGATIVE_IOU)
         errors = F.binary_cross_entropy_with_logits(logits, own, reduction='none')
+    if slots.weights is not None:
+        cost, errors = cost * positive_factors(slots), errors * slots.weights[..., None]
     class_weight = weights(logits.shape[-1])
     errors = errors if class_weight is None else errors * class_weight
     negative = negative if hidden is None else negative & ~hidden
@@ -107,9 +110,10 @@ def _level(
 
 def _boxes(raw: RawLevel, slots: Slots, formula: str) -> dict[str, Tensor]:
     xy, wh = take_boxes(raw, slots)
+    own = xy.new_ones(()) if slots.weights is None else slots.weights
     if formula == 'ciou':
         similarity = slot_similarity(xy, wh, slots, 'ciou')
-        return {'loss_box': COORD * masked_sum(1 - similarity, slots.mask)}
+        return {'loss_box': COORD * masked_sum((1 - similarity) * own, slots.mask)}
     goal_xy, goal_wh = slot_targets(slots)
     off_xy = (cell_offset(xy, slots.grid.scale_xy) - goal_xy).square()
     off_wh = (wh - goal_wh).square()
@@ -118,6 +122,6 @@ def _boxes(raw: RawLevel, slots: Slots, formula: str) -> dict[str, Tensor]:
         off_wh = (grid_roots(wh, slots.grid) - roots).square()
     weight = COORD if formula == 'v2' else COORD / 2
     return {
-        'loss_xy': weight * masked_sum(off_xy, slots.mask[..., None]),
-        'loss_wh': weight * masked_sum(off_wh, slots.mask[..., None]),
+        'loss_xy': weight * masked_sum(off_xy * own[..., None], slots.mask[..., None]),
+        'loss_wh': weight * masked_sum(off_wh * own[..., None], slots.mask[..., None]),
     }

@@ -96,6 +96,7 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
             num_pos=num_pos,
             num_dropped=padded.real.sum() - num_pos,
             hidden=None if hidden is None else hidden[0].view(-1, height, width),
+            weights=None if padded.weights is None else put(padded.weights),
         )
 
     def decode_all(self, outputs: YOLOV1Outputs, img_size: Size) -> tuple[Tensor, Tensor, Tensor]:

@@ -44,6 +44,8 @@ class YOLOV1Loss(ImageCountLoss[YOLOV1Outputs, YOLOV1Targets]):
         normalizer: 'nothing' or 'images'.
         class_weight: factors of the class costs of each class.
 
+    The weight of an object multiplies its box, confidence and class costs.
+
     Raises:
         ValueError: an unknown choice.
 
@@ -88,13 +90,17 @@ class YOLOV1Loss(ImageCountLoss[YOLOV1Outputs, YOLOV1Targets]):
         goal_wh = targets.box[:, 2:].sqrt() if self.square_root else targets.box[:, 2:]
         goal = torch.cat((targets.box[:, :2], goal_wh), 1)[:, None]
         off = torch.where(responsible[:, :, None], box - goal, 0).square()
+        found = (conf - wanted).square()
+        if targets.weights is not None:
+            own = targets.weights[:, None]
+            off, found = off * own[:, :, None], found * own
         negative = ~responsible
         if targets.hidden is not None:
             negative = negative & (targets.mask | ~targets.hidden)[:, None]
         squares = {
             'loss_xy': self.coord_scale * off[:, :, :2].sum(),
             'loss_wh': self.coord_scale * off[:, :, 2:].sum(),
-            'loss_obj': self.object_scale * masked_sum((conf - wanted).square(), responsible),
+            'loss_obj': self.object_scale * masked_sum(found, responsible),
             'loss_noobj': self.no_object_scale * masked_sum(conf.square(), negative),
             'loss_cls': self.class_scale * self._classes(cls, targets),
         }
@@ -108,6 +114,8 @@ class YOLOV1Loss(ImageCountLoss[YOLOV1Outputs, YOLOV1Targets]):
         weights = self.weights(cls.shape[1])
         if weights is not None:
             cost = cost * weights[:, None, None]
+        if targets.weights is not None:
+            cost = cost * targets.weights[:, None]
         return masked_sum(cost, targets.mask[:, None])
 
     def _responsible(self, box: Tensor, targets: YOLOV1Targets) -> tuple[Tensor, Tensor]:

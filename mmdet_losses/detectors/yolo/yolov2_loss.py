@@ -19,6 +19,7 @@ from mmdet_losses.detectors.yolo.grids import (
     grid_boxes,
     grid_sizes,
     object_slots,
+    positive_factors,
     slot_boxes,
     slot_targets,
     take_boxes,
@@ -74,6 +75,8 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
         class_weight: factors of the class costs of each class.
         tree: parents of the classes (:class:`~mmdet_losses.detectors.yolo.class_tree.ClassTree`);
             the class cost is -log P of the label, the sum of the cross-entropies on its path.
+
+    The weight of an object multiplies its box, objectness and class costs.
 
     Raises:
         ValueError: an unknown choice, an option that the program does not have, or maps that do
@@ -167,6 +170,7 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
             positive_cost, negative_cost = _background_costs(raw, last, negative)
         else:
             cost = (raw.obj.sigmoid() - wanted).square() / 2
+            cost = cost if slots.weights is None else cost * positive_factors(slots)
             positive_cost, negative_cost = masked_sum(cost, claimed), masked_sum(cost, negative)
         return {
             **self._boxes(raw, xy, wh, last, claimed),
@@ -183,6 +187,8 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
         weight = torch.ones_like(xy) * self.coord_scale
         if self.code == 'redmon':
             weight = weight * (2 - slots.boxes[..., 2:].prod(-1, keepdim=True))
+        if slots.weights is not None:
+            weight = weight * slots.weights[..., None]
         prior = PRIOR_SCALE * (self.seen < self.warmup_images)
         off_xy = masked_sum(weight * (goal_xy - xy.sigmoid()).square(), here)
         off_wh = masked_sum(weight * (goal_wh - wh).square(), here)
@@ -193,23 +199,25 @@ class YOLOV2Loss(ImageCountLoss[YOLOV2Outputs, GridTargets]):
     def _classes(self, raw: RawLevel, slots: Slots, last: Slots) -> Tensor:
         logits = take_cells(raw.cls, slots.index)
         weights = self.weights(logits.shape[-1])
+        own = logits.new_ones(()) if slots.weights is None else slots.weights
         if not self.softmax:
             with torch.no_grad():
                 classes = class_targets(logits, slots, ClassOptions(self.code))
-            return masked_sum(
-                weigh(entropy(logits, classes.target, False), weights), classes.first[..., None]
-            )
+            cost = weigh(entropy(logits, classes.target, False), weights) * own[..., None]
+            return masked_sum(cost, classes.first[..., None])
         if self.background:
             obj = take_cells(raw.obj, slots.index)[..., None].detach()
             logits = torch.cat((logits, obj), -1)
         cost = _negative_log(logits, slots.labels, self.tree)
-        return masked_sum(cost if weights is None else cost * weights[slots.labels], last.mask)
+        cost = cost if weights is None else cost * weights[slots.labels]
+        return masked_sum(cost * own, last.mask)
 
 
 def _background_costs(raw: RawLevel, slots: Slots, negative: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy of positives and negatives as functions of the background logits alone."""
     logs = torch.cat((raw.cls.detach(), raw.obj.unsqueeze(2)), 2).log_softmax(2)
     own = take_cells(logs, slots.index).gather(-1, slots.labels[..., None]).squeeze(-1)
+    own = own if slots.weights is None else own * slots.weights
     return masked_sum(-own, slots.mask), masked_sum(-logs[:, :, -1], negative)
 
 
