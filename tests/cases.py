@@ -260,6 +260,7 @@ ELSEWHERE: dict[str, str] = {
     'ScaledYOLOv4Mosaic': 'test_data/test_scaled_yolov4.py',
     'SeenPixels': 'test_metrics/test_seen_pixels.py',
     'EncodedDenseHead': 'test_contracts/test_heads.py',
+    'ClassLayersHook': 'test_engine/test_fine_tune.py',
     'EpochSeedHook': 'test_engine/test_hooks.py',
     'KeypointVisualizer': 'test_visualization/test_skeletons.py',
     'LoadKeypointAnnotations': 'test_data/test_keypoints.py',

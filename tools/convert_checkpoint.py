@@ -131,7 +131,7 @@ def run(args: argparse.Namespace) -> tuple[str, Conversion]:
     model = read_model(args.config, args.cfg_options)
     name, layout = choose_layout(args.src, model, LAYOUTS)
     network = network_of(model)
-    source = layout.load(args.src, network, model, args.partial)
+    source = layout.load(args.src, network, model, args.partial, args.allow_class_layers)
     conversion = convert(
         source,
         layout.target(network),

@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         print('\n'.join(run(args)))
     except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
+        print(f'error: {error}', file=sys.stderr)
         return 1
     return 0
 

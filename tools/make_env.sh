@@ -41,6 +41,7 @@ command -v make >/dev/null || missing+=(make)
 [ ${#missing[@]} -eq 0 ] ||
     fail "missing on this machine: ${missing[*]} (Debian: apt-get install ${missing[*]})."
 
+if [ -L "$venv" ]; then mkdir -p "$(readlink "$venv")"; fi # a link to a folder that is still missing
 mkdir -p "$venv"
 exec 9>"$venv/lock"
 if command -v flock >/dev/null && ! flock --nonblock 9; then

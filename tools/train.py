@@ -52,6 +52,7 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
             )
         cfg.auto_scale_lr.enable = True
     engine.settle_start(cfg, args.resume, args.restart)
+    engine.skip_replaced_weights(cfg)
     engine.add_default_hooks(cfg)
     engine.build_runner(cfg).train()
 

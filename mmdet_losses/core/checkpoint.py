@@ -272,6 +272,8 @@ class Layout:
     fill: Callable[[Path, nn.Module, ConfigDict, bool], dict[str, Tensor]] | None = None
     """For files without names, instead of ``read``: file, our network, config of the model and
     ``partial`` to {our key: tensor}."""
+    of_file: Callable[[Path, ConfigDict], ConfigDict] | None = None
+    """For files without names: config of the model with the number of classes of the file."""
     only: Callable[[ConfigDict], bool] = lambda model: True
     """A further condition on the model's config."""
     prefix: str = ''
@@ -296,7 +298,12 @@ class Layout:
         return {key: value for key, value in state.items() if key.startswith(self.prefix)}
 
     def load(
-        self, path: Path, network: nn.Module, model: ConfigDict, partial: bool = False
+        self,
+        path: Path,
+        network: nn.Module,
+        model: ConfigDict,
+        partial: bool = False,
+        allow_class_layers: bool = False,
     ) -> dict[str, Tensor]:
         """The tensors of a file, as the rules expect them.
 
@@ -305,11 +312,15 @@ class Layout:
             network: of :func:`network_of`.
             model: config of the model.
             partial: the file may end before the network does.
+            allow_class_layers: the file may have another number of classes.
 
         Raises:
             ValueError: ``partial`` with a file that names its tensors.
         """
         if self.fill is not None:
+            if allow_class_layers and self.of_file is not None:
+                model = self.of_file(path, model)
+                network = network_of(model)
             return self.fill(path, network, model, partial)
         if partial:
             raise ValueError(

@@ -11,6 +11,7 @@ from mmdet_losses.engine.cli import (
 )
 from mmdet_losses.engine.cpu import ChannelsLastHook, CPUAutocastOptimWrapper
 from mmdet_losses.engine.darknet import DarknetEMAHook, DarknetLR, UnfreezeHook
+from mmdet_losses.engine.fine_tune import ClassLayersHook, skip_replaced_weights
 from mmdet_losses.engine.head_time import HeadTimeHook
 from mmdet_losses.engine.hooks import EpochSeedHook, NumPositivesHook
 from mmdet_losses.engine.processes import UsageError, end_processes, start_processes
@@ -30,6 +31,7 @@ __all__ = [
     'CPUAutocastOptimWrapper',
     'ChannelsLastHook',
     'CheckDataHook',
+    'ClassLayersHook',
     'DarknetEMAHook',
     'DarknetLR',
     'EpochSeedHook',
@@ -52,5 +54,6 @@ __all__ = [
     'merge_options',
     'run_tool',
     'settle_start',
+    'skip_replaced_weights',
     'start_processes',
 ]

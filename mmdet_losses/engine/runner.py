@@ -6,7 +6,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-DEFAULT_HOOKS = ('CheckDataHook', 'EpochSeedHook', 'NumPositivesHook')
+DEFAULT_HOOKS = ('CheckDataHook', 'ClassLayersHook', 'EpochSeedHook', 'NumPositivesHook')
 
 
 def add_default_hooks(cfg: Config) -> None:

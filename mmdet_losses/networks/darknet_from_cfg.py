@@ -168,16 +168,27 @@ class DarknetFromCfg(BaseModule):
         return self
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
-        if self.num_classes is not None:
-            for head in self.heads:
-                name = f'{prefix}layers.{head - 1}.layer.conv'
-                self._keep_class_rows(state, name, self.table[head], head - 1)
+        found = set()
+        for head in self.heads if self.num_classes is not None else ():
+            name = f'{prefix}layers.{head - 1}.layer.conv'
+            found.add(self._keep_class_rows(state, name, self.table[head], head - 1))
+        for classes in found - {None}:
+            print_log(
+                f'The checkpoint has {classes} classes: the last convolutions keep its rows of '
+                f'boxes and objectness; the rows of the {self.num_classes} classes keep their '
+                'initial values.',
+                'current',
+            )
         super()._load_from_state_dict(state, prefix, *args)
 
     def _keep_class_rows(
         self, state: dict[str, Any], name: str, row: dict[str, Any], index: int
-    ) -> None:
-        """Replace class rows of another number of classes in ``state`` by those of this network."""
+    ) -> int | None:
+        """Replace class rows of another number of classes in ``state`` by those of this network.
+
+        Returns the number of classes in ``state`` if it differs.
+        """
+        found = None
         anchors, common = row['anchors'], values_before_classes(row['type'])
         own = self.layers[index].get_submodule('layer.conv').state_dict()
         for part, mine in own.items():
@@ -189,11 +200,8 @@ class DarknetFromCfg(BaseModule):
             rows = mine.clone().unflatten(0, (anchors, -1))
             rows[:, :common] = value.unflatten(0, (anchors, -1))[:, :common]
             state[f'{name}.{part}'] = rows.flatten(0, 1)
-            print_log(
-                f'{name}.{part}: the checkpoint has {len(value) // anchors - common} classes; rows '
-                f'of the {self.num_classes} classes keep their initial values',
-                logger='current',
-            )
+            found = len(value) // anchors - common
+        return found
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Images (B, 3, h, w) to the inputs of the detection layers, in the order of the cfg."""

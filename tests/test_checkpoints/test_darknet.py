@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from torch import nn
 
 from mmdet_losses.core.checkpoint import CheckpointMismatch, assemble, convert, network_of
@@ -206,6 +207,7 @@ def test_numbers_in_another_order_show_as_negative_variance(tmp_path: Path) -> N
         (b'', 'has 0 bytes'),
         (struct.pack('<4i', 0, 2, 5, 0), 'less than the 20 of a darknet header'),
         (b'\xff' * 64, 'not a darknet weights file'),
+        (b'[net]\n# Testing\nbatch=1\n', r"a text file that begins with '\[net\]'"),
     ],
 )
 def test_a_file_that_is_no_weights_file_is_named(
@@ -223,6 +225,7 @@ def test_a_file_that_is_no_weights_file_is_named(
     ('name', 'words'),
     [
         ('yolov3-spp', 'it has the size of yolov3-spp.weights; choose a config of that network.'),
+        ('yolov3-tiny', 'it has the size of yolov3-tiny.weights; choose a config of that network.'),
         ('yolov2-voc', 'it has the size of yolov2-voc.weights; choose a config of that network.'),
     ],
 )
@@ -233,6 +236,36 @@ def test_the_file_of_another_network_is_named(name: str, words: str, tmp_path: P
     with pytest.raises(WeightsFileError) as error:
         read_darknet_weights(path, small_yolov2(), V2_ORDER)
     assert str(error.value).endswith(words)
+
+
+def test_a_file_of_other_classes_is_named_and_its_class_layers_can_be_left_out(
+    tmp_path: Path,
+) -> None:
+    layer = dict(
+        type='convolutional', filters=16, size=1, activation='linear'
+    )  # 2 anchors, 3 classes
+    layers = [dict(layer, filters=4, batch_normalize=True), layer, dict(type='yolo', anchors=2)]
+    model = ConfigDict(
+        backbone=dict(type='DarknetFromCfg', layers=layers, num_classes=3),
+        bbox_head=dict(predictor=dict(type='DarknetPredictor', detector='yolov3', num_classes=3)),
+    )
+    layout, path = LAYOUTS['darknet'], tmp_path / 'x.weights'
+    write(path, 3 * 4 + 4 * 4 + 2 * (5 + 80) * 5)
+    network = network_of(model)
+    with pytest.raises(
+        WeightsFileError, match=r'with 80 classes, but the config has num_classes=3'
+    ):
+        layout.load(path, network, model)
+    source = layout.load(path, network, model, allow_class_layers=True)
+    done = convert(source, layout.target(network), layout.key_map(model), allow_class_layers=True)
+    assert done.class_layers == [
+        'backbone.layers.1.layer.conv.bias',
+        'backbone.layers.1.layer.conv.weight',
+    ]
+    assert set(done.state_dict) == set(network.state_dict()) - set(done.class_layers)
+    write(path, 1000)
+    with pytest.raises(WeightsFileError, match='download it again or choose the network'):
+        layout.load(path, network, model, allow_class_layers=True)
 
 
 def test_a_file_of_first_layers_needs_partial(tmp_path: Path) -> None:

@@ -243,7 +243,8 @@ def test_default_hooks_are_added_once():
     cfg = Config(dict(custom_hooks=[own]))
     engine.add_default_hooks(cfg)
     engine.add_default_hooks(cfg)
-    added = [dict(type=f'mmdet_losses.{name}') for name in ('CheckDataHook', 'EpochSeedHook')]
+    names = ('CheckDataHook', 'ClassLayersHook', 'EpochSeedHook')
+    added = [dict(type=f'mmdet_losses.{name}') for name in names]
     assert cfg.custom_hooks == [own, *added]
 
 

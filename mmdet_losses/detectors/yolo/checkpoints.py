@@ -6,6 +6,7 @@ are registered in the order of the file. The PyTorch files have names and need r
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,8 +14,19 @@ import torch
 from mmengine.config import ConfigDict
 from torch import Tensor, nn
 
-from mmdet_losses.core.checkpoint import KeyMap, Layout, part_types, read_checkpoint
-from mmdet_losses.detectors.yolo.darknet_files import read_darknet_weights
+from mmdet_losses.core.checkpoint import (
+    KeyMap,
+    Layout,
+    network_of,
+    part_types,
+    read_checkpoint,
+)
+from mmdet_losses.detectors.yolo.darknet_files import (
+    WeightsFileError,
+    layers_in_order,
+    read_darknet_weights,
+    read_header,
+)
 from mmdet_losses.detectors.yolo.pickled_modules import read_pickled_module
 
 _HEAD = 'bbox_head.predictor'
@@ -56,7 +68,53 @@ def darknet_order(model: ConfigDict) -> tuple[str, ...]:
 
 
 def _fill(path: Path, network: nn.Module, model: ConfigDict, partial: bool) -> dict[str, Tensor]:
-    return read_darknet_weights(path, network, darknet_order(model), partial)
+    try:
+        return read_darknet_weights(path, network, darknet_order(model), partial)
+    except WeightsFileError as error:
+        own, classes = model.bbox_head.predictor.num_classes, classes_of_file(path, model)
+        if classes in (own, None):
+            raise
+        raise WeightsFileError(
+            f'{path.name} has the size of this network with {classes} classes, but the config has '
+            f'num_classes={own}: add --allow-class-layers to leave out the class layers, or set '
+            f'num_classes to {classes}.'
+        ) from error
+
+
+def with_classes(model: ConfigDict, classes: int) -> ConfigDict:
+    """The config of a model with another number of classes."""
+    model = copy.deepcopy(model)
+    parts = [model.bbox_head.predictor]
+    parts += [model.backbone] if model.backbone.type == 'DarknetFromCfg' else []
+    for part in parts:
+        part.num_classes = classes
+    return model
+
+
+def classes_of_file(path: Path, model: ConfigDict) -> int | None:
+    """Number of classes with which the network has as many numbers as a darknet file.
+
+    None if there is no such number.
+    """
+    own = model.bbox_head.predictor.num_classes
+    header = read_header(path)
+    have = (path.stat().st_size - header.size) / 4
+    need, more = (_count(with_classes(model, each)) for each in (own, own + 1))
+    classes = own + (have - need) / (more - need)
+    return int(classes) if classes >= 1 and classes == int(classes) else None
+
+
+def _count(model: ConfigDict) -> int:
+    """Number of floats in the darknet file of a network."""
+    network = network_of(model)
+    shapes = {key: value.numel() for key, value in network.state_dict().items()}
+    layers = layers_in_order(network, darknet_order(model))
+    return sum(shapes[key] for layer in layers for key in layer.keys)
+
+
+def _model_of_file(path: Path, model: ConfigDict) -> ConfigDict:
+    classes = classes_of_file(path, model)
+    return model if classes is None else with_classes(model, classes)
 
 
 # ------------------------------------------------------------------- Scaled-YOLOv4 in PyTorch
@@ -250,8 +308,10 @@ LAYOUTS = {
             _V4,
             _SCALED,
         ),
-        rules=KeyMap(claims=((r'', ''),)),  # filled under our names: nothing is renamed
+        # filled under our names: nothing is renamed, and only class layers can differ in shape
+        rules=KeyMap(claims=((r'', ''),), class_layers=r''),
         fill=_fill,
+        of_file=_model_of_file,
         only=lambda model: not _renormalised(model),
     ),
     'yolov4_pytorch': Layout(

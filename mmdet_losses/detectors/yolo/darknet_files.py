@@ -21,10 +21,16 @@ OFFICIAL_FLOATS = {
     'yolov1': 197_328_243,
     'yolov2': 50_983_561,
     'yolov2-voc': 50_676_061,
+    'yolov2-tiny': 11_237_145,
+    'yolov2-tiny-voc': 15_867_885,
     'yolov3': 62_001_757,
     'yolov3-spp': 63_052_381,
+    'yolov3-tiny': 8_858_734,
+    'yolov3-tiny-3l': 9_220_333,
+    'yolov3-tiny-prn': 4_939_758,
     'yolov4': 64_429_405,
     'yolov4-tiny': 6_062_814,
+    'yolov4-tiny-3l': 6_334_045,
     'yolov4-csp': 52_986_205,
     'yolov4x-mish': 99_847_037,
     'yolov4-p5': 70_917_468,
@@ -82,6 +88,12 @@ def read_header(path: Path | str) -> Header:
         raise WeightsFileError(
             f'{path.name} has {len(data)} bytes, less than the 16 of a darknet header; '
             'download it again.'
+        )
+    if all(32 <= byte < 127 or byte in b'\t\r\n' for byte in data[:16]):
+        begin = data[:16].decode('ascii').split()[:1]
+        raise WeightsFileError(
+            f'{path.name} is a text file that begins with {"".join(begin)!r}, not a weights file; '
+            'give the .weights file (a cfg is for tools/import_darknet.py).'
         )
     major, minor, revision = struct.unpack('<3i', data[:12])
     if min(major, minor, revision) < 0:

@@ -1,0 +1,77 @@
+"""Start of a training from the weights of another training (``load_from``)."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmdet_losses.registry import HOOKS
+
+
+@HOOKS.register_module()
+class ClassLayersHook(Hook):
+    """Keeps the initial values of class layers if ``load_from`` has other classes.
+
+    A layer of the head whose tensors differ from those of the checkpoint only in the number of
+    channels is a class layer. One message lists these layers; MMEngine would print a size mismatch
+    per tensor. A resumed training is not changed: there a difference is an error.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Replace the class layers in the checkpoint."""
+        if runner._resume:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        state = checkpoint.get('state_dict', checkpoint)
+        changed = keep_class_layers(state, model.state_dict())
+        if changed:
+            layers = dict.fromkeys(key.rpartition('.')[0] for key in changed)
+            runner.logger.info(
+                f'load_from has another number of classes: {len(layers)} class layers keep their '
+                f'initial values ({", ".join(layers)}); all other layers are loaded.'
+            )
+
+
+def keep_class_layers(state: dict[str, Any], own: dict[str, Tensor]) -> list[str]:
+    """Put the values of ``own`` into ``state`` for the class layers; returns their keys."""
+    keys = [
+        key
+        for key, mine in own.items()
+        if key.startswith('bbox_head.')
+        and isinstance(state.get(key), Tensor)
+        and state[key].shape != mine.shape
+        and state[key].shape[1:] == mine.shape[1:]
+    ]
+    state.update({key: own[key].detach().clone() for key in keys})
+    return keys
+
+
+def skip_replaced_weights(cfg: Config) -> None:
+    """Remove the pretrained weights of the backbone that ``load_from`` replaces.
+
+    Otherwise MMEngine downloads them and then overwrites them.
+    """
+    init = cfg.model.get('backbone', {}).get('init_cfg') or {}
+    path = cfg.get('load_from')
+    if not isinstance(init, dict) or init.get('type') != 'Pretrained' or not path:
+        return
+    if not Path(path).is_file():
+        return
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError):  # MMEngine reports files that do not load
+        return
+    if any(key.startswith('backbone.') for key in content.get('state_dict', content)):
+        cfg.model.backbone.init_cfg = None
+        print_log(f'{init.checkpoint} is not loaded, because {path} has the backbone.', 'current')
