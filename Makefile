@@ -7,7 +7,7 @@ PYTHON_IN_VENV := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo zoo docs test fuzz lint format types
+.PHONY: help env demo zoo docs test fuzz soak lint format types
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -36,6 +36,9 @@ test: $(VENV) ## run the test suite and the examples in the docstrings
 
 fuzz: $(VENV) ## run encoders and losses on random, partly invalid batches (ARGS=--batches N)
 	@$(PYTHON_IN_VENV) tools/fuzz.py $(ARGS)
+
+soak: $(VENV) ## train 20,000 steps and check that the memory does not grow
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PYTHON_IN_VENV) tools/soak.py $(ARGS)
 
 lint: $(VENV) ## check style and format
 	@$(PYTHON_IN_VENV) -m ruff check .

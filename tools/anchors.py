@@ -87,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
         engine.merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     levels: Levels = config_anchors(cfg) if args.check else []
+    engine.check_data(cfg, ['train'], images=False)
     sizes = training_box_sizes(cfg, input_resizing(cfg, args.size))
     if not args.check:
         anchors = kmeans_anchors(sizes, args.levels * args.per_level, args.seed)

@@ -49,6 +49,9 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 (transforms use it)
+    out = args.out or Path(cfg.work_dir) / 'targets'
+    engine.check_folder(out, '--out')
+    engine.check_data(cfg, ['train'])
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     chosen = args.index or range(min(8, len(dataset)))
     outside = [index for index in chosen if not 0 <= index < len(dataset)]
@@ -57,8 +60,6 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
             f'--index {outside[0]} is outside the training set; give 0 to {len(dataset) - 1}.'
         )
     perfect = Perfect(MODELS.build(cfg.model))
-    out = args.out or Path(cfg.work_dir) / 'targets'
-    out.mkdir(parents=True, exist_ok=True)
     objects = missing = 0
     for index in chosen:
         encoded = perfect(pseudo_collate([dataset[index]]))

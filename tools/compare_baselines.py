@@ -23,11 +23,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import mmdet_losses  # noqa: F401  (raises a clear error if the stack is incomplete)
+from mmdet_losses import engine
 
 # isort: split
-from mmengine.config import Config
-
+from mmdet_losses.engine.explain import explain
 from tools.benchmarks.report import STEPS, Run, read_run, write_report
 from tools.benchmarks.runs import TrainingError, measure
 from tools.benchmarks.steps import step_times
@@ -95,16 +94,40 @@ def train(config: Path, seed: int, out: Path, options: list[str], metric: str) -
     return read_run(work_dir, metric)
 
 
+def load_all(args: argparse.Namespace) -> list[Path]:
+    """The configs, after all of them load and their data pass the checks; makes drawn data sets.
+
+    Raises:
+        SystemExit: A config or its data are wrong; nothing is trained.
+    """
+    elsewhere = any(option.startswith('data_root=') for option in args.cfg_options)
+    here = Path.cwd()
+    for config in args.configs:
+        parser = argparse.ArgumentParser()
+        engine.add_config_arguments(parser)
+        options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
+        path, cfg = str(config.resolve()), None
+        try:
+            cfg = engine.load_config(parser.parse_args([path, *options]))
+            own = elsewhere or data_root(cfg) != cfg.get('data_root')
+            if 'made_by' in cfg and not own:
+                make_data(cfg, ROOT / data_root(cfg))
+            os.chdir(ROOT)  # the configs name their data relative to it
+            engine.check_data(cfg)
+        except Exception as error:  # configs raise any kind of error
+            known = str(error) if isinstance(error, engine.UsageError) else explain(error, cfg)
+            sys.exit(f'error: {config}: {known or error}')
+        finally:
+            os.chdir(here)
+    return args.configs
+
+
 def train_all(args: argparse.Namespace, out: Path) -> tuple[dict[str, list[Run]], int]:
     """Name -> results of every training, and the number of failed trainings."""
     runs: dict[str, list[Run]] = {}
+    configs = load_all(args)
     total, number, failures = len(args.configs) * args.seeds, 0, 0
-    elsewhere = any(option.startswith('data_root=') for option in args.cfg_options)
-    for config in args.configs:
-        cfg = Config.fromfile(config)
-        own = elsewhere or data_root(cfg) != cfg.get('data_root')
-        if 'made_by' in cfg and not own:
-            make_data(cfg, ROOT / data_root(cfg))
+    for config in configs:
         for seed in range(args.seeds):
             number += 1
             print(f'[{number}/{total}] {config.stem}, seed {seed}', flush=True)

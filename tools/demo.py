@@ -90,6 +90,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = 'none'
     engine.merge_options(cfg, dict(data_root=f'{args.data}/') | (args.cfg_options or {}))
     engine.start_processes(cfg)
+    engine.check_data(cfg, show=False)
     engine.add_default_hooks(cfg)
     return cfg
 

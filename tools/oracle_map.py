@@ -27,6 +27,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 
+from mmdet_losses.engine.data_config import leaf_configs
 from mmdet_losses.metrics.oracle import OneIdealBranch, Perfect, lost
 from mmdet_losses.registry import MODELS
 
@@ -94,14 +95,13 @@ def annotations_first(loader: dict) -> dict:
     Raises:
         UsageError: The pipeline loads no annotations.
     """
-    dataset = loader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    if not _move_annotations(dataset.pipeline):
-        raise engine.UsageError(
-            'the validation pipeline loads no annotations, so there is no ground truth to encode; '
-            "add dict(type='LoadAnnotations', with_bbox=True) after the image is loaded."
-        )
+    for _, dataset in leaf_configs(loader.dataset):
+        if not _move_annotations(dataset.pipeline):
+            raise engine.UsageError(
+                'the validation pipeline loads no annotations, so there is no ground truth to '
+                "encode; add dict(type='LoadAnnotations', with_bbox=True) after the image is "
+                'loaded.'
+            )
     return loader
 
 
@@ -131,11 +131,13 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
     """Measure, print, and write."""
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     torch.manual_seed(0)
+    if args.json:
+        engine.check_file(args.json, '--json')
+    engine.check_data(cfg, ['val' if cfg.get('val_dataloader') else 'test'])
     metrics = measure_branches(cfg, args.branches) if args.branches else measure(cfg)
     for key, value in metrics.items():
         print(f'{key}: {value:.3f}' if isinstance(value, float) else f'{key}: {value}')
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(metrics, indent=2) + '\n')
 
 

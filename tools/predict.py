@@ -239,6 +239,7 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
     media = open_media(args.source)
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
         raise engine.UsageError(f'checkpoint {args.checkpoint} not found (from {Path.cwd()}).')
+    engine.check_folder(args.out, '--out')
     predictor = Predictor(cfg, args.checkpoint, args.device)
     labels = labels_of(args.classes, predictor.classes)
     decoder = args.decoder or ('darknet' if predictor.is_darknet and media.total == 1 else 'opencv')

@@ -34,6 +34,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         f'and the scales {", ".join(map(str, TTA_SCALES))}',
     )
     parser.add_argument(
+        '--allow-mismatch',
+        action='store_true',
+        help='test although layers of the checkpoint are missing, unexpected or of another shape',
+    )
+    parser.add_argument(
         '--metric',
         choices=['VOC'],
         help="replaces the config's evaluator; VOC: AP of every class as in `darknet detector map`",
@@ -53,6 +58,10 @@ def test(cfg: Config, args: argparse.Namespace) -> None:
     """Test the detector of a config with the weights of a checkpoint."""
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
         raise engine.UsageError(f'checkpoint {args.checkpoint} not found (from {Path.cwd()}).')
+    engine.check_folder(cfg.work_dir, '--work-dir')
+    if args.out is not None:
+        engine.check_file(args.out, '--out')
+    engine.check_data(cfg, ['test'])
     cfg.load_from = args.checkpoint
     cfg.resume = False
     if args.show or args.show_dir:
@@ -62,6 +71,8 @@ def test(cfg: Config, args: argparse.Namespace) -> None:
     if args.metric:
         cfg.test_evaluator = dict(type='mmdet_losses.ClassAPMetric', iou_thrs=args.iou or [0.5])
     runner = engine.build_runner(cfg)
+    if not args.allow_mismatch:
+        engine.check_checkpoint(args.checkpoint, runner.model, args.config)
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
     runner.test()

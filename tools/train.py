@@ -51,8 +51,10 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
                 'total batch size that belongs to its learning rate.'
             )
         cfg.auto_scale_lr.enable = True
+    engine.check_folder(cfg.work_dir, '--work-dir')
     engine.settle_start(cfg, args.resume, args.restart)
     engine.skip_replaced_weights(cfg)
+    engine.check_data(cfg, show=False)  # `CheckDataHook` logs the warnings
     engine.add_default_hooks(cfg)
     engine.build_runner(cfg).train()
 

@@ -1,8 +1,14 @@
 """Patches of the installed stack; each docstring states the reason and the versions."""
 
+from mmdet_losses.compat.checkpoints import (
+    remove_checkpoints_after_saving,
+    write_files_atomically,
+)
 from mmdet_losses.compat.mmcv_ops import has_mmcv_ops, provide_missing_mmcv_ops
 from mmdet_losses.compat.patches import (
     defer_matplotlib,
+    let_coco_files_be_incomplete,
+    let_empty_results_have_an_ap,
     let_losses_check_their_head,
     let_mmdet_ssd_predict,
     let_mmengine_find_configs,
@@ -21,6 +27,10 @@ PATCHES = (
     let_mmdet_ssd_predict,
     let_one_process_write_metrics,
     let_losses_check_their_head,
+    let_coco_files_be_incomplete,
+    let_empty_results_have_an_ap,
+    write_files_atomically,
+    remove_checkpoints_after_saving,
 )
 """In the order of application; ``docs/compat.md`` describes each."""
 

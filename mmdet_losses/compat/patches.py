@@ -204,3 +204,54 @@ def let_losses_check_their_head() -> None:
         return built
 
     models.build_func = build_and_check
+
+
+def let_coco_files_be_incomplete() -> None:
+    """Complete annotations without ``iscrowd`` or ``area``, and with the id 0.
+
+    Reason: pycocotools raises a ``KeyError`` at the first validation without ``iscrowd``, and
+    MMDetection without ``area``. An object with the id 0 counts as missed, because pycocotools
+    stores matched ids and reads 0 as no match. Such an annotation gets the next free id.
+    Versions: every pycocotools 2.
+    """
+    coco = importlib.import_module('pycocotools.coco').COCO
+    index = coco.createIndex
+    if hasattr(index, '__wrapped__'):
+        return
+
+    @functools.wraps(index)
+    def complete(self: Any) -> None:
+        annotations = self.dataset.get('annotations') or []
+        for each in annotations:
+            each.setdefault('iscrowd', 0)
+            if 'area' not in each and 'bbox' in each:
+                each['area'] = each['bbox'][2] * each['bbox'][3]
+            if each.get('id') == 0:
+                each['id'] = 1 + max(each['id'] for each in annotations)
+        index(self)
+
+    coco.createIndex = complete
+
+
+def let_empty_results_have_an_ap() -> None:
+    """Report AP 0 for a test without a single prediction.
+
+    Reason: MMDetection's ``CocoMetric`` then returns no metric, so MMEngine logs the AP of the
+    validation before it. A training whose weights became NaN seems to keep its AP.
+    Versions: every MMDetection 3.
+    """
+    metric = importlib.import_module('mmdet.evaluation').CocoMetric
+    compute = metric.compute_metrics
+    if hasattr(compute, '__wrapped__'):
+        return
+
+    @functools.wraps(compute)
+    def complete(self: Any, results: list) -> dict[str, float]:
+        found = compute(self, results)
+        if found or self.format_only:
+            return found
+        items = self.metric_items or ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')
+        kinds = [kind for kind in self.metrics if kind in ('bbox', 'segm')]
+        return {f'{kind}_{item}': 0.0 for kind in kinds for item in items}
+
+    metric.compute_metrics = complete

@@ -11,9 +11,12 @@ from mmdet_losses.engine.cli import (
 )
 from mmdet_losses.engine.cpu import ChannelsLastHook, CPUAutocastOptimWrapper
 from mmdet_losses.engine.darknet import DarknetEMAHook, DarknetLR, UnfreezeHook
+from mmdet_losses.engine.data_report import check_data
 from mmdet_losses.engine.fine_tune import ClassLayersHook, skip_replaced_weights
+from mmdet_losses.engine.fit import check_checkpoint
 from mmdet_losses.engine.head_time import HeadTimeHook
 from mmdet_losses.engine.hooks import EpochSeedHook, NumPositivesHook
+from mmdet_losses.engine.outputs import check_file, check_folder
 from mmdet_losses.engine.processes import UsageError, end_processes, start_processes
 from mmdet_losses.engine.resume import settle_start
 from mmdet_losses.engine.runner import add_default_hooks, build_runner
@@ -49,6 +52,10 @@ __all__ = [
     'add_config_arguments',
     'add_default_hooks',
     'build_runner',
+    'check_checkpoint',
+    'check_data',
+    'check_file',
+    'check_folder',
     'end_processes',
     'load_config',
     'merge_options',

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
 from torch import Tensor
 
+from mmdet_losses.engine.data_config import first_leaf, leaf_configs
 from mmdet_losses.engine.processes import UsageError
 from mmdet_losses.registry import DATASETS
 
@@ -34,7 +35,8 @@ def input_resizing(cfg: Config, size: Sequence[float] | None = None) -> Resizing
     Raises:
         UsageError: The pipeline does not resize, and no size is given.
     """
-    steps = [step for step in cfg.test_dataloader.dataset.pipeline if step['type'] == 'Resize']
+    pipeline = first_leaf(cfg.test_dataloader.dataset).pipeline
+    steps = [step for step in pipeline if step['type'] == 'Resize']
     keep_ratio = bool(steps[-1].get('keep_ratio', False)) if steps else True
     scale = size or (steps[-1].get('scale') if steps else None)
     if scale is None:
@@ -50,7 +52,7 @@ def training_box_sizes(cfg: Config, resizing: Resizing) -> Tensor:
         UsageError: The training set has no box.
     """
     sizes = []
-    for settings in _sources(cfg.train_dataloader.dataset):
+    for _, settings in leaf_configs(cfg.train_dataloader.dataset):
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
             dataset = DATASETS.build({**settings, 'pipeline': []})
         for i in range(len(dataset)):
@@ -64,13 +66,3 @@ def training_box_sizes(cfg: Config, resizing: Resizing) -> Tensor:
     if not sizes:
         raise UsageError('the training set has no box; check ann_file and the class list.')
     return torch.tensor(sizes, dtype=torch.float64)
-
-
-def _sources(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Settings of the data sets inside wrappers."""
-    inner = dataset.get('datasets') or [dataset.get('dataset')]
-    if inner[0] is None:
-        yield dict(dataset)
-        return
-    for each in inner:
-        yield from _sources(each)

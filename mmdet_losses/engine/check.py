@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmdet.datasets import CocoDataset
 from mmengine.dist import broadcast_object_list, get_rank, master_only
-from mmengine.fileio import get_text
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
 from mmdet_losses.data.clean import CheckAnnotations, DataError
+from mmdet_losses.data.coco_file import inspect_coco
+from mmdet_losses.engine.data_report import (
+    compare_classes,
+    compare_with_head,
+    examine_config,
+    join_errors,
+)
 from mmdet_losses.registry import HOOKS
 
 
@@ -25,26 +30,26 @@ class CheckDataHook(Hook):
 
     MMDetection's ``CocoDataset`` drops objects of unknown classes, so a wrong class list trains on
     nothing. It numbers labels in the order of the annotation file, not of the class list. The hook
-    compares classes, annotation file and head, and counts unusable boxes and images without
-    objects. The first process reads the annotation files again for this, which takes seconds for
+    logs the warnings of :func:`~mmdet_losses.engine.data_report.examine_config`, and counts images
+    without objects. Our tools also examine the files before they build a data set; the hook is for
+    tools that do not. The first process reads each annotation file once, which takes seconds for
     COCO. All processes stop together.
 
     Raises:
-        DataError: the annotation file lacks classes or lists them in another order, the head has
-            fewer classes, a label is outside the class list, or there are no objects.
+        DataError: an error in the annotation files, class lists or evaluators, a label outside the
+            class list, or no objects.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
         """Check the training data and the validation data."""
-        self._examine(runner, runner.train_dataloader.dataset, training=True)
-        if runner.val_loop is not None:
-            self._examine(runner, runner.val_dataloader.dataset)
+        validates = runner.val_loop is not None
+        self._examine(runner, 'train', *(['val'] if validates else []))
 
     def before_test(self, runner: Runner) -> None:
         """Check the test data."""
-        self._examine(runner, runner.test_dataloader.dataset)
+        self._examine(runner, 'test')
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
@@ -58,17 +63,29 @@ class CheckDataHook(Hook):
                     runner.logger.warning(f'Boxes dropped in the first epoch: {found}.')
 
     @staticmethod
-    def _examine(runner: Runner, dataset: Any, training: bool = False) -> None:
+    def _examine(runner: Runner, *splits: str) -> None:
         fault: list[str | None] = [None]
         if get_rank() == 0:
             try:
-                for warning in examine(dataset, head_classes(runner.model), training):
+                for warning in _findings(runner, splits):
                     runner.logger.warning(warning)
             except DataError as error:
                 fault[0] = str(error)
         broadcast_object_list(fault)
         if fault[0] is not None:
             raise DataError(fault[0])
+
+
+def _findings(runner: Runner, splits: Sequence[str]) -> list[str]:
+    """Warnings about the config and about the built data sets, each once."""
+    report = examine_config(runner.cfg, splits)
+    if report.errors:
+        raise DataError(join_errors(report.errors))
+    warnings = report.warnings
+    for split in splits:
+        dataset = getattr(runner, f'{split}_dataloader').dataset
+        warnings += examine(dataset, head_classes(runner.model), split == 'train')
+    return list(dict.fromkeys(warnings))
 
 
 def examine(dataset: Any, num_classes: int | None, training: bool) -> list[str]:
@@ -88,11 +105,12 @@ def examine(dataset: Any, num_classes: int | None, training: bool) -> list[str]:
         classes = tuple(leaf.metainfo.get('classes') or ())
         name = getattr(leaf, 'ann_file', '') or type(leaf).__name__
         if classes and num_classes is not None and len(classes) != num_classes:
-            warnings.append(_compare_with_head(name, len(classes), num_classes))
-        if getattr(type(leaf), 'load_data_list', None) is CocoDataset.load_data_list:
-            content = json.loads(get_text(leaf.ann_file, backend_args=leaf.backend_args))
-            compare_classes(classes, content['categories'], name)
-            warnings += unusable_boxes(content, name)
+            raise DataError(compare_with_head(name, len(classes), num_classes))
+        is_coco = getattr(type(leaf), 'load_data_list', None) is CocoDataset.load_data_list
+        if is_coco and Path(leaf.ann_file).is_file():
+            findings = inspect_coco(leaf.ann_file)
+            compare_classes(classes, findings.categories, name)
+            warnings += findings.warnings
         warnings += getattr(leaf, 'remarks', [])
         counts = _count_images(leaf, len(classes) or num_classes, name)
         images, empty = images + counts[0], empty + counts[1]
@@ -128,95 +146,6 @@ def head_classes(model: nn.Module) -> int | None:
     return None
 
 
-def compare_classes(classes: Sequence[str], categories: Sequence[dict], name: str) -> None:
-    """Raise a ``DataError`` unless the file lists all classes, in the same order."""
-    listed = [category['name'] for category in categories]
-    missing = [each for each in classes if each not in listed]
-    if missing:
-        raise DataError(
-            f'{name} lists the classes {_few(listed)}, but not {_few(missing)} of the config: set '
-            'metainfo=dict(classes=(...)) of the data set to names in the file, and num_classes of '
-            'the head to their number.'
-        )
-    order = [each for each in listed if each in classes]
-    if order != list(classes):
-        raise DataError(
-            f'{name} lists its classes in the order {_few(order)}, but metainfo has '
-            f'classes={_few(classes)}: MMDetection numbers labels in the order of the file, so '
-            "results would have wrong names; write the classes in the file's order."
-        )
-
-
-def unusable_boxes(content: dict, name: str) -> list[str]:
-    """Warnings about boxes that ``CocoDataset`` drops silently, and about infinite boxes.
-
-    ``CocoDataset`` keeps a box if only its width or height is infinite.
-
-    Args:
-        content: of an annotation file in COCO format (xywh boxes in pixels).
-        name: of the file.
-    """
-    annotations = content.get('annotations', [])
-    if not annotations:
-        return []
-    images = {image['id']: image for image in content['images']}
-    known = {category['id'] for category in content['categories']}
-    x, y, w, h = boxes = np.array([ann['bbox'] for ann in annotations], float).reshape(-1, 4).T
-    width, height = np.array(
-        [_size(images.get(ann['image_id'])) for ann in annotations], float
-    ).T  # infinite for an unknown image, which is a fault of its own
-    area = np.array([ann.get('area', 1) for ann in annotations], float)
-    with np.errstate(invalid='ignore'):  # infinity minus infinity
-        right, bottom = x + w, y + h
-    infinite = np.isposinf(w) | np.isposinf(h)
-    infinite &= np.isfinite(boxes[:2]).all(0) & ~np.isnan(right + bottom)
-    faults = {
-        'not finite': ~np.isfinite(boxes).all(0) & ~infinite,
-        'inverted': (w < 0) | (h < 0),
-        'smaller than a pixel': (w < 1) | (h < 1) | (area <= 0),
-        'outside the image': (right <= 0) | (bottom <= 0) | (x >= width) | (y >= height),
-        'of an unknown category': [ann['category_id'] not in known for ann in annotations],
-        'of an unknown image': [ann['image_id'] not in images for ann in annotations],
-    }
-    which = np.select([np.asarray(fault) for fault in faults.values()], range(len(faults)), -1)
-
-    def counted(chosen: np.ndarray, fault: str) -> str:
-        first = annotations[int(np.argmax(chosen))]
-        image = images.get(first['image_id'], {}).get('file_name', first['image_id'])
-        return f'{chosen.sum()} {fault} (the first in {image})'
-
-    found = [counted(which == i, fault) for i, fault in enumerate(faults) if (which == i).any()]
-    warnings, of_all = [], f'of {len(annotations)} boxes'
-    if found:
-        unused = f'{(which >= 0).sum()} {of_all} are not used'
-        warnings.append(f'{name}: {unused}: {", ".join(found)}.')
-    infinite &= which < 0
-    if infinite.any():
-        count = counted(infinite, f'{of_all} have infinite size but are still used')
-        warnings.append(
-            f'{name}: {count}: correct the file, or add CheckAnnotations after LoadAnnotations in '
-            'the pipeline, which drops them.'
-        )
-    return warnings
-
-
-def _size(image: dict | None) -> tuple[float, float]:
-    return (image['width'], image['height']) if image else (np.inf, np.inf)
-
-
-def _compare_with_head(name: str, classes: int, num_classes: int) -> str:
-    fix = f'set num_classes={classes} in the head, or the class list of the data set'
-    if classes > num_classes:
-        raise DataError(
-            f'the data set of {name} has {classes} classes, but the head has '
-            f'num_classes={num_classes}: {fix}.'
-        )
-    return (
-        f'The head has num_classes={num_classes}, but the data set of {name} has only {classes} '
-        f'classes; if this is not intended, {fix}.'
-    )
-
-
 def image_infos(dataset: Any) -> Iterator[dict]:
     """``get_data_info`` of every image of a data set, including the frames of videos."""
     for i in range(len(dataset)):
@@ -240,8 +169,3 @@ def _count_images(dataset: Any, num_classes: int | None, name: str) -> tuple[int
                 'annotation, or the class list in the config.'
             )
     return images, empty
-
-
-def _few(names: Sequence[str]) -> str:
-    shown = ', '.join(names[:5])
-    return f'{shown}, ... ({len(names)} in all)' if len(names) > 5 else shown or 'none'

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import inspect
 import os
 import sys
 import traceback
@@ -13,6 +15,7 @@ from typing import Any
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, DictAction
 from mmengine.dist import get_dist_info, is_distributed
+from mmengine.runner import Runner
 
 from mmdet_losses.engine.explain import explain
 from mmdet_losses.engine.processes import UsageError, end_processes, start_processes
@@ -20,6 +23,12 @@ from mmdet_losses.engine.processes import UsageError, end_processes, start_proce
 DATA_KEYS = (
     'train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator',
 )  # fmt: skip
+RUNNER_KEYS = (
+    *list(inspect.signature(Runner.__init__).parameters)[1:],
+    'auto_scale_lr', 'custom_imports', 'data_root', 'find_unused_parameters', 'model_wrapper_cfg',
+    'runner_type', 'test_pipeline', 'train_pipeline', 'tta_model', 'tta_pipeline', 'val_pipeline',
+)  # fmt: skip
+"""Usual settings at the top level of a config."""
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,13 +92,15 @@ def load_config(args: argparse.Namespace) -> Config:
     The work dir is ``--work-dir``, or ``work_dir`` of the config, or ``work_dirs/<config name>``.
 
     Raises:
-        UsageError: the config file does not exist, or ``data_root`` changes no path.
+        UsageError: the config file does not exist, a setting is mistyped, or ``data_root`` changes
+            no path.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     setup_cache_size_limit_of_dynamo()
     if not Path(args.config).is_file():
         raise UsageError(f'config file {args.config} not found (from {Path.cwd()}).')
     cfg = Config.fromfile(args.config)
+    check_keys(cfg, args.cfg_options or {})
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         merge_options(cfg, args.cfg_options)
@@ -98,6 +109,28 @@ def load_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     return cfg
+
+
+def check_keys(cfg: Config, options: dict[str, Any]) -> None:
+    """Raise a ``UsageError`` for a mistyped setting at the top level, which would have no effect.
+
+    A key of the file is mistyped if it is not one of ``Runner`` but similar to one. A key of
+    ``--cfg-options`` must be in the file or be one of ``Runner``.
+    """
+    for key in cfg:
+        similar = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.85)
+        if key not in RUNNER_KEYS and similar and similar[0] not in key:
+            raise UsageError(
+                f"the config has a setting '{key}', which nothing reads: did you mean "
+                f"'{similar[0]}'?"
+            )
+    for option in options:
+        key = option.partition('.')[0]
+        known = sorted({*cfg, *RUNNER_KEYS})
+        if key not in known:
+            similar = difflib.get_close_matches(key, known, n=1)
+            guess = f" did you mean '{similar[0]}'?" if similar else ''
+            raise UsageError(f"--cfg-options {option}: the config has no '{key}';{guess}")
 
 
 def merge_options(cfg: Config, options: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import inspect
 import json
 import linecache
@@ -18,6 +19,9 @@ from torch import nn
 
 from mmdet_losses import registry
 from mmdet_losses.data.clean import DataError
+from mmdet_losses.data.coco_file import four_numbers
+from mmdet_losses.engine.data_config import data_sources, evaluators
+from mmdet_losses.engine.data_report import missing_file
 
 COCO_KEYS = (
     'images', 'annotations', 'categories', 'id', 'file_name', 'height', 'width', 'image_id',
@@ -119,6 +123,11 @@ def _unknown_argument(failure: Failure) -> str | None:
     component = next((one.get(name) for one in _registries() if name in _all_names(one)), None)
     if component is None:
         return None
+    if argument == 'num_classes' and 'predictor' in inspect.signature(component).parameters:
+        return (
+            f'{name} has no argument num_classes: set num_classes of its predictor and of its '
+            'encoder. As rpn_head, to which MMDetection adds num_classes=1, it cannot be used.'
+        )
     arguments = [each for each in inspect.signature(component).parameters if each != 'self']
     return (
         f"{name} has no argument '{argument}', which the config sets: "
@@ -169,12 +178,7 @@ def _missing_file(failure: Failure) -> str | None:
         )
     for key, dataset in _datasets(failure.cfg):
         if dataset.get('ann_file') and path.endswith(dataset['ann_file']):
-            tool = (failure.cfg.get('made_by') or {}).get('tool')
-            made = f' (`python tools/{tool}.py` creates it)' if tool else ''
-            return (
-                f'annotation file {path} does not exist{made}: get the data, or correct ann_file '
-                f'or data_root of {key} in the config.'
-            )
+            return missing_file(path, key, failure.cfg, dataset)
     if path.endswith('.xml') and _file_being_read(failure.error):
         return (
             f'annotation file {path} does not exist, but {_file_being_read(failure.error)} lists '
@@ -197,7 +201,7 @@ def _broken_annotations(failure: Failure) -> str | None:
         ann, image = frame.f_locals.get('ann'), frame.f_locals.get('raw_img_info')
         if isinstance(image, dict) and 'xml_path' in image:
             path = image['xml_path']
-        if isinstance(ann, dict) and not _four_numbers(ann.get('bbox')):
+        if isinstance(ann, dict) and not four_numbers(ann.get('bbox')):
             return (
                 f'annotation {ann.get("id")} in {path} has the bbox {ann.get("bbox")}, which is '
                 'not four numbers [x, y, w, h]: correct or remove it.'
@@ -213,10 +217,6 @@ def _file_being_read(error: BaseException) -> str | None:
     return None
 
 
-def _four_numbers(box: Any) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(isinstance(n, (int, float)) for n in box)
-
-
 def _unreadable_image(failure: Failure) -> str | None:
     found = re.search(r'failed to load image: (.+)', failure.message)
     path = found.group(1) if found else None
@@ -227,6 +227,18 @@ def _unreadable_image(failure: Failure) -> str | None:
     return (
         f'image {path} cannot be read (empty, truncated, or not an image): replace the file, or '
         'remove its entry from the annotation file.'
+    )
+
+
+def _no_space(failure: Failure) -> str | None:
+    error = failure.error
+    reasons = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+    if not isinstance(error, OSError) or error.errno not in reasons:
+        return None
+    where = f' {error.filename}' if error.filename else ''
+    return (
+        f'file{where} cannot be read or written ({error.strerror}): free some space or change the '
+        'permissions. Files written before are complete; a training continues with --resume.'
     )
 
 
@@ -258,6 +270,7 @@ EXPLANATIONS = (
     _missing_file,
     _broken_annotations,
     _unreadable_image,
+    _no_space,
     _channels,
 )
 
@@ -295,20 +308,10 @@ def _types(node: Any, path: str) -> Iterator[tuple[str, str]]:
 def _datasets(cfg: Any) -> Iterator[tuple[str, Any]]:
     """(path, config) of every data set and evaluator with an annotation file."""
 
-    def walk(node: Any, path: str) -> Iterator[tuple[str, Any]]:
-        if isinstance(node, (list, tuple)):
-            for i, value in enumerate(node):
-                yield from walk(value, f'{path}[{i}]')
-        elif isinstance(node, dict):
-            if 'ann_file' in node:
-                yield path, node
-            for key in ('dataset', 'datasets'):
-                yield from walk(node.get(key), f'{path}.{key}')
-
     for split in ('train', 'val', 'test'):
-        yield from walk(cfg.get(f'{split}_dataloader'), f'{split}_dataloader')
-    for split in ('val', 'test'):
-        yield from walk(cfg.get(f'{split}_evaluator'), f'{split}_evaluator')
+        yield from ((each.key, each.settings) for each in data_sources(cfg, split))
+        found = ((key, metric) for key, _, metric in evaluators(cfg, split))
+        yield from (each for each in found if 'ann_file' in each[1])
 
 
 def _empty_files(cfg: Any) -> Iterator[str]:

@@ -71,9 +71,9 @@ class NumPositivesHook(Hook):
         if self._dropped and not self._reported:
             self._reported = True
             runner.logger.warning(
-                f'{self._dropped:.0f} boxes were dropped in epoch {runner.epoch + 1}: a box that '
-                'is empty, inverted, outside the image or not finite has no target. This is '
-                'logged once.'
+                f'{self._dropped:.0f} boxes were dropped in epoch {runner.epoch + 1}: a box has no '
+                'target if it is empty, inverted, outside the image or not finite, or if its image '
+                'has more boxes than max_objects of the encoder. This is logged once.'
             )
 
 

@@ -7,7 +7,6 @@ from copy import deepcopy
 from itertools import islice
 from typing import Any
 
-import torch
 from mmcv.transforms import Compose
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample
@@ -15,6 +14,8 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmdet_losses.engine.data_config import first_leaf
+from mmdet_losses.engine.fit import check_fit
 from mmdet_losses.engine.media import Frame
 from mmdet_losses.engine.processes import UsageError
 from mmdet_losses.ops import clip_boxes
@@ -42,7 +43,7 @@ class Predictor(DetInferencer):
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: str | None = None) -> None:
-        steps = set(_step_types(cfg.test_dataloader.dataset.pipeline))
+        steps = set(_step_types(first_leaf(cfg.test_dataloader.dataset).pipeline))
         self.is_tracker = 'SamplePair' in steps
         self.is_darknet = bool(steps & {'DarknetLetterBox', 'DarknetResize'})
         self._checkpoint, self._config = checkpoint, str(cfg.filename)
@@ -97,14 +98,14 @@ class Predictor(DetInferencer):
         assert checkpoint is not None and cfg is not None
         state = checkpoint.get('state_dict', checkpoint)
         state = {key.removeprefix('module.'): value for key, value in state.items()}
-        _check_fit(state, model.state_dict(), self._checkpoint, self._config)
+        check_fit(state, model.state_dict(), self._checkpoint, self._config)
         model.load_state_dict(state)
         saved = checkpoint.get('meta', {}).get('dataset_meta') or {}
         meta: Any = _meta(cfg) | {key.lower(): value for key, value in saved.items()}
         model.dataset_meta = meta
 
     def _init_pipeline(self, cfg: Config) -> Compose:
-        steps = _from_memory(deepcopy(cfg.test_dataloader.dataset.pipeline))
+        steps = _from_memory(deepcopy(first_leaf(cfg.test_dataloader.dataset).pipeline))
         if 'LoadImageFromNDArray' not in _step_types(steps):
             raise UsageError(f'the test pipeline of {self._config} has no LoadImageFromFile.')
         return Compose([TRANSFORMS.build(step) for step in steps])
@@ -145,30 +146,6 @@ def _from_memory(steps: list[dict]) -> list[dict]:
 
 def _meta(cfg: Config) -> dict[str, Any]:
     """Meta data of the test data set, without its files."""
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset or 'datasets' in dataset:
-        dataset = dataset.get('dataset') or dataset.datasets[0]
+    dataset = first_leaf(cfg.test_dataloader.dataset)
     kind = DATASETS.get(dataset.type)
     return {**getattr(kind, 'METAINFO', {}), **dict(dataset.get('metainfo') or {})}
-
-
-def _check_fit(
-    state: dict[str, torch.Tensor], target: dict[str, torch.Tensor], checkpoint: str, config: str
-) -> None:
-    missing = [key for key in target if key not in state]
-    unexpected = [key for key in state if key not in target]
-    changed = [key for key in target if key in state and state[key].shape != target[key].shape]
-    if not (missing or unexpected or changed):
-        return
-    if len(missing) == len(target):
-        raise UsageError(
-            f'checkpoint {checkpoint} has no layer of {config}; give the checkpoint of this '
-            'config, or convert official weights with tools/convert_checkpoint.py.'
-        )
-    counts = {'missing': missing, 'unexpected': unexpected, 'of another shape': changed}
-    parts = [f'{len(keys)} {words} ({keys[0]}, ...)' for words, keys in counts.items() if keys]
-    hint = ' The number of classes may differ.' if changed and not missing else ''
-    raise UsageError(
-        f'checkpoint {checkpoint} does not fit {config}: layers {", ".join(parts)}.{hint} Give the '
-        'config that the checkpoint was trained with.'
-    )

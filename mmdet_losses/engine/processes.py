@@ -6,6 +6,9 @@ import datetime
 import gc
 import os
 import subprocess
+import sys
+import threading
+import time
 
 import torch
 from mmengine.config import Config
@@ -31,6 +34,8 @@ def start_processes(cfg: Config) -> None:
     if cfg.launcher != 'none':
         env = cfg.setdefault('env_cfg', {})
         set_multi_processing(**env.get('mp_cfg', {}), distributed=True)
+        if cfg.launcher == 'pytorch':
+            watch_launcher()
         group = dict(env.get('dist_cfg', {}))
         if on_cpu:
             _join_gloo(cfg.launcher, group.get('timeout', 1800))
@@ -49,6 +54,31 @@ def start_processes(cfg: Config) -> None:
     if on_cpu and rank == 0:
         how = f'{world} processes over gloo' if cfg.launcher != 'none' else 'one process'
         print(f'No GPU found: running on the CPU with {how}.', flush=True)
+
+
+def watch_launcher(seconds: float = 5.0) -> None:
+    """End this process when its launcher is killed.
+
+    A launcher that ends normally ends its processes. A killed one cannot, and they would keep
+    their memory and GPUs.
+
+    Args:
+        seconds: between two checks.
+    """
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(seconds)
+        print(
+            f'error: the launcher (process {launcher}) was killed, so process {os.getpid()} ends; '
+            'continue with --resume.',
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name='watch_launcher').start()
 
 
 def end_processes() -> None:

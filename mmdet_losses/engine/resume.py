@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -10,6 +12,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_dist_info
 
+from mmdet_losses.compat.checkpoints import PARTIAL
 from mmdet_losses.engine.processes import UsageError
 
 
@@ -39,10 +42,15 @@ def settle_start(cfg: Config, resume: str | None, restart: bool) -> None:
     cfg.resume = start is not None
     if start is not None:
         cfg.load_from = start
+        note = schedule_note(start, cfg)
+        if note and get_dist_info()[0] == 0:
+            print(note)
 
 
 def _starting_point(cfg: Config, resume: str | None, restart: bool) -> str | None:
     work_dir = Path(cfg.work_dir)
+    for path in work_dir.glob(f'*{PARTIAL}'):  # of a training that was killed
+        path.unlink()
     if resume is None and cfg.get('resume', False):
         resume = cfg.get('load_from') or 'auto'
     if resume == 'auto':
@@ -74,6 +82,47 @@ def _starting_point(cfg: Config, resume: str | None, restart: bool) -> str | Non
             path.rename(aside / path.name)
         print(f'{len(found)} earlier checkpoint(s) moved to {aside}.')
     return None
+
+
+def schedule_note(path: str, cfg: Config) -> str | None:
+    """Message if a checkpoint was trained with another schedule than that of the config.
+
+    MMEngine restores the schedules of the learning rate with their length.
+    """
+    if '://' in path:
+        return None
+    content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    text = content.get('meta', {}).get('cfg')
+    if not isinstance(text, str):
+        return None
+    before, now = _schedule(text), _schedule(cfg.pretty_text)
+    if not before or before == now:
+        return None
+    return (
+        f'note: {path} was trained for {_length(before)}, with another schedule than the config '
+        f'({_length(now)}). The learning rate continues with the schedule of the checkpoint; for a '
+        'new schedule, start a training with load_from instead of --resume.'
+    )
+
+
+def _schedule(text: str) -> dict[str, str]:
+    """Settings of the schedule in the text of a config, which is parsed but not executed."""
+    try:
+        nodes = ast.parse(text).body
+    except SyntaxError:
+        return {}
+    return {
+        target.id: ast.unparse(node.value)
+        for node in nodes
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name) and target.id in ('train_cfg', 'param_scheduler')
+    }
+
+
+def _length(schedule: dict[str, str]) -> str:
+    found = re.search(r'max_(epochs|iters)=([\d_]+)', schedule.get('train_cfg', ''))
+    return f'{found[2]} {found[1]}' if found else 'an unknown time'
 
 
 def _latest_checkpoint(work_dir: Path) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmdet_losses.core.tta import OWN_NMS_TYPES, WITHOUT_AUGMENTATION
+from mmdet_losses.engine.data_config import leaf_configs
 from mmdet_losses.engine.processes import UsageError
 
 TTA_SCALES = (0.75, 1.0, 1.25)
@@ -23,9 +24,7 @@ def add_tta(cfg: Config) -> None:
     Raises:
         UsageError: The detector has no test-time augmentation.
     """
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    datasets = [each for _, each in leaf_configs(cfg.test_dataloader.dataset)]
     if 'tta_model' not in cfg:
         name = str(cfg.model.type).rpartition('.')[2]
         if name in WITHOUT_AUGMENTATION:
@@ -37,8 +36,9 @@ def add_tta(cfg: Config) -> None:
         kind = 'PostprocessTTAModel' if nms['type'] in OWN_NMS_TYPES else 'DetTTAModel'
         cfg.tta_model = dict(type=kind, tta_cfg=dict(nms=nms, max_per_img=limit))
     if 'tta_pipeline' not in cfg:
-        cfg.tta_pipeline = tta_pipeline(dataset.pipeline)
-    dataset.pipeline = cfg.tta_pipeline
+        cfg.tta_pipeline = tta_pipeline(datasets[0].pipeline)
+    for dataset in datasets:
+        dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 

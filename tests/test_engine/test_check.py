@@ -6,27 +6,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mmdet.datasets import CocoDataset
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset, RepeatDataset
 from torch import nn
 
 from mmdet_losses.data.clean import CheckAnnotations, DataError
-from mmdet_losses.engine.check import (
-    CheckDataHook,
-    compare_classes,
-    examine,
-    head_classes,
-    leaves,
-    unusable_boxes,
-)
+from mmdet_losses.data.coco_boxes import unusable_boxes
+from mmdet_losses.engine.check import CheckDataHook, examine, head_classes, leaves
+from mmdet_losses.engine.data_report import compare_classes
 from mmdet_losses.registry import DATASETS
 
 CATEGORIES = [dict(id=i, name=name) for i, name in ((3, 'cat'), (5, 'dog'), (9, 'cow'))]
+NAMES = [each['name'] for each in CATEGORIES]
 
 
 def coco_content(boxes, **more):
     annotations = [
         dict(id=i, image_id=1, category_id=3, bbox=box, area=9, iscrowd=0) | more
-        for i, box in enumerate(boxes)
+        for i, box in enumerate(boxes, 1)
     ]
     images = [dict(id=i, file_name=f'{i}.png', width=100, height=60) for i in (1, 2)]
     return dict(images=images, annotations=annotations, categories=CATEGORIES)
@@ -75,12 +72,12 @@ def test_mmdetection_numbers_labels_by_the_file(tmp_path):
 
 
 def test_a_subset_of_the_classes_passes():
-    assert compare_classes(('cat', 'cow'), CATEGORIES, 'boxes.json') is None
+    assert compare_classes(('cat', 'cow'), NAMES, 'boxes.json') is None
 
 
 def test_long_class_lists_are_shortened():
     with pytest.raises(DataError, match=r'but not a, b, c, d, e, \.\.\. \(7 in all\)'):
-        compare_classes(tuple('abcdefg'), CATEGORIES, 'boxes.json')
+        compare_classes(tuple('abcdefg'), NAMES, 'boxes.json')
     with pytest.raises(DataError, match='classes none, but not a of'):
         compare_classes('a', [], 'boxes.json')
 
@@ -88,7 +85,8 @@ def test_long_class_lists_are_shortened():
 def test_the_head_needs_all_classes(dataset):
     with pytest.raises(DataError, match=r'has 3 classes, but .*num_classes=2: set num_classes=3'):
         examine(dataset, 2, training=True)
-    assert 'num_classes=80, but' in examine(dataset, 80, training=False)[0]
+    with pytest.raises(DataError, match=r'has 3 classes, but the head has num_classes=80'):
+        examine(dataset, 80, training=False)
 
 
 def test_data_without_objects_raise_an_error_in_training_only(tmp_path):
@@ -114,6 +112,7 @@ def test_labels_out_of_range_in_other_formats(tmp_path):
 
 BAD = {
     'not finite': [float('nan'), 1, 5, 5],
+    'with a width or height of -1 (a placeholder for no box)': [9, 9, -1, 5],
     'inverted': [9, 9, -3, 5],
     'smaller than a pixel': [9, 9, 0.5, 5],
     'outside the image': [3, 60, 5, 5],
@@ -125,7 +124,10 @@ def test_each_fault_is_counted(fault):
     (warning,) = unusable_boxes(
         coco_content([[1, 1, 5, 5], BAD[fault], BAD[fault], [95, 55, 9, 9]]), 'a.json'
     )
-    assert warning == f'a.json: 2 of 4 boxes are not used: 2 {fault} (the first in 1.png).'
+    assert (
+        warning
+        == f'a.json: 2 of 4 boxes are not used: 2 {fault} (the first: annotation 2 in 1.png).'
+    )
 
 
 def test_the_count_equals_mmdetections(tmp_path):
@@ -159,7 +161,10 @@ def test_infinite_boxes_are_reported_as_mmdetection_uses_them(tmp_path, box, use
     dataset = coco(tmp_path / 'infinite.json', boxes=[[1, 1, 5, 5], box])
     assert len(dataset.get_data_info(0)['instances']) == 1 + used
     (warning,) = unusable_boxes(coco_content([[1, 1, 5, 5], box]), 'a.json')
-    words = '1 of 2 boxes have infinite size but are still used (the first in 1.png): correct the '
+    words = (
+        '1 of 2 boxes have infinite size but are still used (the first: annotation 2 in 1.png): '
+    )
+    words += 'correct the '
     assert warning.startswith(f'a.json: {words if used else "1 of 2 boxes are not used: 1 "}')
 
 
@@ -171,9 +176,9 @@ def test_check_annotations_drops_infinite_boxes():
 
 def test_unknown_ids_are_counted():
     (warning,) = unusable_boxes(coco_content([[1, 1, 5, 5]], category_id=4), 'a.json')
-    assert '1 of an unknown category (the first in 1.png)' in warning
+    assert '1 of an unknown category (the first: annotation 1 in 1.png)' in warning
     (warning,) = unusable_boxes(coco_content([[1, 1, 5, 5]], image_id=8), 'a.json')
-    assert '1 of an unknown image (the first in 8)' in warning
+    assert '1 of an unknown image (the first: annotation 1 in 8)' in warning
 
 
 def test_the_number_of_classes_is_read_from_head_or_encoder():
@@ -196,7 +201,7 @@ def runner_of(dataset, **more):
     loader = SimpleNamespace(dataset=dataset)
     return SimpleNamespace(
         train_dataloader=loader, test_dataloader=loader, val_dataloader=loader, val_loop=None,
-        model=nn.Module(), logger=Logger(), epoch=0, **more,
+        model=nn.Module(), logger=Logger(), epoch=0, cfg=Config(), **more,
     )  # fmt: skip
 
 

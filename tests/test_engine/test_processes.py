@@ -1,14 +1,20 @@
 """End of the process group: objects that refer to it are freed first."""
 
+import contextlib
 import gc
+import os
+import signal
+import time
 import weakref
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from mmdet_losses import engine
 from mmdet_losses.engine import cli, processes
+from tools import launch
 
 
 class Model:
@@ -78,3 +84,51 @@ def test_a_group_can_be_destroyed_after_a_distributed_model(tmp_path):
     del network
     processes.end_processes()
     assert not torch.distributed.is_initialized()
+
+
+def is_running(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as file:
+            return file.read().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
+
+
+def test_a_process_ends_after_its_launcher_was_killed(capfd):
+    reader, writer = os.pipe()
+    launcher = os.fork()
+    if launcher == 0:
+        if os.fork() == 0:
+            with contextlib.suppress(BaseException):
+                os.write(writer, str(os.getpid()).encode())
+                processes.watch_launcher(0.05)
+                time.sleep(60)
+        else:
+            time.sleep(60)
+        os._exit(0)
+    rank = int(os.read(reader, 20))
+    time.sleep(0.3)
+    assert is_running(rank)
+    os.kill(launcher, signal.SIGKILL)
+    os.waitpid(launcher, 0)
+    end = time.monotonic() + 20
+    while is_running(rank) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not is_running(rank)
+    words = f'error: the launcher (process {launcher}) was killed, so process {rank} ends'
+    assert words in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('status', 'words'), [(-9, 'was killed by SIGKILL'), (3, 'ended with status 3')]
+)
+def test_a_failed_rank_is_named_in_one_message(monkeypatch, capsys, status, words):
+    failure = ProcessFailure(local_rank=1, pid=77, exitcode=status, error_file='<N/A>')
+
+    def fail(argv):
+        raise ChildFailedError('train.py', {1: failure})
+
+    monkeypatch.setattr(launch, 'torchrun', fail)
+    assert launch.main([]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f'error: rank 1 (process 77) {words}, so') and error.count('\n') == 1

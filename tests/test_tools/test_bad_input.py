@@ -166,7 +166,10 @@ def test_bad_boxes_are_dropped_counted_and_reported_once(train, data):
     code, error, log = train()
     assert code == 0 and 'error' not in error
     assert log.count('boxes are not used') == 1
-    assert '6 of 22 boxes are not used: 1 not finite (the first in 0.png), 1 inverted' in log
+    assert (
+        '6 of 22 boxes are not used: 1 not finite (the first: annotation 100 in 0.png), 1 inve'
+        in log
+    )
     assert '2 smaller than a pixel' in log and '1 outside the image' in log
     assert '1 of an unknown category' in log
 

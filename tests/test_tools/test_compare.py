@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmdet_losses.engine.data_report import check_data
 from tools import compare_baselines as compare
 from tools import zoo
 from tools.benchmarks import report
@@ -47,14 +48,23 @@ def _trainings(monkeypatch):
     monkeypatch.setattr(compare, 'measure', measure)
     monkeypatch.setattr(compare, 'step_times', step_times)
     monkeypatch.setattr(compare, 'make_data', lambda cfg, out: None)
+    monkeypatch.setattr(compare.engine, 'check_data', lambda cfg: None)
     return commands
 
 
 def test_trains_what_is_missing_and_reports(trainings, tmp_path):
-    arguments = [*CONFIGS, '--seeds', '2', '--out', str(tmp_path), '--cfg-options', 'a=1']
+    arguments = [
+        *CONFIGS,
+        '--seeds',
+        '2',
+        '--out',
+        str(tmp_path),
+        '--cfg-options',
+        'log_level=DEBUG',
+    ]
     assert compare.main(arguments) == 0
     assert len(trainings) == 4
-    assert trainings[1][-3:] == ['randomness.seed=1', trainings[1][-2], 'a=1']
+    assert trainings[1][-3:] == ['randomness.seed=1', trainings[1][-2], 'log_level=DEBUG']
     text = (tmp_path / 'report.md').read_text()
     assert '0.515 ± 0.007 | 300 | 20 % | 640 | 2.00 | 12 |' in text
     assert '-0.020, within noise (95 % interval: -0.050 to +0.010); its step takes 0.50' in text
@@ -69,9 +79,12 @@ def test_trains_what_is_missing_and_reports(trainings, tmp_path):
 
 def test_other_options_do_not_continue_a_training(trainings, tmp_path, capsys):
     arguments = [CONFIGS[0], '--out', str(tmp_path), '--cfg-options']
-    assert compare.main([*arguments, 'a=1']) == 0
-    assert compare.main([*arguments, 'a=2']) == 1
-    assert 'was started with --cfg-options a=1; use these options' in capsys.readouterr().err
+    assert compare.main([*arguments, 'log_level=DEBUG']) == 0
+    assert compare.main([*arguments, 'log_level=ERROR']) == 1
+    assert (
+        'was started with --cfg-options log_level=DEBUG; use these options'
+        in capsys.readouterr().err
+    )
 
 
 def test_an_interrupted_training_continues_with_its_own_options(
@@ -83,10 +96,13 @@ def test_an_interrupted_training_continues_with_its_own_options(
     arguments = [CONFIGS[0], '--out', str(tmp_path), '--cfg-options']
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(compare, 'measure', interrupt)
-        compare.main([*arguments, 'a=1'])
-    assert compare.main([*arguments, 'a=2']) == 1 and trainings == []
-    assert 'was started with --cfg-options a=1; use these options' in capsys.readouterr().err
-    assert compare.main([*arguments, 'a=1']) == 0 and len(trainings) == 1
+        compare.main([*arguments, 'log_level=DEBUG'])
+    assert compare.main([*arguments, 'log_level=ERROR']) == 1 and trainings == []
+    assert (
+        'was started with --cfg-options log_level=DEBUG; use these options'
+        in capsys.readouterr().err
+    )
+    assert compare.main([*arguments, 'log_level=DEBUG']) == 0 and len(trainings) == 1
 
 
 def test_the_metric_can_be_chosen(trainings, tmp_path, capsys):
@@ -106,6 +122,24 @@ def test_data_in_another_folder_are_not_made(trainings, tmp_path, monkeypatch):
     arguments = [CONFIGS[0], '--out', str(tmp_path), '--cfg-options', 'data_root=/far']
     assert compare.main(arguments) == 0
     assert made == []
+
+
+@pytest.mark.parametrize('content', ["_base_ = 'absent.py'", 'modle = 1', None])
+def test_all_configs_load_before_the_first_training(trainings, tmp_path, content):
+    config = tmp_path / 'other.py'
+    if content is not None:
+        config.write_text(content)
+    with pytest.raises(SystemExit, match=r'^error: .*other.py: '):
+        compare.main([CONFIGS[0], str(config), '--out', str(tmp_path)])
+    assert trainings == []
+
+
+def test_missing_data_stop_before_the_first_training(trainings, tmp_path, monkeypatch):
+    monkeypatch.setattr(compare.engine, 'check_data', check_data)
+    options = ['--out', str(tmp_path), '--cfg-options', f'data_root={tmp_path}/none/']
+    with pytest.raises(SystemExit, match=r'annotation file .*none/annotations/train.json does not'):
+        compare.main([*CONFIGS, *options])
+    assert trainings == []
 
 
 def test_own_data_are_not_made(trainings, tmp_path, monkeypatch):

@@ -1,0 +1,141 @@
+"""Patches of MMEngine that keep checkpoints complete when a training is killed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import Any
+
+PARTIAL = '.partial'
+"""Suffix of a file that is being written."""
+
+
+def write_files_atomically() -> None:
+    """Write files of MMEngine's local backend completely or not at all.
+
+    Reason: MMEngine writes a checkpoint in place. A kill, a full disk or a power cut while it
+    writes leaves a damaged file under the final name. Now the content goes to a temporary file in
+    the same folder, is flushed to the disk, and gets the final name in one step.
+    Versions: every MMEngine 0.10.
+    """
+    backend = importlib.import_module('mmengine.fileio.backends').LocalBackend
+    if getattr(backend.put, '__module__', '') == __name__:
+        return
+
+    def put(self: Any, obj: bytes, filepath: str | Path) -> None:
+        write_atomically(Path(filepath), obj)
+
+    def put_text(self: Any, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        write_atomically(Path(filepath), obj.encode(encoding))
+
+    backend.put, backend.put_text = put, put_text
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file through a temporary file in its folder; the folder is created."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'{path.name}.{os.getpid()}{PARTIAL}')
+    try:
+        with partial.open('wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    if hasattr(os, 'O_DIRECTORY'):  # the new name is on the disk as well
+        folder = os.open(path.parent, os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_checkpoints_after_saving() -> None:
+    """Remove outdated checkpoints after the new one is saved.
+
+    Reason: with ``max_keep_ckpts=1`` MMEngine removes the only checkpoint before it writes the
+    next one, so a kill between both loses the training. It does the same with the best
+    checkpoint, and writes ``last_checkpoint`` in place. The disk needs room for one more
+    checkpoint.
+    Versions: every MMEngine 0.10.
+    """
+    module = importlib.import_module('mmengine.hooks.checkpoint_hook')
+    hook, is_main_process = module.CheckpointHook, module.is_main_process
+    if getattr(hook._save_checkpoint_with_step, '__module__', '') == __name__:
+        return
+    save_best = hook._save_best_checkpoint
+
+    def _save_checkpoint_with_step(self: Any, runner: Any, step: int, meta: dict) -> None:
+        outdated = _note_step(self, runner, step)
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            record = Path(runner.work_dir) / 'last_checkpoint'
+            write_atomically(record, self.last_ckpt.encode())
+            if outdated is not None:
+                path = self.filename_tmpl.format(outdated)
+                _remove(self.file_backend, self.file_backend.join_path(self.out_dir, path))
+
+    def _save_best_checkpoint(self: Any, runner: Any, metrics: dict) -> None:
+        backend = self.file_backend
+        late = self.file_backend = _LateRemoval(backend)
+        try:
+            save_best(self, runner, metrics)
+        finally:
+            self.file_backend = backend
+        kept = {getattr(self, 'best_ckpt_path', None)}
+        kept |= set(getattr(self, 'best_ckpt_path_dict', {}).values())
+        for path in late.removed:
+            if path not in kept:
+                _remove(backend, path)
+
+    hook._save_checkpoint_with_step = _save_checkpoint_with_step
+    hook._save_best_checkpoint = _save_best_checkpoint
+
+
+def _note_step(hook: Any, runner: Any, step: int) -> int | None:
+    """Add a step to the kept ones; returns the step whose checkpoint is outdated then."""
+    if hook.max_keep_ckpts <= 0 or step in list(hook.keep_ckpt_ids)[-1:]:
+        return None
+    kept = [*hook.keep_ckpt_ids, step]
+    hook.keep_ckpt_ids.append(step)  # its length is limited
+    runner.message_hub.update_info('keep_ckpt_ids', list(hook.keep_ckpt_ids))
+    return kept[0] if len(kept) > hook.max_keep_ckpts else None
+
+
+class _LateRemoval:
+    """A file backend that lists the paths to remove instead of removing them."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.removed: list[str] = []
+
+    def remove(self, path: str) -> None:
+        self.removed.append(path)
+
+    rmtree = remove
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+
+def _remove(backend: Any, path: str) -> None:
+    if backend.isfile(path):
+        backend.remove(path)
+    elif backend.isdir(path):  # a checkpoint of DeepSpeed
+        backend.rmtree(path)

@@ -1,0 +1,153 @@
+"""Checkpoints stay complete: atomic files, removal after saving, kills at random times."""
+
+import os
+import random
+import signal
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.fileio.backends import LocalBackend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import save_checkpoint
+
+from mmdet_losses.compat.checkpoints import write_atomically
+from mmdet_losses.engine.explain import explain
+from mmdet_losses.engine.resume import _latest_checkpoint, damage
+
+
+class Hub(dict):
+    runtime_info = property(lambda self: self)
+    get_info = dict.__getitem__
+    update_info = dict.__setitem__
+
+
+class Runner(SimpleNamespace):
+    """The parts of a runner that the hook uses; a checkpoint has a megabyte."""
+
+    def __init__(self, work_dir):
+        logger = SimpleNamespace(info=lambda text: None)
+        super().__init__(work_dir=str(work_dir), message_hub=Hub(), epoch=0, iter=0, logger=logger)
+
+    def save_checkpoint(self, folder, filename, *_, **__):
+        weights = torch.full((2**18,), float(self.epoch))
+        content = dict(meta={}, state_dict=dict(a=weights), optimizer={})
+        save_checkpoint(content, os.path.join(folder, filename))
+
+
+def hook_of(runner, **options):
+    hook = CheckpointHook(interval=1, **options)
+    hook.before_train(runner)
+    return hook
+
+
+def epochs(hook, runner, count):
+    for _ in range(count):
+        hook._save_checkpoint(runner)
+        runner.epoch += 1
+
+
+def names(folder):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+@pytest.mark.parametrize('keep', [1, 2, -1])
+def test_the_chosen_number_of_checkpoints_is_kept(tmp_path, keep):
+    runner = Runner(tmp_path)
+    hook = hook_of(runner, max_keep_ckpts=keep)
+    epochs(hook, runner, 4)
+    kept = [f'epoch_{i}.pth' for i in range(1 if keep < 0 else 5 - keep, 5)]
+    assert names(tmp_path) == [*kept, 'last_checkpoint']
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_4.pth')
+    if keep > 0:
+        assert runner.message_hub['keep_ckpt_ids'] == list(hook.keep_ckpt_ids)
+        assert hook.keep_ckpt_ids == deque(range(5 - keep, 5))
+    assert all(damage(path) is None for path in tmp_path.glob('*.pth'))
+
+
+def test_a_failed_save_keeps_the_checkpoint_before_it(tmp_path, monkeypatch):
+    runner = Runner(tmp_path)
+    hook = hook_of(runner, max_keep_ckpts=1)
+    epochs(hook, runner, 1)
+
+    def no_space(descriptor):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', no_space)
+    with pytest.raises(OSError, match='No space left') as failure:
+        epochs(hook, runner, 1)
+    monkeypatch.undo()
+    assert names(tmp_path) == ['epoch_1.pth', 'last_checkpoint']  # and no partial file
+    assert _latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_1.pth')
+    assert 'No space left on device' in explain(failure.value)
+    assert '--resume' in explain(failure.value)
+
+
+def test_the_best_checkpoint_is_replaced_after_saving(tmp_path, monkeypatch):
+    runner = Runner(tmp_path)
+    hook = hook_of(runner, max_keep_ckpts=1, save_best='ap', rule='greater')
+    epochs(hook, runner, 1)
+    hook._save_best_checkpoint(runner, dict(ap=0.1))
+    assert 'best_ap_epoch_1.pth' in names(tmp_path)
+    epochs(hook, runner, 1)
+    present = []
+    remove = LocalBackend.remove
+    monkeypatch.setattr(
+        LocalBackend, 'remove', lambda *args: present.append(names(tmp_path)) or remove(*args)
+    )
+    hook._save_best_checkpoint(runner, dict(ap=0.2))
+    assert {'best_ap_epoch_1.pth', 'best_ap_epoch_2.pth'} <= set(present[0])
+    assert names(tmp_path) == ['best_ap_epoch_2.pth', 'epoch_2.pth', 'last_checkpoint']
+
+
+def test_text_and_bytes_are_written_with_their_folder(tmp_path):
+    LocalBackend().put_text('caf\xe9', tmp_path / 'a' / 'b.txt', encoding='latin-1')
+    assert (tmp_path / 'a' / 'b.txt').read_bytes() == b'caf\xe9'
+    LocalBackend().put(b'12', str(tmp_path / 'a' / 'b.txt'))
+    assert names(tmp_path / 'a') == ['b.txt'] and (tmp_path / 'a/b.txt').read_bytes() == b'12'
+
+
+def test_a_failed_write_keeps_the_file_before_it(tmp_path):
+    write_atomically(tmp_path / 'a', b'before')
+    with pytest.raises(TypeError):
+        write_atomically(tmp_path / 'a', None)
+    assert names(tmp_path) == ['a'] and (tmp_path / 'a').read_bytes() == b'before'
+
+
+KILLS = int(os.environ.get('KILLS', '20'))
+
+
+def test_no_kill_loses_a_checkpoint(tmp_path):
+    """A child saves without a pause and is killed at a random time; KILLS=1000 for more."""
+    rng = random.Random(0)
+    saved = 0
+    for _ in range(KILLS):
+        before = _latest_checkpoint(tmp_path)
+        child = os.fork()
+        if child == 0:
+            with suppress(BaseException):
+                runner = Runner(tmp_path)
+                runner.epoch = int(Path(before).stem.split('_')[1]) if before else 0
+                hook = hook_of(runner, max_keep_ckpts=1)
+                epochs(hook, runner, 10**6)
+            os._exit(1)
+        end = time.monotonic() + 20
+        while _age(tmp_path) == (before and Path(before).name) and time.monotonic() < end:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.03))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        latest = _latest_checkpoint(tmp_path)
+        assert latest is not None and damage(Path(latest)) is None
+        saved += latest != before
+    assert saved == KILLS
+
+
+def _age(folder):
+    """Name that ``last_checkpoint`` records, or None."""
+    record = folder / 'last_checkpoint'
+    return Path(record.read_text()).name if record.is_file() else None

@@ -1,0 +1,368 @@
+"""The report about the data of a config, made before any data set is built."""
+
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+
+from mmdet_losses.data.clean import DataError
+from mmdet_losses.engine.data_config import making_command
+from mmdet_losses.engine.data_report import check_data, examine_config
+
+BOX = [10, 12, 30, 20]
+
+
+def coco(boxes=(BOX, BOX, BOX), names=('cat', 'dog'), images=2):
+    return dict(
+        images=[dict(id=i, file_name=f'{i}.png', width=100, height=60) for i in range(images)],
+        annotations=[
+            dict(id=i, image_id=i % max(images, 1), category_id=1, bbox=box, area=600, iscrowd=0)
+            for i, box in enumerate(map(list, boxes), 1)
+        ],
+        categories=[dict(id=i, name=name) for i, name in enumerate(names, 1)],
+    )
+
+
+class Data:
+    """A folder with two images and two annotation files, and the config that reads them."""
+
+    def __init__(self, root):
+        self.root = root
+        for i in range(2):
+            cv2.imwrite(str(root / f'{i}.png'), np.zeros((60, 100, 3), np.uint8))
+        self.write('train', coco())
+        self.write('val', coco())
+
+    def write(self, split, content):
+        text = content if isinstance(content, bytes) else json.dumps(content).encode()
+        (self.root / f'{split}.json').write_bytes(text)
+
+    def config(self, num_classes=2, **dataset):
+        def loader(split):
+            settings = dict(
+                type='CocoDataset', data_root=str(self.root), ann_file=f'{split}.json',
+                data_prefix=dict(img=''), metainfo=dict(classes=('cat', 'dog')),
+                pipeline=[dict(type='Resize', scale=(64, 64), keep_ratio=True)],
+            )  # fmt: skip
+            return dict(dataset={**settings, **dataset})
+
+        parts = dict(
+            predictor=dict(num_classes=num_classes),
+            encoder=dict(type='CenterNetPointsTargetEncoder', num_classes=num_classes),
+        )
+        return Config(
+            dict(
+                model=dict(bbox_head=parts),
+                train_dataloader=loader('train'),
+                val_dataloader=loader('val'),
+                val_evaluator=dict(type='CocoMetric', ann_file=str(self.root / 'val.json')),
+            )
+        )
+
+    def report(self, cfg=None):
+        return examine_config(cfg or self.config(), ('train', 'val'))
+
+
+@pytest.fixture
+def data(tmp_path):
+    return Data(tmp_path)
+
+
+def test_good_data_have_an_empty_report(data):
+    assert data.report() == ([], [])
+    assert examine_config(Config(), ('train', 'val', 'test')) == ([], [])
+
+
+def changed(**parts):
+    return {**coco(), **parts}
+
+
+def entries(part, **values):
+    """Content in which the entries of a part have other values; None removes a key."""
+    content = coco()
+    for entry in content[part]:
+        for key, value in values.items():
+            if value is None:
+                del entry[key]
+            else:
+                entry[key] = value
+    return content
+
+
+def repeated(part):
+    content = coco()
+    content[part].append(dict(content[part][0]))
+    return content
+
+
+ERRORS = {
+    'a text': (b'images: 3', 'is not JSON'),
+    'an incomplete file': (b'{"images": [{"id"', 'is not JSON'),
+    'latin-1': (json.dumps(coco(names=('caf\xe9', 'dog')), ensure_ascii=False).encode('latin-1'),
+                r'is not UTF-8 \(byte 0xe9 at position \d+; it may be latin-1\)'),
+    'a byte order mark': (b'\xef\xbb\xbf{}', 'starts with a byte order mark'),
+    'UTF-16': (json.dumps(coco()).encode('utf-16'), 'starts with a byte order mark'),
+    'a list': ([], r'does not match its data set type \(a JSON list'),
+    'no images': ({'categories': [], 'annotations': []}, "has no 'images'"),
+    'no categories': ({'images': []}, "has no 'categories'"),
+    'images as a dict': (changed(images={'a': 1}), "'images' is not a list of JSON objects"),
+    'an image without size': (entries('images', height=None), "2 of 2 images have no 'height'"),
+    'an image of size 0': (entries('images', height=0), '0.png in .* has height 0 and width 100'),
+    'an annotation without id': (entries('annotations', id=None), "annotations have no 'id'"),
+    'a box of three numbers': (coco([BOX, BOX[:3]]), r'annotation 2 in .* the bbox \[10, 12, 3'),
+    'a box of text': (coco([['1', 2, 3, 4]]), r"annotation 1 in .* has the bbox \['1', 2, 3, 4\]"),
+    'images with one id': (entries('images', id=1),
+                           'images share their id .* id 1, with file_name 0.png and 1.png'),
+    'annotations with one id': (repeated('annotations'), '2 annotations share their id'),
+    'numeric categories': (coco(names=(1, 2)), r"2 category names are not text .*such as '1'"),
+    'a category twice': (coco(names=('cat', 'cat')), '1 categories share the name cat'),
+    'fractions': (coco([[0.1, 0.2, 0.5, 0.3]] * 3),
+                  r'3 of 3 boxes look like fractions of the image \(the first: annotation 1 has'),
+    'corners': (coco([[40, 12, 90, 50], [3, 5, 70, 40], [60, 30, 99, 59]]),
+                r'3 of 3 boxes look like x1, y1, x2, y2 .*2 reach beyond'),
+    'wrong class names': (coco(names=('kitten', 'puppy')), 'lists the classes kitten, puppy, but'),
+    'another order': (coco(names=('dog', 'cat')), 'in the order dog, cat'),
+    'no image': (coco([], images=0), 'has no images'),
+    'no file for an image': (coco(images=3), r'image .*/2.png is listed .* but does not exist \(1'),
+    'an elongated image': (changed(images=[dict(id=0, file_name='0.png', height=9, width=9000)]),
+                           r'1 images are too elongated \(the first: 0.png with 9000 x 9\)'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+@pytest.mark.parametrize('fault', ERRORS)
+def test_each_fault_of_a_file_is_an_error(data, fault, split):
+    content, words = ERRORS[fault]
+    data.write(split, content)
+    errors, _ = data.report()
+    assert len(errors) == 1
+    assert re.search(words, errors[0]), errors[0]
+    assert f'{split}.json' in errors[0]
+
+
+WARNINGS = {
+    'the id 0': (entries('annotations', id=0), 'have the id 0'),
+    'no iscrowd': (entries('annotations', iscrowd=None),
+                   r"3 of 3 annotations have no 'iscrowd', .*annotation 1 of image 1"),
+    'no area': (entries('annotations', area=None), "have no 'area'"),
+    'placeholders': (coco([BOX, BOX, [5, 5, -1, -1]]),
+                     r'1 with a width or height of -1 .*annotation 3 in 1.png'),
+    'boxes of 1e9': (coco([BOX, BOX, [5, 5, 1e9, 9]]),
+                     r'1 of 3 boxes are more than 10 times larger .*annotation 3 in 1.png'),
+    'boxes of 1e300': (coco([BOX, BOX, [5, 5, 9, 1e300]]), '1 of 3 boxes are more than 10 times'),
+    'duplicate images': (entries('images', file_name='0.png'),
+                         r'1 of 2 images are duplicate .*0.png with the ids 0, 1'),
+    'wrong sizes': (entries('images', width=120), 'is 100 x 60 but listed as 120 x 60'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('fault', WARNINGS)
+def test_each_smaller_fault_is_a_warning_with_its_first_example(data, fault):
+    content, words = WARNINGS[fault]
+    if fault == 'the id 0':  # several of them are an error as well
+        content['annotations'] = content['annotations'][:1]
+    data.write('val', content)
+    errors, warnings = data.report()
+    assert errors == []
+    assert len(warnings) == 1
+    assert re.search(words, warnings[0]), warnings[0]
+
+
+def test_boxes_near_the_origin_are_no_corners(data):
+    data.write('train', coco([[0, 0, 99, 59], [5, 5, 20, 30], [60, 30, 30, 20]]))
+    assert data.report() == ([], [])
+
+
+def test_a_rotated_image_is_named(data):
+    image = Image.new('RGB', (60, 100))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(data.root / '1.png', exif=exif)
+    assert data.report() == ([], [])  # MMCV reads it as 100 x 60
+    content = coco()
+    content['images'][1].update(width=60, height=100)
+    data.write('train', content)
+    (warning,) = data.report().warnings
+    assert '1.png is 100 x 60 but listed as 60 x 100' in warning
+    assert '1 of them are rotated by their EXIF orientation' in warning
+
+
+@pytest.mark.parametrize('content', [b'', b'no image'])
+def test_an_unreadable_image_is_named(data, content):
+    (data.root / '1.png').write_bytes(content)
+    (error, other) = data.report().errors
+    assert '/1.png cannot be read' in error and 'train.json' in error and 'val.json' in other
+
+
+def test_a_folder_in_place_of_a_file_is_named(data):
+    (data.root / '1.png').unlink()
+    (data.root / '1.png').mkdir()
+    assert '1.png is listed in an annotation file but is a folder' in data.report().errors[0]
+
+
+def test_a_folder_as_annotation_file_is_named(data):
+    (data.root / 'folder').mkdir()
+    assert (
+        'folder is a folder: set ann_file' in data.report(data.config(ann_file='folder')).errors[0]
+    )
+
+
+def test_a_validation_file_without_annotations_is_an_error(data):
+    data.write('val', changed(annotations=[]))
+    assert 'val_dataloader.dataset has no annotations' in data.report().errors[0]
+
+
+def test_crowded_images_are_reported_with_the_limit_of_the_encoder(data):
+    data.write('train', coco([BOX] * 400))
+    (warning,) = data.report().warnings
+    assert '2 images have more than 128 objects (the first: 1.png with 200)' in warning
+
+
+@pytest.mark.parametrize(('head', 'data_classes'), [(80, 2), (1, 2)])
+def test_another_number_of_classes_of_the_head_is_an_error(data, head, data_classes):
+    errors, _ = data.report(data.config(num_classes=head))
+    assert len(errors) == 2  # training and validation
+    assert f'has {data_classes} classes, but the head has num_classes={head}' in errors[0]
+
+
+def test_different_numbers_in_predictor_and_encoder_are_an_error(data):
+    cfg = data.config()
+    cfg.model.bbox_head.encoder.num_classes = 3
+    assert 'num_classes is 2 in the predictor but 3 in the encoder' in data.report(cfg).errors[0]
+
+
+def test_a_class_list_that_is_a_text_is_an_error(data):
+    (error, _) = data.report(data.config(metainfo=dict(classes='raccoon'))).errors
+    assert "write classes=('raccoon',)" in error
+
+
+@pytest.mark.parametrize('change', ['images', 'names', 'classes', 'absent', 'fewer'])
+def test_an_evaluator_of_another_file_is_an_error(data, change):
+    cfg = data.config()
+    cfg.val_evaluator.ann_file = str(data.root / 'other.json')
+    content = coco()
+    words = 'val_evaluator evaluates with'
+    if change == 'images':
+        content['images'][1]['id'] = content['annotations'][0]['image_id'] = 7
+    if change == 'fewer':
+        content['images'].pop()
+    if change == 'names':
+        content['images'][1]['file_name'] = 'x.png'
+    if change == 'classes':
+        content, words = coco(names=('cat', 'cow')), 'but not dog'
+    if change == 'absent':
+        words = 'other.json does not exist.* ann_file or data_root of val_evaluator'
+    else:
+        data.write('other', content)
+    (error,) = data.report(cfg).errors
+    assert re.search(words, error)
+
+
+def test_a_copy_of_the_file_is_no_other_file(data):
+    cfg = data.config()
+    cfg.val_evaluator.ann_file = str(data.root / 'train.json')
+    assert data.report(cfg) == ([], [])
+
+
+def test_concatenated_data_sets_are_compared_with_the_evaluator_together(data):
+    first, second = coco(images=1), coco()
+    second['images'] = second['images'][1:]
+    for each in second['annotations']:
+        each['image_id'] = 1
+    data.write('first', first)
+    data.write('second', second)
+    cfg = data.config()
+    inner = [
+        {**cfg.val_dataloader.dataset, 'ann_file': f'{each}.json'} for each in ('first', 'second')
+    ]
+    cfg.val_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=inner))
+    assert data.report(cfg) == ([], [])
+    cfg.val_dataloader.dataset.datasets = inner[:1]
+    assert (
+        '1 images differ (the first: id 1 is 1.png in the evaluator' in data.report(cfg).errors[0]
+    )
+
+
+def test_all_errors_are_one_message(data, capsys):
+    data.write('train', entries('annotations', iscrowd=None))
+    check_data(data.config())
+    assert capsys.readouterr().err.startswith('warning: ')
+    data.write('train', b'x')
+    data.write('val', [])
+    with pytest.raises(DataError, match=r'^2 errors in the data:\n  - annotation .*\n  - annot'):
+        check_data(data.config())
+
+
+def test_the_command_that_makes_a_missing_folder_has_its_options():
+    cfg = Config(dict(made_by=dict(train=1000, size=(512, 512))))
+    command = 'python tools/make_digits.py --out data/a --train 1000 --size 512 512'
+    assert making_command(cfg, 'data/a/') == command
+    assert making_command(Config(), 'data/a/') is None
+
+
+# ------------------------------------------------------------------------ VOC
+
+
+@pytest.fixture
+def voc(data):
+    (data.root / 'Annotations').mkdir()
+    (data.root / 'JPEGImages').mkdir()
+    (data.root / 'list.txt').write_text('0\n1\n')
+    for i in range(2):
+        write_xml(data, i)
+        cv2.imwrite(str(data.root / f'JPEGImages/{i}.jpg'), np.zeros((60, 100, 3), np.uint8))
+    return data
+
+
+def write_xml(data, i, name='cat', width=100):
+    (data.root / f'Annotations/{i}.xml').write_text(
+        f'<a><size><width>{width}</width><height>60</height></size>'
+        f'<object><name>{name}</name></object></a>'
+    )
+
+
+def voc_report(voc):
+    settings = dict(
+        type='VOCDataset', data_root=str(voc.root), ann_file='list.txt', pipeline=[],
+        data_prefix=dict(sub_data_root=''), metainfo=dict(classes=('cat', 'dog')),
+    )  # fmt: skip
+    return examine_config(Config(dict(train_dataloader=dict(dataset=settings))), ['train'])
+
+
+def test_good_voc_data_have_an_empty_report(voc):
+    assert voc_report(voc) == ([], [])
+
+
+@pytest.mark.parametrize('name', ['Cat', ' cat', 'CAT '])
+def test_voc_names_with_other_case_or_spaces_are_an_error(voc, name):
+    write_xml(voc, 1, name)
+    (error,) = voc_report(voc).errors
+    assert f'1 objects are named {name!r} (the first in ' in error and "the class 'cat'" in error
+
+
+def test_voc_names_outside_the_class_list(voc):
+    write_xml(voc, 1, 'horse')
+    assert '1 objects of horse are not used' in voc_report(voc).warnings[0]
+    write_xml(voc, 0, 'cow')
+    assert 'objects of the classes cow, horse, and none of' in voc_report(voc).errors[0]
+
+
+def test_png_images_under_voc_are_an_error(voc):
+    (voc.root / 'JPEGImages/1.jpg').rename(voc.root / 'JPEGImages/1.png')
+    (error,) = voc_report(voc).errors
+    assert '1.jpg does not exist, but' in error and '1.png does (1 .jpg files are missing)' in error
+
+
+def test_other_faults_of_voc_data(voc):
+    write_xml(voc, 1, width=120)
+    assert '1.jpg is 100 x 60 but listed as 120 x 60' in voc_report(voc).warnings[0]
+    (voc.root / 'Annotations/1.xml').write_text('<annotation>')
+    assert '1.xml does not match its data set type' in voc_report(voc).errors[0]
+    (voc.root / 'Annotations/1.xml').unlink()
+    assert '1.xml does not exist, but' in voc_report(voc).errors[0]
+    (voc.root / 'list.txt').write_text('\n')
+    assert 'lists no images' in voc_report(voc).errors[0]
