@@ -47,7 +47,7 @@ OBJECTS = {
     'os.system': lambda folder: Call(os.system, f'touch {folder}/ran'),
     'os.mkdir': lambda folder: Call(os.mkdir, f'{folder}/ran'),
     'open': lambda folder: Call(builtins.open, f'{folder}/ran', 'w'),
-    'getattr': lambda folder: Call(builtins.getattr, os, 'system'),
+    'getattr': lambda folder: Call(builtins.getattr, Path, 'home'),
     'import': lambda folder: Call(importlib.import_module, 'this'),
     'methodcaller': lambda folder: Call(operator.methodcaller, 'system', 'true'),
     'partial': lambda folder: State(partial, print, MARK),

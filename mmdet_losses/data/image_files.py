@@ -111,7 +111,7 @@ def _wrong_size(
 def _vanishing(
     images: Sequence[tuple[str, float, float]], source: str, pipeline: Sequence[Any]
 ) -> list[str]:
-    """Error about images of which a ``Resize`` step would leave no pixel."""
+    """Error about images that a ``Resize`` step would shrink to less than a pixel."""
     for step in pipeline:
         if str(step.get('type')).rpartition('.')[2] != 'Resize' or not step.get('scale'):
             continue

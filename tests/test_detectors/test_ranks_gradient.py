@@ -1,5 +1,6 @@
-"""Scaled-YOLOv4's loss is a sum over the whole batch, for any number of processes."""
+"""Gradients of two processes equal those of one process on the joined batch."""
 
+import pytest
 import torch
 from mmengine.structures import InstanceData
 from torch import nn
@@ -10,6 +11,7 @@ from mmdet_losses.detectors.yolo import (
     ScaledYOLOV4Outputs,
     ScaledYOLOV4TargetEncoder,
 )
+from mmdet_losses.losses import PenaltyReducedFocalLoss
 from tests.processes import run_ranks
 
 ANCHORS = [[(12, 16), (30, 24)], [(40, 50), (60, 44)], [(80, 90), (120, 60)]]
@@ -44,17 +46,54 @@ def loss_of(network, rank):
     return sum(ScaledYOLOV4Loss()(ScaledYOLOV4Outputs(network(images)), targets).values())
 
 
+def heatmap_batch(rank):
+    """Two images and heatmaps; process 0 has three positives, process 1 has one."""
+    generator = torch.Generator().manual_seed(rank)
+    images = torch.randn(2, 3, 8, 8, generator=generator)
+    target = 0.9 * torch.rand(2, 2, 8, 8, generator=generator)
+    for x in range(1 if rank else 3):
+        target[0, x % 2, 2, x] = 1
+    return images, target
+
+
+def heatmap_network():
+    torch.manual_seed(0)
+    return nn.Conv2d(3, 2, 1)
+
+
+def heatmap_loss(network, batch, normalizer):
+    images, target = batch
+    return PenaltyReducedFocalLoss(normalizer=normalizer)(network(images), target)
+
+
 def train_step(rank, folder):
     network = DistributedDataParallel(Network())
     loss_of(network, rank).backward()
-    torch.save(network.module.conv.weight.grad, folder / f'{rank}.pt')
+    heatmaps = DistributedDataParallel(heatmap_network())
+    heatmap_loss(heatmaps, heatmap_batch(rank), 'positives_all_ranks').backward()
+    grads = dict(scaled=network.module.conv.weight.grad, heatmap=heatmaps.module.weight.grad)
+    torch.save(grads, folder / f'{rank}.pt')
 
 
-def test_two_processes_get_the_gradient_of_all_images_together(tmp_path):
+@pytest.fixture(scope='module')
+def grads(tmp_path_factory):
+    """Gradients of each of two processes."""
+    folder = tmp_path_factory.mktemp('ranks')
+    run_ranks(train_step, folder)
+    return [torch.load(folder / f'{rank}.pt') for rank in (0, 1)]
+
+
+def test_scaled_yolov4_sums_over_all_processes(grads):
     """Official: mean terms x images x processes, averaged by DDP, is the sum over processes."""
-    run_ranks(train_step, tmp_path)
     network = Network()
     (loss_of(network, 0) + loss_of(network, 1)).backward()
-    for rank in (0, 1):
-        grad = torch.load(tmp_path / f'{rank}.pt')
-        torch.testing.assert_close(grad, network.conv.weight.grad, rtol=1e-4, atol=1e-6)
+    for grad in grads:
+        torch.testing.assert_close(grad['scaled'], network.conv.weight.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_positives_of_all_ranks_give_the_gradient_of_the_joined_batch(grads):
+    network = heatmap_network()
+    both = zip(heatmap_batch(0), heatmap_batch(1), strict=True)
+    heatmap_loss(network, [torch.cat(parts) for parts in both], 'positives').backward()
+    for grad in grads:
+        torch.testing.assert_close(grad['heatmap'], network.weight.grad, rtol=1e-5, atol=1e-7)
