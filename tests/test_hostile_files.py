@@ -19,6 +19,7 @@ from mmdet_losses.detectors.yolo.pickled_modules import read_pickled_module
 from mmdet_losses.engine.fit import check_checkpoint
 from mmdet_losses.engine.processes import UsageError
 from mmdet_losses.engine.resume import damage
+from tools.convert_checkpoint import plain_copy
 
 MARK = 'HOSTILE_CODE_RAN'
 
@@ -109,3 +110,22 @@ def test_a_file_name_in_an_archive_writes_no_file(tmp_path):
 
 def test_there_are_fifteen_kinds():
     assert len(KINDS) == 15
+
+
+class OtherClass:
+    """Any class of another package in a file that is trusted."""
+
+
+def test_a_trusted_pickle_is_copied_with_a_warning(tmp_path, capsys):
+    content = dict(model=nn.Linear(2, 2), options=OtherClass())
+    torch.save(content, tmp_path / 'a.pth')
+    (tmp_path / 'copy').mkdir()
+    copy = plain_copy(tmp_path / 'a.pth', f'{tmp_path}/copy')
+    assert list(torch.load(copy, weights_only=True)) == ['weight', 'bias']
+    assert f'warning: --trust-pickle runs the code in {tmp_path}/a.pth' in capsys.readouterr().err
+
+
+def test_torchscript_is_never_loaded(tmp_path):
+    write(tmp_path / 'a.pth', 'TorchScript')
+    with pytest.raises(ValueError, match='is a TorchScript archive'):
+        plain_copy(tmp_path / 'a.pth', str(tmp_path))

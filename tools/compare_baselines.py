@@ -112,6 +112,7 @@ def load_all(args: argparse.Namespace) -> list[Path]:
             own = elsewhere or data_root(cfg) != cfg.get('data_root')
             if 'made_by' in cfg and not own:
                 make_data(cfg, ROOT / data_root(cfg))
+            engine.check_folder(args.out, '--out')
             os.chdir(ROOT)  # the configs name their data relative to it
             engine.check_data(cfg)
         except Exception as error:  # configs raise any kind of error

@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -29,6 +31,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 
 from mmdet_losses.core.checkpoint import Conversion, choose_layout, convert, network_of
 from mmdet_losses.detectors.checkpoints import LAYOUTS
+from mmdet_losses.detectors.yolo.pickled_modules import is_torchscript
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
@@ -64,6 +67,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help="SRC is darknet's file of the first layers (yolov4.conv.137, darknet53.conv.74, ...); "
         'the layers after its end are left out',
+    )
+    parser.add_argument(
+        '--trust-pickle',
+        action='store_true',
+        help='unpickle SRC if it is not plain tensors; code in the file can then do everything '
+        'that you can do, so use it only for files whose authors you trust',
     )
     parser.add_argument('--force', action='store_true', help='replace DST if it exists')
     args = parser.parse_args(argv)
@@ -125,13 +134,36 @@ def write(conversion: Conversion, dst: Path, meta: dict) -> None:
     os.replace(partial, dst)
 
 
+def plain_copy(src: Path, folder: str) -> Path:
+    """Copy of a pickled file with its state dict only; code in the file runs.
+
+    Raises:
+        ValueError: the file is a TorchScript archive, or has no state dict.
+    """
+    if is_torchscript(src):
+        raise ValueError(f'{src} is a TorchScript archive; save the state_dict of the network.')
+    print(f'warning: --trust-pickle runs the code in {src}.', file=sys.stderr)
+    content = torch.load(src, map_location='cpu', weights_only=False)
+    if isinstance(content, Mapping):
+        content = content.get('state_dict') or content.get('model') or content
+    state = content.state_dict() if isinstance(content, nn.Module) else content
+    tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise ValueError(f'{src} has no state dict; give the checkpoint of a network.')
+    copy = Path(folder) / src.name
+    torch.save(tensors, copy)
+    return copy
+
+
 def run(args: argparse.Namespace) -> tuple[str, Conversion]:
     """Convert SRC and write DST; returns the name of the layout and what was converted."""
     check_paths(args.src, args.dst, args.force)
     model = read_model(args.config, args.cfg_options)
-    name, layout = choose_layout(args.src, model, LAYOUTS)
-    network = network_of(model)
-    source = layout.load(args.src, network, model, args.partial, args.allow_class_layers)
+    with tempfile.TemporaryDirectory() as folder:
+        src = plain_copy(args.src, folder) if args.trust_pickle else args.src
+        name, layout = choose_layout(src, model, LAYOUTS)
+        network = network_of(model)
+        source = layout.load(src, network, model, args.partial, args.allow_class_layers)
     conversion = convert(
         source,
         layout.target(network),
@@ -158,7 +190,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         name, conversion = run(args)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        print(error, file=sys.stderr)
+        print(f'error: {error}', file=sys.stderr)
         return 1
     print(f'{args.src.name}: {LAYOUTS[name].source}')
     for reason, count in Counter(conversion.ignored.values()).items():

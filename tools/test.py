@@ -61,6 +61,8 @@ def test(cfg: Config, args: argparse.Namespace) -> None:
     engine.check_folder(cfg.work_dir, '--work-dir')
     if args.out is not None:
         engine.check_file(args.out, '--out')
+    if args.show_dir is not None and Path(args.show_dir).is_absolute():
+        engine.check_folder(args.show_dir, '--show-dir')
     engine.check_data(cfg, ['test'])
     cfg.load_from = args.checkpoint
     cfg.resume = False

@@ -56,7 +56,10 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
     engine.skip_replaced_weights(cfg)
     engine.check_data(cfg, show=False)  # `CheckDataHook` logs the warnings
     engine.add_default_hooks(cfg)
-    engine.build_runner(cfg).train()
+    runner = engine.build_runner(cfg)
+    if cfg.resume:
+        engine.check_checkpoint(cfg.load_from, runner.model, args.config)
+    runner.train()
 
 
 if __name__ == '__main__':

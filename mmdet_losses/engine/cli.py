@@ -17,6 +17,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import get_dist_info, is_distributed
 from mmengine.runner import Runner
 
+from mmdet_losses.engine.data_config import leaf_configs
 from mmdet_losses.engine.explain import explain
 from mmdet_losses.engine.processes import UsageError, end_processes, start_processes
 
@@ -137,25 +138,37 @@ def merge_options(cfg: Config, options: dict[str, Any]) -> None:
     """Merge settings into the config; a new ``data_root`` also changes the paths below it.
 
     The paths of data sets and evaluators contain a copy of ``data_root``, made when the config was
-    read. Setting ``data_root`` alone would change none of them.
+    read. Setting ``data_root`` alone would change none of them. If none begins with it, the root
+    that all data sets share is replaced.
 
     Raises:
-        UsageError: ``data_root`` is set, but no path of the config begins with its old value.
+        UsageError: ``data_root`` is set, but no path of the config begins with its old value, and
+            the data sets have different roots.
     """
     before = cfg.get('data_root')
     cfg.merge_from_dict(options)
     if 'data_root' not in options:
         return
     parts = {key: cfg[key] for key in DATA_KEYS if cfg.get(key)}
-    old, new = str(before).rstrip('/'), str(cfg.data_root).rstrip('/')
+    new, roots = str(cfg.data_root).rstrip('/'), _roots(parts)
+    old = str(before).rstrip('/')
+    if len(roots) == 1 and not any(f'{root}/'.startswith(f'{old}/') for root in roots):
+        (old,) = roots
     changed = {key: _replace_root(part, old, new) for key, part in parts.items()}
-    if before is None or (changed == parts and old != new):
+    if changed == parts and old != new:
         raise UsageError(
             f'data_root={cfg.data_root} has no effect, because no data set of the config is in '
             f'{before}: set data_root of each data set, and ann_file of the evaluators.'
         )
     for key, part in changed.items():
         cfg[key] = part
+
+
+def _roots(parts: dict[str, Any]) -> set[str]:
+    """``data_root`` of every data set."""
+    loaders = [part for key, part in parts.items() if key.endswith('dataloader')]
+    leaves = [each for part in loaders for _, each in leaf_configs(part.get('dataset'))]
+    return {str(each['data_root']).rstrip('/') for each in leaves if each.get('data_root')}
 
 
 def _replace_root(node: Any, old: str, new: str) -> Any:

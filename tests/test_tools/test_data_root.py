@@ -43,8 +43,20 @@ def test_a_new_root_inside_the_old_one_is_added_once():
 
 
 @pytest.mark.parametrize('own', [{}, dict(data_root='data/dig')])
-def test_a_root_that_changes_nothing_raises(own):
-    loader = dict(dataset=dict(data_root='data/digits/'))
-    cfg = Config(dict(train_dataloader=loader, **own))
+def test_the_root_that_all_data_sets_share_is_replaced(own):
+    """The documented config of own data inherits another `data_root` from its base."""
+    loader = dict(dataset=dict(data_root='data/mine/'))
+    evaluator = dict(ann_file='data/mine/val.json')
+    cfg = Config(
+        dict(train_dataloader=loader, val_dataloader=loader, val_evaluator=evaluator, **own)
+    )
+    engine.merge_options(cfg, dict(data_root='/far'))
+    assert cfg.train_dataloader.dataset.data_root == cfg.val_dataloader.dataset.data_root == '/far/'
+    assert cfg.val_evaluator.ann_file == '/far/val.json'
+
+
+def test_a_root_that_changes_nothing_raises():
+    one, two = (dict(dataset=dict(data_root=f'data/{name}/')) for name in ('one', 'two'))
+    cfg = Config(dict(train_dataloader=one, val_dataloader=two, data_root='data/digits'))
     with pytest.raises(engine.UsageError, match='data_root=/far has no effect, because no data'):
         engine.merge_options(cfg, dict(data_root='/far'))

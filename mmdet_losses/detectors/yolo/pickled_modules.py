@@ -66,7 +66,7 @@ def read_pickled_module(path: Path | str, entry: str = 'model') -> dict[str, Ten
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist; check the path.')
     reader = SimpleNamespace(__name__='inert', Unpickler=_Unpickler, load=_load)
-    if _is_torchscript(path):
+    if is_torchscript(path):
         raise ValueError(
             f'{path} is a TorchScript archive, and loading it would run its code; save the '
             'state_dict of the network with the code that created the file.'
@@ -84,7 +84,7 @@ def read_pickled_module(path: Path | str, entry: str = 'model') -> dict[str, Ten
     return OrderedDict((key, value.detach()) for key, value in network.state_dict().items())
 
 
-def _is_torchscript(path: Path) -> bool:
+def is_torchscript(path: Path) -> bool:
     """Whether ``torch.load`` would pass the file to ``torch.jit.load``, which runs its code."""
     try:
         records = torch._C.PyTorchFileReader(str(path)).get_all_records()  # as torch.load decides
