@@ -158,8 +158,9 @@ def main() -> int:
 
     stage(1, f'data: handwritten digits on real textures, in {args.data}')
     try:
+        engine.check_folder(args.out.parent, 'the folder of --out')
         make_digits(args.data, train=args.train, val=args.val)
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, FileExistsError, engine.UsageError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
 
