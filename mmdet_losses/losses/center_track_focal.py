@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from mmdet_losses.losses.penalty_reduced_focal import given_positives_focal, reduce_total
+from mmdet_losses.losses.penalty_reduced_focal import given_positives_focal
 from mmdet_losses.losses.term import LossTerm
 from mmdet_losses.ops import Reduction, Splats, at_least_one
 from mmdet_losses.registry import MODELS
@@ -67,10 +67,15 @@ def center_track_focal_loss(
     image = torch.arange(len(pred), device=pred.device)[:, None]
     channel = image * pred.shape[1] + labels
     cells = (channel * math.prod(pred.shape[2:]) + index).flatten()
-    total = given_positives_focal(
-        *(pred, target, cells, weight, mask.flatten()), alpha=alpha, beta=beta, clamp=clamp
+    return given_positives_focal(
+        *(pred, target, cells, weight, mask.flatten()),
+        alpha=alpha,
+        beta=beta,
+        clamp=clamp,
+        reduction=reduction,
+        avg_factor=avg_factor,
+        count=at_least_one((mask != 0).sum()),
     )
-    return reduce_total(total, reduction, avg_factor, at_least_one((mask != 0).sum()))
 
 
 @MODELS.register_module(name=['CenterTrackFocalLoss', 'FastFocalLoss'])

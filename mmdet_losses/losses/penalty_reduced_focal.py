@@ -26,12 +26,13 @@ from mmdet_losses.ops import (
     at_least_one,
     check_choice,
     check_heatmaps,
+    divisor_of,
     positives_divisor,
     promote,
     reduce_loss,
     unwrap_dense,
 )
-from mmdet_losses.ops.kernels import focal_cost, heatmap_focal_sums, power
+from mmdet_losses.ops.kernels import focal_cost, gpu_kernels, heatmap_focal_sums, power, use_triton
 from mmdet_losses.registry import MODELS
 
 Normalizer = Literal['positives', 'positives_per_image', 'positives_all_ranks']
@@ -84,10 +85,17 @@ def penalty_reduced_focal_loss(
         cost = torch.where(t == 1, positive, negative)
         return cost if weight is None else cost * weight
 
+    splats, of_image = isinstance(target, Splats), normalizer == 'positives_per_image'
+    if use_triton(logits) and (splats or not of_image):
+        divisor = divisor_of(reduction, avg_factor, None)
+        if divisor is None and (not splats or normalizer == 'positives_all_ranks'):
+            divisor = positives_divisor(count_positives(target, weight), normalizer)
+        inputs = (logits, target, weight, alpha, beta, bounds)
+        return gpu_kernels('focal').heatmap_focal(*inputs, divisor, per_image=of_image)
     per_image = heatmap_focal_sums(logits, target, weight, alpha, beta, bounds)
     if reduction == 'mean' and avg_factor is None:
         counts = count_positives(target, weight)
-        if normalizer == 'positives_per_image':
+        if of_image:
             return reduce_loss(per_image / at_least_one(counts))
         avg_factor = positives_divisor(counts, normalizer)
     return reduce_loss(per_image, reduction, avg_factor)
@@ -140,6 +148,9 @@ def given_positives_focal(
     clamp: float | None = None,
     pos_weight: float = 1.0,
     neg_weight: float = 1.0,
+    reduction: Reduction = 'mean',
+    avg_factor: Tensor | float | None = None,
+    count: Tensor | int = 1,
 ) -> Tensor:
     """Sum over positives that are given by their cells, and over all cells as negatives.
 
@@ -149,12 +160,28 @@ def given_positives_focal(
         cells: (n,) int64 flat indices into ``pred``; one cell may occur several times.
         mask: (n,) bool, the cells that count; or float, their factors.
         Returns a scalar.
+
+    Args:
+        count: what 'mean' divides by without ``avg_factor``.
+
+    Raises:
+        ValueError: ``reduction='none'``, because positives and cells have no common shape.
     """
+    if reduction == 'none':
+        raise ValueError("reduction='none' has no single shape here; choose 'mean' or 'sum'.")
     # Targets above 1 stay: in images without objects CenterNet-update sets the number of classes.
     if isinstance(target, Splats):
         target = target._replace(value=target.value.masked_fill(target.value == 1, BELOW_ONE))
     else:
         target = target.masked_fill(target == 1, BELOW_ONE)
+    if use_triton(pred) and (pos_weight, neg_weight) == (1, 1):
+        check_heatmaps(pred, target)
+        target = unwrap_dense(target)
+        weight = None if weight is None else weight.expand(pred.shape)
+        logits, bounds = logits_and_bounds(pred, activated, clamp)
+        divisor = divisor_of(reduction, avg_factor, count)
+        inputs = (logits, target, weight, alpha, beta, bounds, divisor)
+        return gpu_kernels('focal').heatmap_focal(*inputs, objects=(cells, mask))
     options: dict[str, Any] = {'alpha': alpha, 'beta': beta, 'activated': activated, 'clamp': clamp}
     negative = penalty_reduced_focal_loss(pred, target, weight, reduction='sum', **options)
     x, bounds = logits_and_bounds(pred.reshape(-1).gather(0, cells), activated, clamp)
@@ -162,20 +189,7 @@ def given_positives_focal(
     positive = focal_cost(-x, alpha)
     if mask is not None:
         positive = torch.where(mask != 0, positive * mask, 0)
-    positive = positive.sum()
-    return pos_weight * positive + neg_weight * negative
-
-
-def reduce_total(
-    total: Tensor, reduction: Reduction, avg_factor: Tensor | float | None, count: Tensor | int
-) -> Tensor:
-    """Reduce a sum over positives and cells, which have no common shape.
-
-    Raises:
-        ValueError: ``reduction='none'``.
-    """
-    if reduction == 'none':
-        raise ValueError("reduction='none' has no single shape here; choose 'mean' or 'sum'.")
+    total = pos_weight * positive.sum() + neg_weight * negative
     return reduce_loss(total, reduction, avg_factor, count)
 
 
@@ -258,7 +272,7 @@ class PenaltyReducedFocalLoss(LossTerm):
         """See the class; ``pos_inds`` (n,) are rows of ``pred`` (N, C), with their classes."""
         if pos_inds is not None and pos_labels is not None:
             cells = pos_inds * pred.shape[-1] + pos_labels
-            total = given_positives_focal(
+            return self.loss_weight * given_positives_focal(
                 *(pred, target, cells, weight),
                 alpha=self.alpha,
                 beta=self.beta,
@@ -266,9 +280,10 @@ class PenaltyReducedFocalLoss(LossTerm):
                 clamp=self.clamp,
                 pos_weight=self.pos_weight,
                 neg_weight=self.neg_weight,
+                reduction=reduction_override or self.reduction,
+                avg_factor=avg_factor,
+                count=max(len(cells), 1),
             )
-            reduction = reduction_override or self.reduction
-            return self.loss_weight * reduce_total(total, reduction, avg_factor, max(len(cells), 1))
         if (self.pos_weight, self.neg_weight) != (1, 1):
             dense = target.dense() if isinstance(target, Splats) else target
             factor = torch.where(dense == 1, self.pos_weight, self.neg_weight)

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmdet_losses.losses.term import LossTerm
-from mmdet_losses.ops import Reduction, promote, reduce_loss
-from mmdet_losses.ops.kernels import class_focal_sum, focal_cost, power
+from mmdet_losses.ops import Reduction, divisor_of, promote, reduce_loss
+from mmdet_losses.ops.kernels import class_focal_sum, focal_cost, gpu_kernels, power, use_triton
 from mmdet_losses.registry import MODELS
 
 TINY = torch.finfo(torch.float32).tiny
@@ -65,11 +65,15 @@ def sigmoid_focal_loss(
             f'The logits have shape {tuple(pred.shape)} but the target {tuple(target.shape)}; '
             'give one label per row, or one target per logit.'
         )
-    x = promote(pred)
+    fused = reduction != 'none' and not dense and use_triton(pred)
+    x = pred if fused else promote(pred)
     if activated:
-        x = torch.logit(x.clamp(TINY, 1 - 2**-24))
+        x = torch.logit(promote(x).clamp(TINY, 1 - 2**-24))
     if weight is not None:
         weight = _weight_like(weight, x)
+    if fused:
+        divisor = divisor_of(reduction, avg_factor, x.numel())
+        return gpu_kernels('focal').class_focal(x, target, weight, alpha, gamma, divisor)
     if reduction != 'none' and not dense:
         total = class_focal_sum(x, target, weight, alpha, gamma)
         return reduce_loss(total, reduction, avg_factor, count=x.numel())

@@ -30,6 +30,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_losses.ops import check_choice
+from mmdet_losses.ops.kernels import gpu_kernels, use_triton
 from mmdet_losses.registry import MODELS
 
 _NORM = dict(type='BN', requires_grad=True)
@@ -42,6 +43,8 @@ def running_max(x: Tensor, dim: int, reverse: bool = False) -> Tensor:
     """
     if torch.onnx.is_in_onnx_export():
         return doubling_max(x, dim, reverse)
+    if use_triton(x):
+        return gpu_kernels('running_max').running_max(x, dim, reverse)
     # On a CPU this is several times faster along contiguous memory.
     x = x.transpose(dim, -1).contiguous()
     x = x.flip(-1).cummax(-1).values.flip(-1) if reverse else x.cummax(-1).values

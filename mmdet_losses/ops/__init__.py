@@ -18,13 +18,10 @@ from mmdet_losses.ops.darknet_iou import darknet_iou, darknet_iou_direction
 from mmdet_losses.ops.gather import cell_xy, gather_cells, scatter_cells
 from mmdet_losses.ops.gaussian import (
     RadiusMode,
-    Splats,
-    check_heatmaps,
     draw_gaussians,
     gaussian_radius,
     largest_radius,
     splat_gaussians,
-    unwrap_dense,
 )
 from mmdet_losses.ops.grid import (
     Extents,
@@ -50,12 +47,14 @@ from mmdet_losses.ops.reduce import (
     REDUCTIONS,
     Reduction,
     at_least_one,
+    divisor_of,
     masked_sum,
     mean_over_ranks,
     positives_divisor,
     process_count,
     reduce_loss,
 )
+from mmdet_losses.ops.splats import Splats, check_heatmaps, unwrap_dense
 
 __all__ = [
     'IOU_MODES',
@@ -96,6 +95,7 @@ __all__ = [
     'darknet_iou',
     'darknet_iou_direction',
     'decode_deltas',
+    'divisor_of',
     'draw_gaussians',
     'encode_deltas',
     'exact_ratio',

@@ -1,4 +1,4 @@
-"""Gaussian radii, and heatmap targets as sparse splats."""
+"""Gaussian radii, and the Gaussians of objects in heatmaps."""
 
 from __future__ import annotations
 
@@ -10,62 +10,13 @@ import torch
 from torch import Tensor
 
 from mmdet_losses.ops.choices import check_choice
+from mmdet_losses.ops.kernels.launch import gpu_kernels, use_triton
+from mmdet_losses.ops.splats import Splats
 
 RadiusMode = Literal['fixed', 'legacy']
 RADIUS_MODES: tuple[str, ...] = get_args(RadiusMode)
 
 _ONE = 0x3F800000  # bits of float32 1.0; values in [0, 1] and their bits have the same order
-
-
-class Splats(NamedTuple):
-    """A heatmap that is mostly zero, as pairs of position and value.
-
-    Positions are flat indices into ``shape``. A position has at most one value above 0, the
-    maximum of the Gaussians that cover it. Padding entries have index 0 and value 0, which changes
-    no sum. A map with many values is kept dense instead.
-    """
-
-    index: Tensor  # type: ignore[assignment]  # replaces tuple.index
-    """(N,) int64; None for a dense map."""
-    value: Tensor
-    """(N,) float32 in [0, 1]; the whole map, of shape ``shape``, if dense."""
-    shape: tuple[int, ...]
-    """(B, C, H, W) of the map."""
-
-    @property
-    def is_dense(self) -> bool:
-        """Whether ``value`` is the dense map."""
-        return self.index is None
-
-    def dense(self) -> Tensor:
-        """The map, float32 of shape ``shape``."""
-        if self.is_dense:
-            return self.value
-        flat = self.value.new_zeros(math.prod(self.shape))
-        return flat.scatter_reduce(0, self.index, self.value, 'amax').view(self.shape)
-
-    def covered(self) -> Tensor:
-        """Cells with a value above 0, bool of shape ``shape``."""
-        if self.is_dense:
-            return self.value > 0
-        cells = math.prod(self.shape)
-        index = torch.where(self.value > 0, self.index, cells)
-        covered = torch.zeros(cells + 1, dtype=torch.bool, device=index.device)
-        return covered.scatter_(0, index, True)[:cells].view(self.shape)
-
-
-def unwrap_dense(target: Tensor | Splats) -> Tensor | Splats:
-    """Dense splats as a tensor; any other target unchanged."""
-    return target.value if isinstance(target, Splats) and target.is_dense else target
-
-
-def check_heatmaps(pred: Tensor, target: Tensor | Splats) -> None:
-    """Raise ``ValueError`` unless a heatmap and its target have one shape."""
-    if tuple(pred.shape) != tuple(target.shape):
-        raise ValueError(
-            f'The heatmap has shape {tuple(pred.shape)} but its target {tuple(target.shape)}; '
-            'give head and encoder the same num_classes and stride.'
-        )
 
 
 def gaussian_radius(
@@ -155,12 +106,16 @@ def splat_gaussians(
     """
     shape = (xy.shape[0], *size)
     windows = _Windows(xy, radius.clamp(max=max_radius), sigma, channel, mask)
+    fused = gpu_kernels('gaussians') if use_triton(xy) else None
     concrete = xy.device.type == 'cpu' and type(xy) is Tensor
-    if concrete and not torch.compiler.is_compiling():
+    if concrete and not fused and not torch.compiler.is_compiling():
         return Splats(*_list_windows(windows, size), shape)
     if 8 * math.prod(mask.shape) * (2 * max_radius + 1) ** 2 > math.prod(shape):
-        dense = _draw_windows(windows, size)
+        dense = fused.draw_windows(*windows, size) if fused else _draw_windows(windows, size)
         return Splats(None, dense, shape)  # type: ignore[arg-type]
+    if fused:
+        index, value = fused.list_windows(*windows, size, max_radius)
+        return Splats(index, value, shape)
     return Splats(*_pad_windows(windows, size, max_radius), shape)
 
 

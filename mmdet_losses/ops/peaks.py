@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmdet_losses.ops.kernels.launch import gpu_kernels, use_triton
 from mmdet_losses.ops.precision import promote
 
 CELLS_PER_PEAK = 16
@@ -35,6 +36,8 @@ def find_peaks(logits: Tensor, k: int, kernel: int = 3) -> Peaks:
         >>> find_peaks(torch.tensor([[[[0.0, 2.0, 1.0, 3.0]]]]), k=2).index
         tensor([[3, 1]])
     """
+    if use_triton(logits):
+        return top_peaks(gpu_kernels('peaks').peak_scores(logits, kernel, sigmoid=True), k)
     if logits.device.type == 'cpu':
         images = [_sparse_peaks(image, k, kernel) for image in logits]
         if all(images) and images:
@@ -53,6 +56,8 @@ def suppress_non_peaks(heatmap: Tensor, kernel: int = 3) -> Tensor:
     """
     if kernel == 1:
         return heatmap
+    if use_triton(heatmap):
+        return gpu_kernels('peaks').peak_scores(heatmap, kernel)
     highest = F.max_pool2d(heatmap, kernel, stride=1, padding=kernel // 2)
     return torch.where(highest == heatmap, heatmap, heatmap.new_zeros(()))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 import torch.distributed as dist
@@ -12,6 +12,7 @@ from mmdet_losses.ops.choices import check_choice
 
 Reduction = Literal['none', 'mean', 'sum']
 REDUCTIONS: tuple[str, ...] = get_args(Reduction)
+Count = TypeVar('Count')
 EPS = torch.finfo(torch.float32).eps
 
 
@@ -36,19 +37,26 @@ def reduce_loss(
     Raises:
         ValueError: an unknown reduction, or ``avg_factor`` together with 'sum'.
     """
-    check_choice('reduction', reduction, REDUCTIONS)
+    divisor = divisor_of(reduction, avg_factor, loss.numel() if count is None else count)
     if reduction == 'none':
         return loss
     if reduction == 'sum':
-        if avg_factor is not None:
-            raise ValueError("avg_factor has no effect with reduction='sum'; remove one of them.")
         return loss.sum()
-    divisor = count if avg_factor is None else avg_factor
-    if divisor is None:
-        divisor = loss.numel()
     if isinstance(divisor, Tensor):
         return loss.sum() / divisor.clamp(min=EPS)
     return loss.sum() / max(divisor, EPS)
+
+
+def divisor_of(
+    reduction: Reduction, avg_factor: Tensor | float | None, count: Count
+) -> Tensor | float | Count:
+    """What :func:`reduce_loss` divides a sum by; 1 unless ``reduction`` is 'mean'."""
+    check_choice('reduction', reduction, REDUCTIONS)
+    if reduction == 'sum' and avg_factor is not None:
+        raise ValueError("avg_factor has no effect with reduction='sum'; remove one of them.")
+    if reduction != 'mean':
+        return 1
+    return count if avg_factor is None else avg_factor
 
 
 def at_least_one(count: Tensor) -> Tensor:

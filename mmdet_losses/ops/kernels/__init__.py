@@ -4,6 +4,7 @@ from mmdet_losses.ops.kernels.class_focal import class_focal_cost, class_focal_s
 from mmdet_losses.ops.kernels.cross_entropy import chosen_cross_entropy
 from mmdet_losses.ops.kernels.focal import focal_cost, focal_cost_and_slope, power
 from mmdet_losses.ops.kernels.heatmap_focal import heatmap_focal_cost, heatmap_focal_sums
+from mmdet_losses.ops.kernels.launch import gpu_kernels, use_triton
 from mmdet_losses.ops.kernels.paired_iou import paired_similarity, similarity_reference
 
 __all__ = [
@@ -12,9 +13,11 @@ __all__ = [
     'class_focal_sum',
     'focal_cost',
     'focal_cost_and_slope',
+    'gpu_kernels',
     'heatmap_focal_cost',
     'heatmap_focal_sums',
     'paired_similarity',
     'power',
     'similarity_reference',
+    'use_triton',
 ]

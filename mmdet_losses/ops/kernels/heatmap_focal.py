@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmdet_losses.ops.gaussian import Splats
 from mmdet_losses.ops.kernels.focal import focal_cost, focal_cost_and_slope, power
 from mmdet_losses.ops.precision import promote
+from mmdet_losses.ops.splats import Splats
 
 Bounds = tuple[float, float] | None
 
@@ -118,11 +118,11 @@ class _HeatmapFocalSums(torch.autograd.Function):
         (slopes,) = ctx.saved_tensors
         scale = grad.view(-1, *[1] * (slopes.dim() - 1))
         # With retain_graph, keep the slopes for the next backward; otherwise reuse their memory.
-        slopes = slopes * scale if _graph_is_retained() else slopes.mul_(scale)
+        slopes = slopes * scale if graph_is_retained() else slopes.mul_(scale)
         return (slopes.to(ctx.dtype), *[None] * 6)
 
 
-def _graph_is_retained() -> bool:
+def graph_is_retained() -> bool:
     """Whether the running backward pass retains its graph; True if PyTorch does not tell."""
     ask = getattr(torch._C._autograd, '_get_current_graph_task_keep_graph', None)
     return ask is None or ask()

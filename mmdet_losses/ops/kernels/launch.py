@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -29,10 +31,10 @@ class Launch(NamedTuple):
 
     @property
     def outputs(self) -> list[Tensor]:
-        """Tensors that the kernel writes; the names of these parameters start with ``out``."""
+        """Tensors that the kernel writes; the names of these parameters start with ``out_``."""
         names = self.kernel.arg_names
         pairs = zip(names, self.args, strict=False)  # the constants follow the arguments
-        return [each for name, each in pairs if name.startswith('out') and each is not None]
+        return [each for name, each in pairs if name.startswith('out_') and each is not None]
 
     def run(self) -> None:
         """Run the kernel on the device of its first tensor."""
@@ -48,12 +50,12 @@ _run: list[Callable[[Launch], None]] = []
 def use_triton(x: Tensor) -> bool:
     """Whether the Triton kernels take this tensor; otherwise the eager formulas do.
 
-    They take tensors on a GPU that are not empty, except float64 (for gradcheck) and tensors that
-    torch.compile traces: it fuses the eager formulas itself.
+    They take tensors on a GPU, except empty ones, those of 2 ** 31 elements or more, float64 (for
+    gradcheck) and tensors that torch.compile traces: it fuses the eager formulas itself.
     """
     if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
         return False
-    if x.dtype == torch.float64 or x.numel() == 0:
+    if x.dtype == torch.float64 or not 0 < x.numel() < 2**31:
         return False
     return bool(_run) or (x.is_cuda and _has_triton())
 
@@ -61,6 +63,11 @@ def use_triton(x: Tensor) -> bool:
 @functools.cache
 def _has_triton() -> bool:
     return importlib.util.find_spec('triton') is not None
+
+
+def gpu_kernels(name: str) -> ModuleType:
+    """The module of that name in ``gpu``, which imports triton."""
+    return importlib.import_module(f'mmdet_losses.ops.kernels.gpu.{name}')
 
 
 def launch(
@@ -78,6 +85,15 @@ def launch(
         _run[-1](call)
     else:
         call.run()
+
+
+def bytes_of(*tensors: Tensor | None) -> int:
+    """Number of bytes of the tensors; cells that an expanded tensor repeats count once."""
+    return sum(
+        min(each.numel() * each.element_size(), each.untyped_storage().nbytes())
+        for each in tensors
+        if each is not None
+    )
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from mmdet_losses.ops.kernels.launch import gpu_kernels, use_triton
+
 TINY = torch.finfo(torch.float32).tiny
 """Smallest divisor; a quotient with a smaller divisor is 0."""
 POINT = 1e-18
@@ -30,6 +32,8 @@ def paired_similarity(
     """
     if torch.compiler.is_compiling() or mode not in WITH_KERNEL or exponent != 1:
         return similarity_reference(pred, target, mode, aspect_factor, exponent)
+    if use_triton(pred) and not (torch.is_grad_enabled() and target.requires_grad):
+        return gpu_kernels('paired_iou').similarity(pred, target, mode, aspect_factor)
     if torch.is_grad_enabled() and (pred.requires_grad or target.requires_grad):
         return _Similarity.apply(pred, target, mode, aspect_factor)
     return _iou(pred, target) if mode == 'iou' else _measure(pred, target, mode)[0]

@@ -1,0 +1,1 @@
+"""Triton kernels; only code that works on a GPU imports these modules."""
