@@ -15,7 +15,13 @@ from torch import Tensor
 
 from mmdet_losses.losses.term import LossTerm
 from mmdet_losses.ops import Reduction, divisor_of, promote, reduce_loss
-from mmdet_losses.ops.kernels import class_focal_sum, focal_cost, gpu_kernels, power, use_triton
+from mmdet_losses.ops.kernels import (
+    class_focal_cost,
+    class_focal_sum,
+    gpu_kernels,
+    power,
+    use_triton,
+)
 from mmdet_losses.registry import MODELS
 
 TINY = torch.finfo(torch.float32).tiny
@@ -80,8 +86,7 @@ def sigmoid_focal_loss(
     if dense:
         cost = _soft_focal(x, target.to(x.dtype), alpha, gamma)
     else:
-        own = target[..., None] == torch.arange(x.shape[-1], device=x.device)
-        cost = torch.where(own, alpha * focal_cost(-x, gamma), (1 - alpha) * focal_cost(x, gamma))
+        cost = class_focal_cost(x, target, alpha, gamma)
     return reduce_loss(cost if weight is None else cost * weight, reduction, avg_factor)
 
 
