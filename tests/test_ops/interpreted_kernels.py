@@ -28,8 +28,6 @@ from mmdet_losses.ops import (
 )
 from mmdet_losses.ops.kernels.launch import Launch, intercept_launches
 
-assert os.environ.get('TRITON_INTERPRET') == '1', 'set TRITON_INTERPRET=1 before triton is imported'
-
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 # The gradient of a map in half precision is rounded once; both paths compute in float32.
 TOLERANCES = {
@@ -37,6 +35,11 @@ TOLERANCES = {
     torch.float16: {'rtol': 2e-3, 'atol': 1e-6},
     torch.bfloat16: {'rtol': 1e-2, 'atol': 1e-6},
 }
+
+
+@pytest.fixture(autouse=True)
+def _interpreter() -> None:
+    assert os.environ.get('TRITON_INTERPRET') == '1', 'set TRITON_INTERPRET=1 before the start'
 
 
 def value_and_slopes(
