@@ -96,7 +96,7 @@ def stored_size(path: str) -> tuple[int, int] | None:
 
 
 def _wrong_size(
-    wrong: list[tuple[str, tuple[float, ...], tuple[int, int]]], examined: int, source: str
+    wrong: list[tuple[str, tuple[float, float], tuple[int, int]]], examined: int, source: str
 ) -> str:
     path, listed, size = wrong[0]
     turned = sum(listed[::-1] == size for _, listed, size in wrong)

@@ -50,7 +50,8 @@ def inspect_voc(source: Any, classes: Sequence[str], report: Any) -> None:
         report.errors.append(other)
         return
     chosen = range(0, len(ids), max(1, -(-len(ids) // READ)))
-    sizes, names, first = [], Counter[str](), {}
+    sizes, names = [], Counter[str]()
+    first: dict[str, str] = {}
     for i in chosen:
         size, found = _read_xml(xml[i])
         names.update(found)

@@ -46,7 +46,7 @@ class DataSource(NamedTuple):
         return {**getattr(self.kind, 'METAINFO', {}), **(self.settings.get('metainfo') or {})}
 
 
-def leaf_configs(dataset: Any, key: str = 'dataset') -> Iterator[tuple[str, dict[str, Any]]]:
+def leaf_configs(dataset: Any, key: str = 'dataset') -> Iterator[tuple[str, Any]]:
     """(place, settings) of the data sets inside wrappers with ``dataset`` or ``datasets``."""
     if isinstance(dataset, (list, tuple)):
         for i, each in enumerate(dataset):

@@ -22,8 +22,8 @@ def check_checkpoint(path: str, model: nn.Module, config: str) -> None:
     """
     if '://' in path:
         return
-    while isinstance(getattr(model, 'module', None), nn.Module):
-        model = model.module
+    while isinstance(inner := getattr(model, 'module', None), nn.Module):
+        model = inner
     try:
         state = read_checkpoint(path)
     except ValueError as error:
