@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmdet_losses.core.types import OutputsT, TargetsT, stacks
 from mmdet_losses.ops import Splats, at_least_one, promote
+from mmdet_losses.ops.kernels.launch import ExpectedGradient
 from mmdet_losses.registry import MODELS
 
 
@@ -112,7 +113,9 @@ def mean_over_stacks(
     terms_of: Callable[[OutputsT], dict[str, Tensor]], outputs: OutputsT
 ) -> dict[str, Tensor]:
     """Mean of every term over the stacks of a network (intermediate supervision)."""
-    per_stack = [terms_of(stack) for stack in stacks(outputs)]
+    each = stacks(outputs)
+    with ExpectedGradient(1 / len(each)):
+        per_stack = [terms_of(stack) for stack in each]
     return {name: torch.stack([terms[name] for terms in per_stack]).mean() for name in per_stack[0]}
 
 

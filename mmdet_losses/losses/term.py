@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmdet_losses.losses.slots import Kind, check_slot
 from mmdet_losses.ops import REDUCTIONS, Reduction, Splats, check_choice
+from mmdet_losses.ops.kernels.launch import ExpectedGradient
 
 
 class LossTerm(nn.Module):
@@ -53,5 +54,6 @@ class LossTerm(nn.Module):
     def evaluate(self, *inputs: Any, reduction: Reduction | None, **more: Any) -> Tensor:
         """:attr:`function` of the inputs and the stored options, times ``loss_weight``."""
         options = {name: getattr(self, name) for name in self._names}
-        loss = self.function(*inputs, reduction=reduction or self.reduction, **options, **more)
+        with ExpectedGradient(self.loss_weight):
+            loss = self.function(*inputs, reduction=reduction or self.reduction, **options, **more)
         return self.loss_weight * loss

@@ -128,6 +128,10 @@ def draw_gaussians(
         xy: (B, M, 2); radius, sigma, mask: (B, M), see :func:`splat_gaussians`.
         size: (H, W). Returns (B, H, W) float32.
     """
+    if use_triton(xy):
+        channel = torch.zeros_like(mask, dtype=torch.int32)
+        draw = gpu_kernels('gaussians').draw_windows
+        return draw(xy, radius, sigma, channel, mask, (1, *size))[:, 0]
     rows, columns = _profiles(xy, radius, sigma, mask, size)
     canvas = rows.new_zeros((len(xy), *size))
     for start in range(0, xy.shape[1], _DRAWN_AT_ONCE):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mmdet_losses.losses import (
+    PenaltyReducedFocalLoss,
     center_track_focal_loss,
     penalty_reduced_focal_loss,
     sigmoid_focal_loss,
@@ -22,6 +23,7 @@ from mmdet_losses.networks.corner_pool import running_max
 from mmdet_losses.ops import (
     Splats,
     box_similarity,
+    draw_gaussians,
     find_peaks,
     splat_gaussians,
     suppress_non_peaks,
@@ -192,6 +194,28 @@ def test_a_retained_graph_gives_the_same_gradient_twice() -> None:
     torch.testing.assert_close(first, second, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize('factor', [0.3, 2.0])
+def test_the_gradient_is_right_if_the_factor_is_not_the_expected_one(factor: float) -> None:
+    target, x = splats(), normal(2, 3, 7, 11)
+    term = PenaltyReducedFocalLoss(loss_weight=0.3)
+    assert_equal_paths(lambda x: term(x, target), x, launches=4, factor=factor)
+
+
+def test_the_expected_factor_is_applied_in_the_forward_pass() -> None:
+    term, x = PenaltyReducedFocalLoss(loss_weight=0.3), normal(2, 3, 7, 11).requires_grad_()
+    kept: list[Tensor] = []
+
+    def run(call: Launch) -> None:
+        before = [output.clone() for output in call.outputs]
+        call.run()
+        if call.name == 'rescale_kernel':
+            kept.extend(before + call.outputs)
+
+    with intercept_launches(run):
+        term(x, splats()).backward()
+    assert len(kept) == 2 and torch.equal(*kept)
+
+
 def test_no_gradient_is_computed_without_a_graph() -> None:
     calls: list[Launch] = []
     with torch.no_grad(), intercept_launches(calls.append):
@@ -243,7 +267,7 @@ def test_center_track_focal(options: dict, dtype: torch.dtype, launches: int) ->
 
 
 def test_the_sums_do_not_depend_on_the_order_of_the_programs() -> None:
-    target, x = splats(3, (5, 29, 33), objects=30), normal(3, 5, 29, 33)
+    target, x = splats(), normal(2, 3, 7, 11)
     with intercept_launches():
         losses = [penalty_reduced_focal_loss(x, target) for _ in range(2)]
     assert torch.equal(*losses)
@@ -285,6 +309,16 @@ def test_gaussian_splats(size: tuple[int, int, int]) -> None:
         present = have.index[have.value > 0]
         assert len(present) == len(want.index) == len(present.unique())
         assert (have.index[have.value == 0] == 0).all()
+
+
+def test_drawn_gaussians() -> None:
+    xy = torch.tensor([[[2, 3], [8, 0], [0, 0]], [[5, 5], [5, 6], [4, 4]]])
+    radius, sigma = torch.tensor([[2, 1, 3]] * 2), torch.tensor([[0.8, 0.5, 1.2]] * 2)
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    want = draw_gaussians(xy, radius, sigma, mask, (7, 9))
+    with intercept_launches():
+        have = draw_gaussians(xy, radius, sigma, mask, (7, 9))
+    torch.testing.assert_close(have, want, rtol=1e-5, atol=1e-7)
 
 
 def boxes(count: int, inverted: bool = True) -> Tensor:

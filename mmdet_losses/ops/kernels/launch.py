@@ -96,6 +96,28 @@ def bytes_of(*tensors: Tensor | None) -> int:
     )
 
 
+class ExpectedGradient:
+    """Context in which a loss is computed that is then multiplied by ``factor``.
+
+    The kernels multiply the gradient by the factor when they write it, so the backward pass does
+    not read and write the map once more.
+    """
+
+    current = 1.0
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __enter__(self) -> None:
+        if not torch.compiler.is_compiling():  # no kernel of this package runs there
+            self.outer = ExpectedGradient.current
+            ExpectedGradient.current = self.outer * self.factor
+
+    def __exit__(self, *_: object) -> None:
+        if not torch.compiler.is_compiling():
+            ExpectedGradient.current = self.outer
+
+
 @contextlib.contextmanager
 def intercept_launches(run: Callable[[Launch], None] = Launch.run) -> Iterator[None]:
     """Take the path of a GPU for tensors on any device, and pass each launch to ``run``.

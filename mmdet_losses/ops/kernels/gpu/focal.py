@@ -1,8 +1,9 @@
 """Focal losses on a GPU: value and gradient of a whole map in a few launches.
 
 A float32 map is read once and its gradient written once, in the forward pass; the backward pass
-multiplies the gradient only if its factor is not 1. A map in half precision is read again in the
-backward pass, so the gradient is rounded once, after multiplication by the scale of the loss.
+multiplies the gradient only if its factor is not the expected one. A map in half precision is read
+again in the backward pass, so the gradient is rounded once, after multiplication by the scale of
+the loss.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from torch.autograd.function import once_differentiable
 from mmdet_losses.ops.kernels.gpu.focal_kernels import (
     finish_kernel,
     map_kernel,
-    object_kernel,
     rescale_kernel,
     splat_kernel,
 )
+from mmdet_losses.ops.kernels.gpu.object_kernel import object_kernel
 from mmdet_losses.ops.kernels.heatmap_focal import Bounds, graph_is_retained
-from mmdet_losses.ops.kernels.launch import bytes_of, launch
+from mmdet_losses.ops.kernels.launch import ExpectedGradient, bytes_of, launch
 from mmdet_losses.ops.reduce import EPS
 from mmdet_losses.ops.splats import Splats
 
@@ -120,7 +121,8 @@ class _Focal(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, problem: _Problem) -> Tensor:
         folded = logits.dtype == torch.float32 and ctx.needs_input_grad[0]
         slopes = torch.empty_like(logits) if folded else None
-        run = _Run(logits.detach(), problem)
+        ctx.expected = (ExpectedGradient.current or 1.0) if folded else 1.0
+        run = _Run(logits.detach(), problem, ctx.expected)
         total = run.forward(slopes)
         ctx.slopes, ctx.run = slopes, None if folded else run
         return total
@@ -134,7 +136,9 @@ class _Focal(torch.autograd.Function):
         if graph_is_retained():
             slopes = slopes.clone()
         grid = (triton.cdiv(slopes.numel(), BLOCK),)
-        launch(rescale_kernel, grid, grad, slopes, slopes.numel(), BLOCK=BLOCK, moved=4)
+        launch(
+            rescale_kernel, grid, grad, slopes, slopes.numel(), ctx.expected, BLOCK=BLOCK, moved=4
+        )
         return slopes, None
 
 
@@ -143,10 +147,11 @@ class _Run:
 
     Args:
         x: contiguous logits.
+        expected: see :class:`~mmdet_losses.ops.kernels.launch.ExpectedGradient`.
     """
 
-    def __init__(self, x: Tensor, problem: _Problem) -> None:
-        self.x, self.problem = x, problem
+    def __init__(self, x: Tensor, problem: _Problem, expected: float) -> None:
+        self.x, self.problem, self.expected = x, problem, expected
         self.cells = x.numel() // problem.images
         low, high = problem.bounds or (0.0, 0.0)
         divisor = problem.divisor
@@ -224,7 +229,7 @@ class _Run:
         launch(
             *(map_kernel, (triton.cdiv(self.cells, BLOCK), problem.images)),
             *(self.x, problem.target, problem.weight, self.divisor, self.counts, grad),
-            *(slopes, sums, *self.layout, *self.scaling, *self.range),
+            *(slopes, sums, *self.layout, *self.scaling, *self.range, self.expected),
             KIND=problem.kind,
             DIVIDE=self.divide,
             GRAD=grad is not None,
@@ -249,7 +254,13 @@ class _Run:
             *(finish_kernel, (programs + (sums is not None),)),
             *(self.x, self.index, self.value, problem.weight, self.divisor, self.counts, grad),
             *(sums, self.costs, slopes, total, self.entries),
-            *(0 if sums is None else sums.numel(), *self.layout, *self.scaling, *self.range),
+            *(
+                0 if sums is None else sums.numel(),
+                *self.layout,
+                *self.scaling,
+                *self.range,
+                self.expected,
+            ),
             DIVIDE=self.divide,
             GRAD=grad is not None,
             SUMS=sums is not None,
@@ -265,7 +276,7 @@ class _Run:
         launch(
             *(object_kernel, (triton.cdiv(self.objects, OBJECTS),)),
             *(self.x, self.place, self.factor, self.divisor, grad, slopes, sums),
-            *(self.objects, self.scaling[-1], *self.range),
+            *(self.objects, self.scaling[-1], *self.range, self.expected),
             FOCUS=self.formula['FOCUS'],
             BOUNDED=self.formula['BOUNDED'],
             DIVIDE=self.divide,

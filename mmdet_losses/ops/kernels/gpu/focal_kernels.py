@@ -12,6 +12,7 @@ The map is a tensor of ``images`` x ``cells`` logits. Parameters that several ke
   ``divisor``), 'positives' of all images or of each image ('positives_per_image', then the mean
   over the images).
 * GRAD: also multiply the slopes by the scalar at ``grad``.
+* ``expected``: a factor on the slopes, see ``ExpectedGradient``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _cost_and_slope(x, positive, factor, low, high, FOCUS: tl.constexpr, BOUNDED: tl.constexpr):
+def cost_and_slope(x, positive, factor, low, high, FOCUS: tl.constexpr, BOUNDED: tl.constexpr):
     """Cost of a logit, and its derivative; a positive has the cost of -x."""
     inside = x
     if BOUNDED:
@@ -61,7 +62,7 @@ def _penalty(t, positive, BALANCE: tl.constexpr):
 
 
 @triton.jit
-def _scales(
+def scales_of(
     divisor,
     counts,
     rows,
@@ -105,6 +106,46 @@ def _weights(weight, image, offset, inside, inner, image_step, outer_step, inner
 
 
 @triton.jit
+def _targets(target, start, offset, inside, inner, KIND: tl.constexpr, BALANCE: tl.constexpr):
+    """Which cells are positive, and the factors of the costs."""
+    if KIND == 'labels':
+        label = tl.load(target + offset // inner, mask=inside, other=-1)
+        positive = label == offset % inner
+        factor = tl.where(positive, BALANCE, 1 - BALANCE)
+    elif KIND == 'dense':
+        t = tl.load(target + start + offset, mask=inside, other=0.0).to(tl.float32)
+        positive = t == 1.0
+        factor = _penalty(t, positive, BALANCE)
+    else:
+        positive = offset < 0
+        factor = 1.0
+    return positive, factor
+
+
+@triton.jit
+def _load_splats(logits, index, value, entry, entries, cells):
+    """Target, place, image and logit of the entries; those with a target of 0 are padding."""
+    inside = (entry >= 0) & (entry < entries)
+    t = tl.load(value + entry, mask=inside, other=0.0)
+    place = tl.load(index + entry, mask=t > 0, other=0).to(tl.int32)
+    x = tl.load(logits + place, mask=t > 0, other=0.0).to(tl.float32)
+    return t, place, place // cells, x
+
+
+@triton.jit
+def _scale_of(image, present, scales, images, IMAGES: tl.constexpr):
+    """Scale of the image of each entry."""
+    scale = tl.zeros_like(image).to(tl.float32)
+    # the encoders list the images in order, so a block has few
+    first = tl.min(tl.where(present, image, images), 0)
+    last = tl.max(tl.where(present, image, -1), 0)
+    for own in range(first, last + 1):
+        here = tl.sum(tl.where(tl.arange(0, IMAGES) == own, scales, 0.0), 0)
+        scale += tl.where(image == own, here, 0.0)
+    return scale
+
+
+@triton.jit
 def map_kernel(
     logits,
     target,
@@ -124,6 +165,7 @@ def map_kernel(
     inverse,
     low,
     high,
+    expected,
     KIND: tl.constexpr,
     FOCUS: tl.constexpr,
     BALANCE: tl.constexpr,
@@ -146,21 +188,11 @@ def map_kernel(
     offset = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = offset < cells
     x = tl.load(logits + image * cells + offset, mask=inside, other=0.0).to(tl.float32)
-    if KIND == 'labels':
-        label = tl.load(target + offset // inner, mask=inside, other=-1)
-        positive = label == offset % inner
-        factor = tl.where(positive, BALANCE, 1 - BALANCE)
-    elif KIND == 'dense':
-        t = tl.load(target + image * cells + offset, mask=inside, other=0.0).to(tl.float32)
-        positive = t == 1.0
-        factor = _penalty(t, positive, BALANCE)
-    else:
-        positive = offset < 0
-        factor = 1.0
+    positive, factor = _targets(target, image * cells, offset, inside, inner, KIND, BALANCE)
     if WEIGHTED:
         factor *= _weights(weight, image, offset, inside, inner, image_step, outer_step, inner_step)
-    cost, slope = _cost_and_slope(x, positive, factor, low, high, FOCUS, BOUNDED)
-    scales = _scales(divisor, counts, rows, images, inverse, DIVIDE, IMAGES)
+    cost, slope = cost_and_slope(x, positive, factor, low, high, FOCUS, BOUNDED)
+    scales = scales_of(divisor, counts, rows, images, inverse, DIVIDE, IMAGES)
     scale = tl.sum(tl.where(tl.arange(0, IMAGES) == image, scales, 0.0), 0)
     if SUMS:
         total = tl.sum(tl.where(inside, cost, 0.0), 0) * scale
@@ -168,8 +200,7 @@ def map_kernel(
     if SLOPES:
         if GRAD:
             scale *= tl.load(grad).to(tl.float32)
-        slope = (slope * scale).to(out_slopes.dtype.element_ty)
-        tl.store(out_slopes + image * cells + offset, slope, mask=inside)
+        tl.store(out_slopes + image * cells + offset, slope * scale * expected, mask=inside)
 
 
 @triton.jit
@@ -201,27 +232,20 @@ def splat_kernel(
     ``out_costs``, ``out_counts``: (rows, images).
     """
     entry = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    t = tl.load(value + entry, mask=entry < entries, other=0.0)
-    present = t > 0
-    place = tl.load(index + entry, mask=present, other=0).to(tl.int32)
-    image = place // cells
-    x = tl.load(logits + place, mask=present, other=0.0).to(tl.float32)
-    positive = t == 1.0
+    t, place, image, x = _load_splats(logits, index, value, entry, entries, cells)
+    present, positive = t > 0, t == 1.0
     factor = tl.where(present, 1.0, 0.0)
     if WEIGHTED:
         factor *= _weights(
             weight, image, place % cells, present, inner, image_step, outer_step, inner_step
         )
-    cost, _ = _cost_and_slope(
-        x, positive, _penalty(t, positive, BALANCE), low, high, FOCUS, BOUNDED
-    )
-    background, _ = _cost_and_slope(x, entry < 0, 1.0, low, high, FOCUS, BOUNDED)
+    cost, _ = cost_and_slope(x, positive, _penalty(t, positive, BALANCE), low, high, FOCUS, BOUNDED)
+    background, _ = cost_and_slope(x, entry < 0, 1.0, low, high, FOCUS, BOUNDED)
     change = tl.where(factor != 0, (cost - background) * factor, 0.0)
     count = (positive & (factor != 0)).to(tl.int32)
     column = tl.arange(0, IMAGES)
     costs = tl.zeros([IMAGES], tl.float32)
     counts = tl.zeros([IMAGES], tl.int32)
-    # the encoders list the images in order, so a block has few
     first = tl.min(tl.where(present, image, images), 0)
     last = tl.max(tl.where(present, image, -1), 0)
     for own in range(first, last + 1):
@@ -253,7 +277,7 @@ def _total(
         total += tl.load(sums + block, mask=block < blocks, other=0.0)
     result = tl.sum(total, 0)
     if costs is not None:
-        scales = _scales(divisor, counts, rows, images, inverse, DIVIDE, IMAGES)
+        scales = scales_of(divisor, counts, rows, images, inverse, DIVIDE, IMAGES)
         result += tl.sum(_column_sums(costs, rows, images, IMAGES) * scales, 0)
     return result
 
@@ -283,6 +307,7 @@ def finish_kernel(
     inverse,
     low,
     high,
+    expected,
     FOCUS: tl.constexpr,
     BALANCE: tl.constexpr,
     BOUNDED: tl.constexpr,
@@ -304,96 +329,28 @@ def finish_kernel(
             )
             tl.store(out_total, total)
     if SLOPES:
-        # program -1 has no entry
-        entry = program * BLOCK + tl.arange(0, BLOCK)
-        inside = (entry >= 0) & (entry < entries)
-        t = tl.load(value + entry, mask=inside, other=0.0)
-        present = t > 0
-        place = tl.load(index + entry, mask=present, other=0).to(tl.int32)
-        image = place // cells
-        x = tl.load(logits + place, mask=present, other=0.0).to(tl.float32)
-        positive = t == 1.0
+        entry = program * BLOCK + tl.arange(0, BLOCK)  # program -1 has none
+        t, place, image, x = _load_splats(logits, index, value, entry, entries, cells)
+        present, positive = t > 0, t == 1.0
         factor = _penalty(t, positive, BALANCE)
         if WEIGHTED:
             factor *= _weights(
                 weight, image, place % cells, present, inner, image_step, outer_step, inner_step
             )
-        _, slope = _cost_and_slope(x, positive, factor, low, high, FOCUS, BOUNDED)
-        scales = _scales(divisor, counts, rows, images, inverse, DIVIDE, IMAGES)
-        scale = tl.zeros([BLOCK], tl.float32)
-        first = tl.min(tl.where(present, image, images), 0)
-        last = tl.max(tl.where(present, image, -1), 0)
-        for own in range(first, last + 1):
-            here = tl.sum(tl.where(tl.arange(0, IMAGES) == own, scales, 0.0), 0)
-            scale += tl.where(image == own, here, 0.0)
+        _, slope = cost_and_slope(x, positive, factor, low, high, FOCUS, BOUNDED)
+        scales = scales_of(divisor, counts, rows, images, inverse, DIVIDE, IMAGES)
+        scale = _scale_of(image, present, scales, images, IMAGES)
         if GRAD:
             scale *= tl.load(grad).to(tl.float32)
-        slope = (slope * scale).to(out_slopes.dtype.element_ty)
-        tl.store(out_slopes + place, slope, mask=present)
+        tl.store(out_slopes + place, slope * scale * expected, mask=present)
 
 
 @triton.jit
-def object_kernel(
-    logits,
-    place,
-    factor,
-    divisor,
-    grad,
-    out_slopes,
-    out_sums,
-    objects,
-    inverse,
-    low,
-    high,
-    FOCUS: tl.constexpr,
-    BOUNDED: tl.constexpr,
-    DIVIDE: tl.constexpr,
-    GRAD: tl.constexpr,
-    FACTORS: tl.constexpr,
-    SUMS: tl.constexpr,
-    SLOPES: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Costs of objects as positives, and their slopes added to those of the map; grid (blocks,).
-
-    The first object of a cell adds the slopes of all objects in the cell.
-    """
-    own = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    cell = tl.load(place + own, mask=own < objects, other=0).to(tl.int32)
-    weight = (own < objects).to(tl.float32)
-    if FACTORS:
-        weight = tl.load(factor + own, mask=own < objects, other=0).to(tl.float32)
-    x = tl.load(logits + cell, mask=weight != 0, other=0.0).to(tl.float32)
-    cost, slope = _cost_and_slope(x, own >= 0, 1.0, low, high, FOCUS, BOUNDED)
-    scale = tl.sum(_scales(divisor, None, 0, 1, inverse, DIVIDE, 1), 0)
-    if SUMS:
-        total = tl.sum(tl.where(weight != 0, cost * weight, 0.0), 0) * scale
-        tl.store(out_sums + tl.program_id(0), total)
-    if SLOPES:
-        together = tl.zeros([BLOCK], tl.float32)
-        earlier = tl.zeros([BLOCK], tl.int32)
-        for start in range(0, objects, 32):
-            other = start + tl.arange(0, 32)
-            there = tl.load(place + other, mask=other < objects, other=-1).to(tl.int32)
-            share = (other < objects).to(tl.float32)
-            if FACTORS:
-                share = tl.load(factor + other, mask=other < objects, other=0).to(tl.float32)
-            same = (cell[:, None] == there[None, :]) & (share != 0)[None, :]
-            together += tl.sum(tl.where(same, share[None, :], 0.0), 1)
-            earlier += tl.sum((same & (other[None, :] < own[:, None])).to(tl.int32), 1)
-        if GRAD:
-            scale *= tl.load(grad).to(tl.float32)
-        first = (weight != 0) & (earlier == 0)
-        sum_of_map = tl.load(out_slopes + cell, mask=first, other=0.0).to(tl.float32)
-        slope = sum_of_map + slope * together * scale
-        tl.store(out_slopes + cell, slope.to(out_slopes.dtype.element_ty), mask=first)
-
-
-@triton.jit
-def rescale_kernel(grad, out_slopes, cells, BLOCK: tl.constexpr):
-    """Multiply the slopes by the scalar ``grad`` in place; nothing to do if it is 1."""
-    scale = tl.load(grad).to(tl.float32)
-    if scale != 1.0:
+def rescale_kernel(grad, out_slopes, cells, expected, BLOCK: tl.constexpr):
+    """Multiply the slopes by ``grad / expected`` in place; nothing to do if both are equal."""
+    factor = tl.load(grad).to(tl.float32)
+    if factor != expected:
+        scale = factor / expected
         offset = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
         inside = offset < cells
         slope = tl.load(out_slopes + offset, mask=inside, other=0.0)

@@ -57,7 +57,7 @@ def _axis(low, high, low_t, high_t):
 
 
 @triton.jit
-def _axis_slopes(low, high, low_t, high_t, by_size, by_inter, by_hull, by_center, reach):
+def _slopes(low, high, low_t, high_t, by_size, by_inter, by_hull, by_center, reach):
     """Derivative by ``low`` and ``high`` of one axis, from the derivatives by the sides."""
     by_size = tl.where(high < low, 0.0, by_size)  # an inverted side is clamped
     apart = tl.minimum(high, high_t) < tl.maximum(low, low_t)
@@ -69,6 +69,39 @@ def _axis_slopes(low, high, low_t, high_t, by_size, by_inter, by_hull, by_center
     by_low = by_center - (both - moved * nearer_low)
     by_high = by_center + (both + moved * nearer_high)
     return by_low / reach, by_high / reach
+
+
+@triton.jit
+def _load(boxes, pair, inside):
+    """The four coordinates; a unit box outside the tensor."""
+    x1 = tl.load(boxes + 4 * pair, mask=inside, other=0.0)
+    y1 = tl.load(boxes + 4 * pair + 1, mask=inside, other=0.0)
+    x2 = tl.load(boxes + 4 * pair + 2, mask=inside, other=1.0)
+    y2 = tl.load(boxes + 4 * pair + 3, mask=inside, other=1.0)
+    return x1, y1, x2, y2
+
+
+@triton.jit
+def _store(slopes, pair, inside, by_x1, by_y1, by_x2, by_y2):
+    tl.store(slopes + 4 * pair, by_x1, mask=inside)
+    tl.store(slopes + 4 * pair + 1, by_y1, mask=inside)
+    tl.store(slopes + 4 * pair + 2, by_x2, mask=inside)
+    tl.store(slopes + 4 * pair + 3, by_y2, mask=inside)
+
+
+@triton.jit
+def _aspect(w, h, w_t, h_t, iou, reach, ASPECT_FACTOR: tl.constexpr):
+    """Aspect term of the CIoU, and the derivatives of its negative by w and h."""
+    gap = _angle(w_t, h_t) - _angle(w, h)
+    v = ASPECT * gap * gap
+    alpha = _ratio(v, 1.0 - iou + v)
+    factor = 2.0 * ASPECT * alpha * gap
+    if ASPECT_FACTOR:
+        factor *= reach * reach
+    else:
+        point = tl.maximum(w, h) < POINT
+        factor = tl.where(point, 0.0, factor / tl.where(point, 1.0, w * w + h * h))
+    return alpha * v, h * factor, -w * factor
 
 
 @triton.jit
@@ -86,14 +119,8 @@ def pair_kernel(
     """Similarity of a block of pairs, and its derivative by ``pred``; grid (blocks,)."""
     pair = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = pair < pairs
-    x1 = tl.load(pred + 4 * pair, mask=inside, other=0.0)
-    y1 = tl.load(pred + 4 * pair + 1, mask=inside, other=0.0)
-    x2 = tl.load(pred + 4 * pair + 2, mask=inside, other=1.0)
-    y2 = tl.load(pred + 4 * pair + 3, mask=inside, other=1.0)
-    x3 = tl.load(target + 4 * pair, mask=inside, other=0.0)
-    y3 = tl.load(target + 4 * pair + 1, mask=inside, other=0.0)
-    x4 = tl.load(target + 4 * pair + 2, mask=inside, other=1.0)
-    y4 = tl.load(target + 4 * pair + 3, mask=inside, other=1.0)
+    x1, y1, x2, y2 = _load(pred, pair, inside)
+    x3, y3, x4, y4 = _load(target, pair, inside)
     w, w_t, inter_w, hull_w = _axis(x1, x2, x3, x4)
     h, h_t, inter_h, hull_h = _axis(y1, y2, y3, y4)
     if MODE == 'iou':
@@ -127,30 +154,14 @@ def pair_kernel(
         by_hull_w = 0.5 * distance * share * share * hull_w
         by_hull_h = 0.5 * distance * share * share * hull_h
     if MODE == 'ciou':
-        gap = _angle(w_t, h_t) - _angle(w, h)
-        v = ASPECT * gap * gap
-        alpha = _ratio(v, 1.0 - iou + v)
-        value -= alpha * v
-        factor = 2.0 * ASPECT * alpha * gap
-        if ASPECT_FACTOR:
-            factor *= reach * reach
-        else:
-            point = tl.maximum(w, h) < POINT
-            factor = tl.where(point, 0.0, factor / tl.where(point, 1.0, w * w + h * h))
-        by_w, by_h = h * factor, -w * factor
+        penalty, by_w, by_h = _aspect(w, h, w_t, h_t, iou, reach, ASPECT_FACTOR)
+        value -= penalty
     tl.store(out_value + pair, value, mask=inside)
     if SLOPES:
         by_w, by_h = by_w + by_area * h, by_h + by_area * w
-        by_x1, by_x2 = _axis_slopes(
-            x1, x2, x3, x4, by_w, by_inter * inter_h, by_hull_w, by_x, reach
-        )
-        by_y1, by_y2 = _axis_slopes(
-            y1, y2, y3, y4, by_h, by_inter * inter_w, by_hull_h, by_y, reach
-        )
-        tl.store(out_slopes + 4 * pair, by_x1, mask=inside)
-        tl.store(out_slopes + 4 * pair + 1, by_y1, mask=inside)
-        tl.store(out_slopes + 4 * pair + 2, by_x2, mask=inside)
-        tl.store(out_slopes + 4 * pair + 3, by_y2, mask=inside)
+        by_x1, by_x2 = _slopes(x1, x2, x3, x4, by_w, by_inter * inter_h, by_hull_w, by_x, reach)
+        by_y1, by_y2 = _slopes(y1, y2, y3, y4, by_h, by_inter * inter_w, by_hull_h, by_y, reach)
+        _store(out_slopes, pair, inside, by_x1, by_y1, by_x2, by_y2)
 
 
 def similarity(pred: Tensor, target: Tensor, mode: str, aspect_factor: bool) -> Tensor:
