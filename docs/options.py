@@ -211,6 +211,7 @@ label_smooth_eps (AlexeyAB) = {criterion}.label_smoothing
 objectness_smooth (AlexeyAB) = {criterion}.objectness_smooth
 focal_loss (AlexeyAB) = {criterion}.focal
 counters_per_class (AlexeyAB) = {criterion}.class_counters
+counters_per_class in some of the layers (AlexeyAB) = {criterion}.counted
 scale_x_y (AlexeyAB) = {encoder}.scale_xy
 new_coords (AlexeyAB) = {encoder}.squared
 map (darknet) = {encoder}.class_map

@@ -64,6 +64,7 @@ ALEXEYAB = (
     + SECOND.replace('layers=-3', 'layers=-3,-4\ngroups=2\ngroup_id=1')
     + yolo('0,1', *_OPTIONS)
 )
+SOME_COUNTERS = ALEXEYAB.replace('counters_per_class=10,20\n', '', 1)
 CSP = (
     NET.format(batch=2)
     + 'letter_box=1\n'
@@ -103,4 +104,4 @@ GAUSSIAN = (
     ).replace('[yolo]', '[Gaussian_yolo]')
 )
 CFGS = dict(redmon=REDMON, alexeyab=ALEXEYAB, csp=CSP, region=REGION, detection=DETECTION)
-CFGS |= dict(gaussian=GAUSSIAN)
+CFGS |= dict(gaussian=GAUSSIAN, some_counters=SOME_COUNTERS)

@@ -261,6 +261,9 @@ def test_class_counters_weigh_the_rare_classes():
     criterion = YOLOV4Loss(class_counters=[0, 3, 30], max_delta=(5.0, 50.0))
     for index, want in enumerate([[5, 5, 1], [30, 10, 1]]):
         assert criterion._multipliers(criterion.options_of(index, 2)).tolist() == want
+    criterion = YOLOV4Loss(class_counters=[0, 3, 30], counted=(False, True))
+    multipliers = [criterion._multipliers(criterion.options_of(index, 2)) for index in range(2)]
+    assert (multipliers[0], multipliers[1].tolist()) == (None, [5, 5, 1])
     criterion = YOLOV4Loss(class_counters=[0, 3], max_delta=5.0)
     assert criterion._multipliers(criterion.options_of(0, 3)).tolist() == [3, 1]
     criterion = YOLOV4Loss(class_counters=[0, 3], max_delta=None)

@@ -223,7 +223,7 @@ def _yolo(
         )
     if layer.max_delta is not None:
         options['max_delta'] = layer.max_delta
-    if config.get('class_counters'):
+    if config.get('class_counters') and layer.counted:
         options['counters_per_class'] = config.class_counters
     return options
 

@@ -260,9 +260,13 @@ def _yolo_loss(heads: Sequence[Section], code: Code) -> dict[str, Any]:
             objectness_smooth=_per_map(smooth),
             focal=bool(common('focal_loss', 0)),
         )
-    counters = _same(heads, 'counters_per_class', lambda head: head.whole('counters_per_class'))
-    if counters:
-        criterion['class_counters'] = counters
+    counted = [head for head in heads if 'counters_per_class' in head.options]
+    if counted:
+        criterion['class_counters'] = _same(
+            counted, 'counters_per_class', lambda head: head.whole('counters_per_class')
+        )
+        if len(counted) < len(heads):
+            criterion['counted'] = tuple(head in counted for head in heads)
     if criterion['truth_threshold'] < 1 and criterion.get('objectness_smooth'):
         raise CfgError(f'{heads[0].where("truth_thresh")}: not supported with objectness_smooth.')
     return criterion

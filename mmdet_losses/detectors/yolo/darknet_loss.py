@@ -43,6 +43,7 @@ class LayerOptions(NamedTuple):
     obj_normalizer: float
     max_delta: float | None
     objectness_smooth: bool
+    counted: bool
 
 
 class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
@@ -93,6 +94,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             :func:`~mmdet_losses.detectors.yolo.summary.summary_loss`.
         normalizer: 'nothing' or 'images'.
         class_weight: factors of the class costs of each class.
+        counted: use ``class_counters``, one bool or one per map.
 
     The weight of an object multiplies its box deltas (before ``max_delta``); the objectness of an
     anchor has the weight of its last object, the classes that of its first one.
@@ -121,6 +123,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         normalizer: Literal['nothing', 'images'] = 'nothing',
         init_cfg: dict | None = None,
         class_weight: Sequence[float] | None = None,
+        counted: bool | Sequence[bool] = True,
     ) -> None:
         super().__init__(init_cfg, class_weight)
         check_choice('box', box, ('mse', 'iou', 'giou', 'diou', 'ciou'))
@@ -148,6 +151,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             obj_normalizer=obj_normalizer,
             max_delta=max_delta,
             objectness_smooth=objectness_smooth,
+            counted=counted,
         )
         self.ignore_threshold, self.truth_threshold = ignore_threshold, truth_threshold
         self.label_smoothing, self.focal = label_smoothing, focal
@@ -251,14 +255,16 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             wanted = torch.where(ignored, best, 0)
             return torch.where(positive & (wanted == score), 1, wanted), torch.ones_like(score)
         weight = (positive | ~ignored).to(score)
-        if self.class_multipliers is not None:
-            own = self._multipliers(options)[slots.labels].to(score)
+        if (multipliers := self._multipliers(options)) is not None:
+            own = multipliers[slots.labels].to(score)
             last = slots.last()
             weight = weight * put_cells(own, last.index, last.mask, slots.grid.cells, 1)
         return positive.to(score), weight
 
-    def _multipliers(self, options: LayerOptions) -> Tensor:
-        """(C,) weights of the classes."""
+    def _multipliers(self, options: LayerOptions) -> Tensor | None:
+        """(C,) weights of the classes; None if the map has none."""
+        if self.class_multipliers is None or not options.counted:
+            return None
         return self.class_multipliers.clamp(min=0, max=options.max_delta)
 
     def _pairs(
@@ -277,7 +283,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         """
         logits = take_cells(raw.cls, slots.index)
         with torch.no_grad():
-            multipliers = None if self.class_multipliers is None else self._multipliers(options)
+            multipliers = self._multipliers(options)
             class_options = ClassOptions(
                 self.class_code, self.label_smoothing, self.focal, multipliers, self.cls_normalizer
             )
