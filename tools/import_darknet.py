@@ -4,15 +4,21 @@
 
 DIR gets yolov4-tiny.py, which depends on no other config, and with weights yolov4-tiny.pth. What
 the config cannot express raises one message with the section, the option and the line.
+
+    python tools/import_darknet.py --check FOLDER
+
+imports and builds every cfg of a folder. It writes nothing and prints one line per cfg and totals.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -25,7 +31,9 @@ from mmengine.registry import DefaultScope
 from mmdet_losses.core.checkpoint import convert, network_of
 from mmdet_losses.detectors.checkpoints import LAYOUTS
 from mmdet_losses.detectors.yolo.darknet_config_text import PROGRAMS, DataPaths, config_text
-from mmdet_losses.detectors.yolo.darknet_import import annotation_names, import_cfg
+from mmdet_losses.detectors.yolo.darknet_encoder import Code
+from mmdet_losses.detectors.yolo.darknet_files import layers_in_order
+from mmdet_losses.detectors.yolo.darknet_import import Imported, annotation_names, import_cfg
 from mmdet_losses.registry import MODELS
 
 
@@ -35,10 +43,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add('cfg', metavar='FILE.cfg', type=Path, help='the cfg')
+    add('cfg', metavar='FILE.cfg', type=Path, nargs='?', help='the cfg')
     add('weights', metavar='FILE.weights', type=Path, nargs='?', help='its weights')
-    add('--names', type=Path, required=True, help='names of the classes, one per line')
-    add('--out', type=Path, required=True, metavar='DIR', help='folder of the results')
+    add('--names', type=Path, help='names of the classes, one per line')
+    add('--out', type=Path, metavar='DIR', help='folder of the results')
+    add('--check', type=Path, metavar='FOLDER', help='check every cfg of a folder')
     add(
         '--code',
         choices=list(PROGRAMS),
@@ -49,7 +58,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         flag = 'data-root' if option == 'root' else option.replace('_', '-')
         add(f'--{flag}', dest=option, default=default, help='of the data (default: %(default)s)')
     add('--force', action='store_true', help='replace existing files')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.check is None and None in (args.cfg, args.names, args.out):
+        parser.error('give FILE.cfg, --names and --out, or --check FOLDER.')
+    return args
 
 
 def run(args: argparse.Namespace) -> list[str]:
@@ -61,16 +73,12 @@ def run(args: argparse.Namespace) -> list[str]:
     """
     classes = [line.strip() for line in args.names.read_text().splitlines() if line.strip()]
     data = DataPaths(*(getattr(args, field) for field in DataPaths._fields))
-    imported = import_cfg(args.cfg.read_text(), args.code, classes, str(args.cfg.parent))
-    text = config_text(imported, args.cfg.name, annotation_names(classes), data)
+    imported, text = read_cfg(args.cfg, args.code, classes, data)
     config, checkpoint = (args.out / f'{args.cfg.stem}{end}' for end in ('.py', '.pth'))
     for path in (config, *([checkpoint] if args.weights else [])):
         if path.exists() and not args.force:
             raise ValueError(f'{path} exists; choose another folder, or replace it with --force.')
-    cfg = Config.fromstring(text, '.py')
-    with torch.device('meta'), DefaultScope.overwrite_default_scope('mmdet'):
-        detector = MODELS.build(cfg.model)
-    heads = len(detector.backbone.heads)
+    cfg, detector = build(text)
     lines = [f'note: {note}' for note in imported.notes]
     if annotation_names(classes) != classes:
         lines.append("note: the config spells the classes as COCO's annotations do.")
@@ -88,10 +96,56 @@ def run(args: argparse.Namespace) -> list[str]:
         lines.append(f'{checkpoint}: {len(state)} tensors, {numbers:,} numbers')
     config.write_text(text)
     lines.append(
-        f'{config}: {len(cfg.layers)} layers, {heads} detection layers, {len(classes)} classes, '
-        f'rules of {PROGRAMS[imported.code]}'
+        f'{config}: {describe(detector, len(classes))}, rules of {PROGRAMS[imported.code]}'
     )
     return lines
+
+
+def read_cfg(
+    path: Path, code: Code | None, classes: Sequence[str] | None, data: DataPaths
+) -> tuple[Imported, str]:
+    """A cfg in the terms of MMDetection, and the text of its config; any classes if None."""
+    imported = import_cfg(path.read_text(), code, classes, str(path.parent))
+    if classes is None:
+        count = imported.parts['model']['bbox_head']['predictor']['num_classes']
+        classes = [str(number) for number in range(count)]
+    return imported, config_text(imported, path.name, annotation_names(classes), data)
+
+
+def build(text: str) -> tuple[Config, nn.Module]:
+    """A config and its detector, without memory for the numbers."""
+    cfg = Config.fromstring(text, '.py')
+    with torch.device('meta'), DefaultScope.overwrite_default_scope('mmdet'):
+        return cfg, MODELS.build(cfg.model)
+
+
+def describe(detector: nn.Module, classes: int) -> str:
+    """Size of an imported detector."""
+    backbone = detector.backbone
+    return (
+        f'{len(backbone.table)} layers, {len(backbone.heads)} detection layers, {classes} classes'
+    )
+
+
+def check(folder: Path, code: Code | None) -> tuple[list[str], int]:
+    """The lines to print about the cfgs of a folder, and the number of those not imported."""
+    lines, failures = [], 0
+    paths = sorted(folder.rglob('*.cfg'))
+    for path in paths:
+        try:
+            text = read_cfg(path, code, None, DataPaths())[1]
+            cfg, detector = build(text)
+            state = detector.state_dict()
+            stored = [
+                key for layer in layers_in_order(detector, ('backbone',)) for key in layer.keys
+            ]
+            numbers = sum(state[key].numel() for key in stored)
+            line = f'{describe(detector, len(cfg.classes))}, {numbers:,} numbers in a weights file'
+        except ValueError as error:
+            line, failures = str(error), failures + 1
+        lines.append(f'{path.relative_to(folder)}: {line}')
+    lines.append(f'{len(paths)} cfgs: {len(paths) - failures} imported and built, {failures} not')
+    return lines, failures
 
 
 def read_weights(path: Path, cfg: Config) -> dict[str, torch.Tensor]:
@@ -106,6 +160,10 @@ def main(argv: list[str] | None = None) -> int:
     """Import a cfg; returns the exit code."""
     args = parse_args(argv)
     try:
+        if args.check is not None:
+            lines, failures = check(args.check, args.code)
+            print('\n'.join(lines))
+            return int(failures > 0)
         print('\n'.join(run(args)))
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)

@@ -17,7 +17,16 @@ from mmdet_losses.detectors.yolo.darknet_export import export_cfg
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order
 from mmdet_losses.detectors.yolo.darknet_import import annotation_names, import_cfg
 from mmdet_losses.registry import MODELS
-from tests.darknet_cfgs import ALEXEYAB, CFGS, CSP, DETECTION, GAUSSIAN, REDMON, REGION
+from tests.darknet_cfgs import (
+    ALEXEYAB,
+    CFGS,
+    CSP,
+    DETECTION,
+    GAUSSIAN,
+    REDMON,
+    REGION,
+    SOME_COUNTERS,
+)
 from tools import export_darknet, import_darknet, predict, test, train
 
 NAMES = ('one', 'two')
@@ -140,6 +149,11 @@ def test_the_options_of_yolo_layers_reach_encoder_criterion_and_test():
     assert model['test_cfg']['nms']['kind'] == 'diou'
 
 
+def test_some_of_the_yolo_layers_can_have_class_counters():
+    criterion = parts(SOME_COUNTERS)['model']['bbox_head']['criterion']
+    assert (criterion['class_counters'], criterion['counted']) == ([10, 20], (False, True))
+
+
 def test_a_gaussian_layer_is_a_detector_of_its_own():
     head = parts(GAUSSIAN)['model']['bbox_head']
     assert head['predictor'] == dict(
@@ -198,6 +212,29 @@ def test_stopbackward_freezes_the_layers_up_to_it():
     assert later['custom_hooks'] == [dict(type='UnfreezeHook', iteration=1600)]
 
 
+def test_values_are_read_as_in_darknet():
+    assert parts(REDMON.replace('layers=-3', 'layers=-3 ### three before')) == parts(REDMON)
+    assert parts(REDMON.replace('width=64', 'width=64  # pixels\nwidth=32')) == parts(REDMON)
+
+
+def test_a_folder_of_cfgs_is_checked(tmp_path, capsys):
+    (tmp_path / 'old').mkdir()
+    (tmp_path / 'small.cfg').write_text(REDMON)
+    (tmp_path / 'old' / 'crop.cfg').write_text(DETECTION.replace('[dropout]', '[crop]\n[dropout]'))
+    assert import_darknet.main(['--check', str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith('old/crop.cfg: [crop] (layer 4), line ')
+    assert lines[1] == (
+        'small.cfg: 10 layers, 2 detection layers, 2 classes, 944 numbers in a weights file'
+    )
+    assert lines[2:] == ['2 cfgs: 1 imported and built, 1 not']
+    (tmp_path / 'old' / 'crop.cfg').unlink()
+    assert import_darknet.main(['--check', str(tmp_path)]) == 0
+    with pytest.raises(SystemExit):
+        import_darknet.main([str(tmp_path / 'small.cfg')])
+    assert 'or --check FOLDER' in capsys.readouterr().err
+
+
 def test_options_that_darknet_does_not_read_are_notes():
     imported = import_cfg(REDMON.replace('random=1', 'uc_normalizer=1'))
     assert len(imported.notes) == 2
@@ -238,7 +275,11 @@ def test_anchors_that_the_list_lacks_are_darknets():
         (GAUSSIAN.replace('filters=33', 'filters=21'), r'has 21 outputs, .* reads 33'),
         (DETECTION.replace('num=2', 'num=3'), r'has 108 outputs, .* reads 153'),
         (DETECTION + REGION.partition('[reorg]')[2], r'line \d+'),
-        (REDMON.partition('[yolo]')[0], r'no \[yolo\], \[region\] or \[detection\]'),
+        (REDMON.replace('mask=1,2', f'mask={"1," * 99}7'), r'option mask=1,1,[1,]*\.\.\., line'),
+        (
+            REDMON.partition('[yolo]')[0] + '[softmax]\n',
+            r'no \[yolo\], \[region\] or \[detection\]',
+        ),
     ],
 )
 def test_what_the_config_cannot_express_is_one_message_with_the_line(text, message):

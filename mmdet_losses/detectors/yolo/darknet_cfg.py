@@ -13,6 +13,10 @@ NAMES = {'net': 'net', 'network': 'net', 'conv': 'convolutional', 'conn': 'conne
 """Short names of sections that darknet accepts."""
 
 
+LONGEST = 60
+"""Characters of a value that messages show."""
+
+
 class CfgError(ValueError):
     """A cfg file cannot be expressed; the message names section, option and line."""
 
@@ -29,8 +33,9 @@ class Section(NamedTuple):
 
     def where(self, option: str = '') -> str:
         """Section, option and line, for messages."""
-        line = self.options[option][1] if option in self.options else self.line
-        named = f', option {option}={self.options[option][0]}' if option in self.options else ''
+        value, line = self.options.get(option, ('', self.line))
+        value = value if len(value) <= LONGEST else f'{value[:LONGEST]}...'
+        named = f', option {option}={value}' if option in self.options else ''
         layer = f' (layer {self.index})' if self.index >= 0 else ''
         return f'[{self.type}]{layer}{named}, line {line}'
 
@@ -90,6 +95,10 @@ class Section(NamedTuple):
 def parse_cfg(text: str) -> list[Section]:
     """The sections of a cfg, `[net]` first.
 
+    Convention:
+        As in darknet, the first value of an option counts, and text after the number does not. So
+        a comment can follow a value.
+
     Raises:
         CfgError: a line that is neither section, option nor comment, or a file without `[net]`.
     """
@@ -106,7 +115,7 @@ def parse_cfg(text: str) -> list[Section]:
         option, equals, value = line.partition('=')
         if not equals or not sections:
             raise CfgError(f'Line {number} is no option of a section: {raw.strip()!r}; correct it.')
-        sections[-1].options[option] = (value, number)
+        sections[-1].options.setdefault(option, (value.partition('#')[0], number))
     if not sections or sections[0].type != 'net':
         raise CfgError('The cfg does not start with [net]; give a complete cfg file.')
     return sections
@@ -167,7 +176,9 @@ def _row(section: Section) -> dict[str, Any]:
         anchors = {'detection': 0, 'region': number}.get(kind, len(section.whole('mask')) or number)
         return {'type': kind, 'anchors': anchors} if anchors else {'type': kind}
     if kind not in LAYER_OPTIONS:
-        raise CfgError(f'{section.where()}: this type of layer is not supported; remove it.')
+        raise CfgError(
+            f'{section.where()}: this type of layer is not supported; choose a cfg without it.'
+        )
     for option in section.options:
         if option not in LAYER_OPTIONS[kind].split() and option not in TRAINING_OPTIONS:
             raise CfgError(f'{section.where(option)}: this option is not supported; remove it.')

@@ -65,9 +65,9 @@ def import_cfg(
     """
     sections = parse_cfg(text)
     net, heads = sections[0], [each for each in sections if each.type in HEADS]
-    table = layer_table(sections)
     if not heads:
         raise CfgError('The cfg has no [yolo], [region] or [detection] layer; nothing to detect.')
+    table = layer_table(sections)
     code = code or guess_code(sections)
     _check_net(net)
     shapes = check_shapes(sections, table)
