@@ -211,9 +211,11 @@ def grid_cell(stem: str, channel: str, at_object: bool = True, **options: object
     number, names = CHANNELS[channel]
     encoder = TASK_UTILS.build(dict(type=f'{stem}TargetEncoder', num_classes=1))
     loss = MODELS.build(dict(type=f'{stem}Loss', **options)).eval()
-    sides = {'YOLOV2': (4,), 'YOLOV3': (4, 8, 16)}.get(stem, (16, 8, 4))
+    coarse_first = dict.fromkeys(('YOLOV3', 'GaussianYOLO'), (4, 8, 16))
+    sides = {'YOLOV2': (4,), **coarse_first}.get(stem, (16, 8, 4))
     targets = encoder.encode([one_object()], [(side, side) for side in sides], (128, 128))
-    perfect = encoder.ideal_outputs(targets).levels
+    ideal = encoder.ideal_outputs(targets)
+    perfect = ideal.levels
     anchors = [level.shape[1] // 6 for level in perfect]
     places = [
         (i, *place)
@@ -222,13 +224,13 @@ def grid_cell(stem: str, channel: str, at_object: bool = True, **options: object
     ]
     level, anchor, row, column = places[0]
     row, column = (row, column) if at_object else (0, 0)
-    zeros = encoder.outputs_type(tuple(torch.zeros_like(each) for each in perfect))
+    zeros = type(ideal)(*(tuple(map(torch.zeros_like, maps)) for maps in ideal))
 
     def total(x: Tensor) -> Tensor:
         place = torch.zeros_like(zeros.levels[level])
         place[0, 6 * anchor + number, row, column] = 1
         maps = [each + place * x if i == level else each for i, each in enumerate(zeros.levels)]
-        terms = loss(encoder.outputs_type(tuple(maps)), targets)
+        terms = loss(zeros._replace(levels=tuple(maps)), targets)
         return torch.stack([terms[name] for name in names if name in terms]).sum()
 
     rest = total(torch.zeros(())).detach()

@@ -351,7 +351,8 @@ def case_panels(name: str) -> list[Panel]:
 
 def panels() -> Panels:
     """Registered name of a loss -> function that makes its panels."""
-    grids = {f'{stem}Loss': stem for stem in ('YOLOV2', 'YOLOV3', 'YOLOV4', 'ScaledYOLOV4')}
+    stems = ('YOLOV2', 'YOLOV3', 'YOLOV4', 'ScaledYOLOV4', 'GaussianYOLO')
+    grids = {f'{stem}Loss': stem for stem in stems}
     boxes = {
         'BoxIoULoss': ('iou', "mode='iou'"),
         'GeneralizedIoULoss': ('giou', 'GIoU'),

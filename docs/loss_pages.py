@@ -23,10 +23,11 @@ from docstrings import Docstring, config, inline, read_docstring, signature
 
 from mmdet_losses import losses as terms_package
 from mmdet_losses.registry import MODELS
+from tests.detector_cases import DETECTORS
 from tools.datasets.small_configs import small_configs
 from tools.list_components import Component, components
 
-GRIDS = ('YOLOV2Loss', 'YOLOV3Loss', 'YOLOV4Loss', 'ScaledYOLOV4Loss')
+GRIDS = ('YOLOV2Loss', 'YOLOV3Loss', 'YOLOV4Loss', 'ScaledYOLOV4Loss', 'GaussianYOLOLoss')
 REFERENCE = re.compile(r':(?:func|class):`~?([\w.]+)`')
 
 
@@ -170,7 +171,10 @@ def terms_table(item: type) -> str:
 
 
 def criterion_in_config(name: str) -> str:
-    """The criterion as in the small config of a detector, with a link to that detector."""
+    """The criterion as in the small config of a detector, with a link to that detector.
+
+    A criterion without such a config is shown in the head of its test case.
+    """
     for folder, path in small_configs().items():
         criterion = places.small_config(folder).model.bbox_head.criterion
         if criterion.type == name:
@@ -179,7 +183,12 @@ def criterion_in_config(name: str) -> str:
                 f'## In a config\n\n[`{path.name}`](../detectors/{folder}.md) has\n\n'
                 f'```python\n{text}\n```'
             )
-    return ''
+    case = next((each for each in DETECTORS.values() if each.criterion['type'] == name), None)
+    if case is None:
+        return ''
+    parts = dict(predictor=case.predictor, encoder=case.encoder, criterion=case.criterion)
+    text = Config(dict(bbox_head=dict(type='EncodedDenseHead', **parts))).pretty_text.strip()
+    return f'## In a config\n\nA head for a small map:\n\n```python\n{text}\n```'
 
 
 def summary_of(item: type) -> str:

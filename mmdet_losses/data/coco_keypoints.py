@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 
 from mmdet_losses.data.clean import DataError
 from mmdet_losses.data.keypoints import check_traced
+from mmdet_losses.data.object_weights import weight_of
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import DATASETS
 
@@ -101,6 +102,7 @@ class CocoKeypointDataset(CocoDataset):
             alone = dict(raw_img_info=image, raw_ann_info=[note])
             for instance in super().parse_data_info(alone)['instances']:
                 instance['keypoints'] = self._keypoints(note).tolist()
+                instance |= weight_of(note, self.ann_file)
                 record['instances'].append(instance)
         return record
 

@@ -9,6 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import LoadAnnotations, LoadTrackAnnotations, PackDetInputs
 
 from mmdet_losses.data.clean import DataError
+from mmdet_losses.data.object_weights import WEIGHT_FIELD, add_weights, check_weights
 from mmdet_losses.ops import apply_affine
 from mmdet_losses.registry import TRANSFORMS
 
@@ -53,7 +54,7 @@ class LoadTrackKeypointAnnotations(LoadTrackAnnotations):
 
 
 def add_keypoints(results: dict) -> dict:
-    """Add the keypoints of all instances to ``results``, in the order of ``gt_instances_ids``."""
+    """Add keypoints and weights of all instances to ``results``."""
     shape = (-1, results['num_keypoints'], 3)
     rows = [each['keypoints'] for each in results['instances']]
     block = np.array(rows, np.float32).reshape(shape)
@@ -63,7 +64,7 @@ def add_keypoints(results: dict) -> dict:
         gt_keypoints_ids=results['gt_instances_ids'].copy(),
         keypoint_frame=_frame(results).copy(),
     )
-    return results
+    return add_weights(results)
 
 
 KEYPOINT_FIELDS = {'gt_keypoints': 'keypoints', 'gt_keypoints_visible': 'keypoints_visible'}
@@ -74,15 +75,17 @@ KEYPOINT_FIELDS = {'gt_keypoints': 'keypoints', 'gt_keypoints_visible': 'keypoin
 class PackKeypointInputs(PackDetInputs):
     """MMDetection's ``PackDetInputs`` that also packs ``keypoints`` and ``keypoints_visible``.
 
-    They become fields of ``gt_instances``: (n, J, 2) in pixels of the input and (n, J).
+    They become fields of ``gt_instances``: (n, J, 2) in pixels of the input and (n, J). So do
+    ``weights`` (n,), if the annotations have them.
     """
 
-    mapping_table = {**PackDetInputs.mapping_table, **KEYPOINT_FIELDS}
+    mapping_table = {**PackDetInputs.mapping_table, **KEYPOINT_FIELDS, **WEIGHT_FIELD}
 
     def transform(self, results: dict) -> dict:
         """See the class."""
         if 'gt_keypoints' in results:
             settle_keypoints(results)
+        check_weights(results)
         return super().transform(results)
 
 

@@ -11,10 +11,13 @@ from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
 from mmdet_losses.data.clean import DataError
 from mmdet_losses.registry import DATASETS, TRANSFORMS
 
+WEIGHT_FIELD = {'gt_weights': 'weights'}
+"""Entry of the results -> field of the instances in a data sample."""
+
 
 @DATASETS.register_module()
 class WeightedCocoDataset(CocoDataset):
-    """``CocoDataset`` whose instances have a ``weight``, the entry of the annotation or 1.
+    """``CocoDataset`` whose instances have the ``weight`` of the annotation, if it has one.
 
     Args:
         weight_key: name of the entry.
@@ -35,18 +38,46 @@ class WeightedCocoDataset(CocoDataset):
         for note in notes:
             alone = dict(raw_img_info=image, raw_ann_info=[note])
             for instance in super().parse_data_info(alone)['instances']:
-                instance['weight'] = self._weight(note)
+                instance |= weight_of(note, self.ann_file, self.weight_key)
                 record['instances'].append(instance)
         return record
 
-    def _weight(self, note: dict) -> float:
-        value = note.get(self.weight_key, 1)
-        if not isinstance(value, (int, float)) or not 0 <= value < float('inf'):
-            raise DataError(
-                f'annotation {note.get("id")} of image {note.get("image_id")} in {self.ann_file} '
-                f'has the {self.weight_key} {value!r}; give a finite number from 0.'
-            )
-        return float(value)
+
+def weight_of(note: dict, ann_file: str, key: str = 'weight') -> dict[str, float]:
+    """``weight`` of an annotation, for its instance; nothing if the annotation has none.
+
+    Raises:
+        DataError: a weight that is no finite number from 0.
+    """
+    if key not in note:
+        return {}
+    value = note[key]
+    if not isinstance(value, (int, float)) or not 0 <= value < float('inf'):
+        raise DataError(
+            f'annotation {note.get("id")} of image {note.get("image_id")} in {ann_file} has the '
+            f'{key} {value!r}; give a finite number from 0.'
+        )
+    return {'weight': float(value)}
+
+
+def add_weights(results: dict) -> dict:
+    """Add ``gt_weights`` (n,) of all instances, if one of them has a weight; the others have 1."""
+    if any('weight' in each for each in results['instances']):
+        weights = [each.get('weight', 1.0) for each in results['instances']]
+        results['gt_weights'] = np.array(weights, np.float32)
+    return results
+
+
+def check_weights(results: dict) -> None:
+    """Raise a ``DataError`` if a transform dropped boxes but not their weights."""
+    if 'gt_weights' not in results:
+        return
+    weights, boxes = len(results['gt_weights']), len(results['gt_bboxes'])
+    if weights != boxes:
+        raise DataError(
+            f'{results.get("img_path", "an image")} has {boxes} boxes but {weights} weights: a '
+            'transform drops boxes without their gt_weights; use the transforms of mmdet_losses.'
+        )
 
 
 @TRANSFORMS.register_module()
@@ -55,10 +86,7 @@ class LoadWeightedAnnotations(LoadAnnotations):
 
     def transform(self, results: dict) -> dict:
         """See the class."""
-        results = super().transform(results)
-        weights = [each.get('weight', 1.0) for each in results['instances']]
-        results['gt_weights'] = np.array(weights, np.float32)
-        return results
+        return add_weights(super().transform(results))
 
 
 @TRANSFORMS.register_module()
@@ -72,15 +100,9 @@ class PackWeightedInputs(PackDetInputs):
             and MMDetection's ``Resize`` and ``RandomFlip`` keep both.
     """
 
-    mapping_table = {**PackDetInputs.mapping_table, 'gt_weights': 'weights'}
+    mapping_table = {**PackDetInputs.mapping_table, **WEIGHT_FIELD}
 
     def transform(self, results: dict) -> dict:
         """See the class."""
-        weights, boxes = results.get('gt_weights', ()), results.get('gt_bboxes', ())
-        if 'gt_weights' in results and len(weights) != len(boxes):
-            raise DataError(
-                f'{results.get("img_path", "an image")} has {len(boxes)} boxes but {len(weights)} '
-                'weights: a transform drops boxes without their gt_weights; use the transforms of '
-                'mmdet_losses.'
-            )
+        check_weights(results)
         return super().transform(results)

@@ -16,6 +16,7 @@ from mmdet.datasets.transforms import PackDetInputs
 from mmdet_losses.data.affine import CenterAffine, draw_motion
 from mmdet_losses.data.clean import DataError
 from mmdet_losses.data.keypoints import KEYPOINT_FIELDS, settle_keypoints
+from mmdet_losses.data.object_weights import WEIGHT_FIELD, add_weights, check_weights
 from mmdet_losses.ops import compose_affine
 from mmdet_losses.registry import TRANSFORMS
 
@@ -168,7 +169,7 @@ class PackPairInputs(PackDetInputs):
     Beside ``inputs`` and ``data_samples`` the result has ``previous``, the previous frame
     (3, h, w). The data sample has ``previous``, a data sample with the ``gt_instances`` and
     ``ignored_instances`` of the previous frame. Instances have ``instances_ids``, and
-    ``keypoints`` and ``keypoints_visible`` if they were loaded.
+    ``keypoints``, ``keypoints_visible`` and ``weights`` if the annotations have them.
 
     Args:
         meta_keys: of ``PackDetInputs``; the defaults include video and frame.
@@ -180,6 +181,7 @@ class PackPairInputs(PackDetInputs):
     mapping_table = {
         **PackDetInputs.mapping_table,
         **KEYPOINT_FIELDS,
+        **WEIGHT_FIELD,
         'gt_instances_ids': 'instances_ids',
     }
 
@@ -202,9 +204,12 @@ class PackPairInputs(PackDetInputs):
     def transform(self, results: dict) -> dict:
         """See the class."""
         previous = results.pop('previous', None)
-        for frame in (results, previous):
-            if frame is not None and 'gt_keypoints' in frame:
+        for frame in (each for each in (results, previous) if each is not None):
+            if 'gt_keypoints' in frame:
                 settle_keypoints(frame)
+            elif 'gt_bboxes' in frame and 'instances' in frame:
+                add_weights(frame)  # MMDetection's LoadTrackAnnotations does not load them
+            check_weights(frame)
         packed = super().transform(results)
         if previous is not None:
             other = super().transform(previous)

@@ -13,6 +13,7 @@ from mmdet.datasets import BaseVideoDataset
 from mmengine.fileio import get_text, join_path
 
 from mmdet_losses.data.clean import DataError
+from mmdet_losses.data.object_weights import weight_of
 from mmdet_losses.registry import DATASETS
 
 IDENTITY_KEYS = ('instance_id', 'track_id')
@@ -162,6 +163,7 @@ class IdentityVideoDataset(BaseVideoDataset):
             'bbox_label': label,
             'ignore_flag': int(ignored),
             'instance_id': int(known[0]) if known else -1,
+            **weight_of(note, self.ann_file),
         }
         if wanted := 3 * self._count():
             points = note.get('keypoints') or [0] * wanted

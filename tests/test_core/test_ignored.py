@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from mmdet_losses.core import counted_cells, encode_batch, pad_ignored
+from mmdet_losses.core import counted_cells, encode_batch, pad_ignored, weigh_cells
 from mmdet_losses.ops import Extents, GridAnchors, Splats
 
 IMG_SIZE, FEAT_SIZE = (40, 64), (5, 8)
@@ -79,3 +79,16 @@ def test_an_encoder_without_the_argument_gets_no_regions():
             return gt_instances, feat_sizes, img_size
 
     assert encode_batch(Old(), [], [FEAT_SIZE], IMG_SIZE, [None]) == ([], [FEAT_SIZE], IMG_SIZE)
+
+
+def test_cells_of_objects_have_their_largest_weight():
+    weights = torch.tensor([[2.0, 3.0, 0.5, 9.0]])
+    channel, index = torch.tensor([[0, 0, 1, 1]]), torch.tensor([[5, 5, 7, 8]])
+    mask = torch.tensor([[True, True, True, False]])
+    counted = torch.ones(1, 2, 3, 4, dtype=torch.bool)
+    counted[0, 1, 1, 3] = counted[0, 0, 0, 0] = False
+    found = weigh_cells(counted, weights, channel, index, mask, counted.shape)
+    want = torch.ones(1, 2, 3, 4)
+    want[0, 0, 1, 1], want[0, 1, 1, 3], want[0, 0, 0, 0] = 3, 0, 0
+    torch.testing.assert_close(found, want)
+    assert weigh_cells(counted, None, channel, index, mask, counted.shape) is counted

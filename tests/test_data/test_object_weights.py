@@ -71,6 +71,38 @@ def test_transforms_keep_weights_and_boxes_together(build):
             dataset[0]
 
 
+@pytest.mark.parametrize('kind', ['CocoKeypointDataset', 'IdentityVideoDataset'])
+def test_data_sets_of_poses_and_videos_read_weights(build, tmp_path, kind):
+    build([0.5, 3, 2])
+    content = json.loads((tmp_path / 'a.json').read_text())
+    for note in content['annotations']:
+        note['keypoints'] = [1, 1, 2] * 2
+    (tmp_path / 'b.json').write_text(json.dumps(content))
+    sample = [dict(type='SamplePair', gaps=(0,)), dict(type='LoadImageFromFile')]
+    steps = dict(
+        CocoKeypointDataset=['LoadKeypointAnnotations', 'PackKeypointInputs'],
+        IdentityVideoDataset=['LoadTrackAnnotations', 'PackPairInputs'],
+    )[kind]
+    points = dict(keypoints=('a', 'b'), skeleton=(), flip_pairs=(), sigmas=(0.1, 0.1))
+    video = kind == 'IdentityVideoDataset'
+    dataset = DATASETS.build(
+        dict(
+            type=kind,
+            data_root=f'{tmp_path}/',
+            ann_file='b.json',
+            data_prefix=dict(img=''),
+            metainfo=dict(classes=('cat',), **({} if video else points)),
+            pipeline=[
+                *(sample[:1] if video else []),
+                dict(type='WithPrevious', transforms=[sample[1], dict(type=steps[0])]),
+                dict(type=steps[1], meta_keys=()),
+            ],
+        )
+    )
+    found = (dataset[0, 0] if video else dataset[0])['data_samples'].gt_instances
+    assert found.weights.tolist() == [0.5, 2]
+
+
 @pytest.mark.parametrize('wrong', [-1, float('nan'), 'much'])
 def test_wrong_weights_raise(build, wrong):
     with pytest.raises(DataError, match='give a finite number from 0'):

@@ -165,7 +165,7 @@ def _recipe(tmp_path):
     cfg = Config.fromfile(CONFIG)
     cv2.imwrite(str(tmp_path / 'a.png'), np.full((200, 300, 3), 90, np.uint8))
     points = [[60 + 5 * k, 70 + 4 * k, 2] for k in range(17)]
-    note = dict(image_id=1, category_id=1, area=8000, iscrowd=0)
+    note = dict(image_id=1, category_id=1, area=8000, iscrowd=0, weight=0.25)
     notes = [
         dict(note, id=1, bbox=[50, 60, 100, 90], keypoints=[v for point in points for v in point]),
         dict(note, id=2, bbox=[200, 20, 60, 60], iscrowd=1, keypoints=[0] * 51),
@@ -192,6 +192,7 @@ def test_pairs_of_the_recipe_carry_moved_keypoints(recipe):
             (box,) = each.gt_instances.bboxes.numpy()
             (points,), (seen,) = each.gt_instances.keypoints, each.gt_instances.keypoints_visible
             assert (seen == 2).all() and len(each.ignored_instances.keypoints) == 1
+            assert each.gt_instances.weights.tolist() == [0.25]
             scale = (box[2] - box[0]) / 100
             nose = points[0].numpy() - box[:2]
             flip = nose[0] > 50 * scale

@@ -76,3 +76,14 @@ def test_images_without_objects_contribute_only_with_min_neg():
 def test_an_unknown_convention_raises():
     with pytest.raises(ValueError, match="'paper' is unknown"):
         HardNegativeCrossEntropyLoss(convention='paper')
+
+
+def test_weights_multiply_the_cost_of_each_anchor():
+    logits = torch.randn(2, 9, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.full((2, 9), 3)
+    labels[0, 2], labels[1, 5] = 0, 1
+    weight = torch.ones(2, 9)
+    weight[0, 2], weight[1, 5] = 0.25, 2.0
+    plain = hard_negative_cross_entropy_loss(logits, labels, reduction='none')
+    have = hard_negative_cross_entropy_loss(logits, labels, None, None, weight, reduction='none')
+    torch.testing.assert_close(have, plain * weight)

@@ -130,3 +130,29 @@ def test_captures_as_one_graph_and_does_not_synchronise():
 def test_embeddings_of_several_numbers_raise():
     with pytest.raises(ValueError, match='give one number per corner'):
         pull_push_loss(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), torch.ones(1, 2) > 0)
+
+
+def test_weights_equal_a_slow_loop():
+    """An object's pull has its weight, a pair the mean of both."""
+    tl, br, mask = random_embeddings()
+    weight = torch.rand(mask.shape, generator=torch.Generator().manual_seed(1)).double()
+    have = pull_push_loss(tl, br, mask, weight, reduction='none')
+    for image, used in enumerate(mask):
+        objects = used.nonzero().flatten().tolist()
+        count, mean = len(objects), (tl[image] + br[image]) / 2
+        pull = sum(
+            weight[image, j]
+            * ((tl[image, j] - mean[j]) ** 2 + (br[image, j] - mean[j]) ** 2)
+            / (count + 1e-4)
+            for j in objects
+        )
+        push = sum(
+            (weight[image, j] + weight[image, k])
+            / 2
+            * ((1 - (mean[j] - mean[k]).abs()).clamp(min=0) - 1 / (count + 1e-4))
+            / (count * (count - 1) + 1e-4)
+            for j in objects
+            for k in objects
+        )
+        for value, want in zip(have, (pull, push), strict=True):
+            torch.testing.assert_close(value[image].item(), float(want), rtol=1e-6, atol=1e-9)
