@@ -9,6 +9,7 @@ from mmdet_losses import engine
 # isort: split
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import is_main_process
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -60,6 +61,9 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
     if cfg.resume:
         engine.check_checkpoint(cfg.load_from, runner.model, args.config)
     runner.train()
+    if is_main_process():
+        scalars = {key: each.current() for key, each in runner.message_hub.log_scalars.items()}
+        print('\n'.join(engine.closing_lines(scalars, runner.work_dir, args.config)))
 
 
 if __name__ == '__main__':

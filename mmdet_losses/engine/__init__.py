@@ -9,6 +9,7 @@ from mmdet_losses.engine.cli import (
     merge_options,
     run_tool,
 )
+from mmdet_losses.engine.closing import closing_lines
 from mmdet_losses.engine.cpu import ChannelsLastHook, CPUAutocastOptimWrapper
 from mmdet_losses.engine.darknet import DarknetEMAHook, DarknetLR, UnfreezeHook
 from mmdet_losses.engine.data_report import check_data
@@ -56,6 +57,7 @@ __all__ = [
     'check_data',
     'check_file',
     'check_folder',
+    'closing_lines',
     'end_processes',
     'load_config',
     'merge_options',

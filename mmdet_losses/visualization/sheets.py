@@ -147,7 +147,8 @@ def _draw_points(axes: Axes, instances: InstanceData) -> None:
 def _legend(content: SheetContent) -> list[Line2D]:
     """Legend entries; those of keypoints, pairs and displacements only if there are any."""
     gt, results, missed = content.gt, content.results, int(content.missed.sum())
-    counts = f'{len(results)} {content.title}, {len(content.anchors)} anchors'
+    anchors = f', {len(content.anchors)} anchors' if len(content.anchors) else ''
+    counts = f'{len(results)} {content.title}{anchors}'
     entries = [
         Line2D([], [], color=GT_COLOR, label=f'{len(gt) - missed} objects with a target'),
         Line2D([], [], color=MISSED_COLOR, ls='--', label=f'{missed} without'),

@@ -132,7 +132,7 @@ def test_a_usage_error_prints_one_message(short, arguments, message, capsys, tmp
 
 
 def test_identities_have_distinct_colours():
-    colours = [np.array(identity_colour(i), float) for i in range(1, 9)]
+    colours = [np.array(identity_colour(i), float) for i in range(24)]
     gaps = [np.abs(a - b).max() for i, a in enumerate(colours) for b in colours[:i]]
     assert min(gaps) > 25
     image = np.zeros((40, 60, 3), np.uint8)

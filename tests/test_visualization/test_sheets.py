@@ -71,5 +71,5 @@ def test_displacements_have_a_colour_and_a_legend_entry():
     assert 'displacement to the previous frame' in labels
     assert to_hex(axes[3].collections[0].get_facecolor()[0]).upper() == MOTION_COLOR
     assert sheet(instances(), instances())[1] == [
-        '2 objects with a target', '0 without', '2 decoded, 0 anchors',
+        '2 objects with a target', '0 without', '2 decoded',
     ]  # fmt: skip
