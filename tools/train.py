@@ -62,7 +62,8 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
         engine.check_checkpoint(cfg.load_from, runner.model, args.config)
     runner.train()
     if is_main_process():
-        scalars = {key: each.current() for key, each in runner.message_hub.log_scalars.items()}
+        found = runner.message_hub.log_scalars.items()
+        scalars = {key: each.current() for key, each in found if len(each.data[0])}
         print('\n'.join(engine.closing_lines(scalars, runner.work_dir, args.config)))
 
 

@@ -51,6 +51,9 @@ def usage_error(module, monkeypatch, capsys):
 @pytest.mark.short_training
 def test_training_on_the_cpu_prints_a_message(trained):
     assert trained.text.count('No GPU found: running on the CPU with one process.') == 1
+    checkpoint, command = trained.text.rstrip().splitlines()[-2:]
+    assert checkpoint == f'checkpoint: {trained.work_dir / "epoch_3.pth"}'
+    assert command.startswith('next: python tools/predict.py ')
     assert sorted(path.name for path in trained.work_dir.glob('*.pth')) == [
         'epoch_1.pth',
         'epoch_2.pth',
