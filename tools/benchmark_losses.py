@@ -2,6 +2,9 @@
 
 Everything runs on one thread. The two sides of a ratio take turns, so that other load on the
 machine affects both. Times are medians with the distance of the quartiles.
+
+`--only launches` counts kernel launches, bytes and synchronisations without a GPU. `--device cuda`
+measures on a GPU, and `--device cuda --smoke` compares it with the CPU.
 """
 
 from __future__ import annotations
@@ -23,11 +26,22 @@ import mmdet_losses  # noqa: F401
 # isort: split
 from mmdet.utils import register_all_modules
 
-from tools.benchmarks import grids, heatmaps, inference
+from tools.benchmarks import device, grids, heatmaps, inference, launch_table
 from tools.benchmarks.memory import MEMORY_BAR, memory_table
 from tools.benchmarks.timing import Line, show
 
-SECTIONS = ('limits', 'focal', 'memory', 'encode', 'head', 'anchors', 'iou', 'inference', 'growth')
+SECTIONS = (
+    'limits',
+    'focal',
+    'memory',
+    'encode',
+    'head',
+    'anchors',
+    'iou',
+    'inference',
+    'growth',
+    'launches',
+)
 
 
 def lines_of(section: str, repeats: int, compiled: bool) -> list[Line]:
@@ -68,8 +82,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--only', default=','.join(SECTIONS), help=f'sections: {SECTIONS}')
     parser.add_argument('--repeats', type=int, default=15, help='measurements per function')
     parser.add_argument('--no-compile', action='store_true', help='skip torch.compile')
+    parser.add_argument('--device', help='cuda or cpu: measure the steps of all detectors there')
+    parser.add_argument(
+        '--smoke', action='store_true', help='with --device: compare it with the CPU instead'
+    )
+    parser.add_argument(
+        '--detectors', default=','.join(launch_table.CASES), help='for launches and --device'
+    )
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the numbers to FILE')
     return parser.parse_args(argv)
+
+
+def on_device(args: argparse.Namespace, stems: list[str]) -> int:
+    """Measure on a device, or compare it with the CPU; returns the exit code."""
+    if args.device != 'cpu':
+        print(torch.cuda.get_device_name(args.device))
+    if args.smoke:
+        lines = device.smoke(args.device, stems)
+    else:
+        lines = device.device_lines(args.device, args.repeats, stems, not args.no_compile)
+    print('\n'.join(lines))
+    return int(any(line.startswith('FAILED') for line in lines))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,14 +113,28 @@ def main(argv: list[str] | None = None) -> int:
     if unknown:
         print(f'--only {unknown[0]!r} is unknown; choose from {", ".join(SECTIONS)}.')
         return 2
+    stems = args.detectors.split(',')
+    unknown = sorted(set(stems) - set(launch_table.CASES))
+    if unknown:
+        known = ', '.join(launch_table.CASES)
+        print(f'--detectors {unknown[0]!r} is unknown; choose from {known}.')
+        return 2
+    if args.device and args.device.startswith('cuda') and not torch.cuda.is_available():
+        print(f'--device {args.device} needs a GPU, and PyTorch has none; use --device cpu.')
+        return 2
     warnings.filterwarnings('ignore')
     torch.set_num_threads(1)
     register_all_modules(init_default_scope=True)
     print(f'torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}')
+    if args.device:
+        return on_device(args, stems)
     print(f'{"what":30} {"setting":38} {"ours, ms":18} {"MMDetection, ms":18} {"ratio":8}')
     lines: list[Line] = []
     memory: list[dict] = []
     for section in sections:
+        if section == 'launches':
+            print(launch_table.table(launch_table.launch_rows(args.repeats, stems)))
+            continue
         if section == 'memory':
             memory = memory_table()
             for row in memory:

@@ -21,6 +21,7 @@ from mmdet_losses.core.ignored import (
 from mmdet_losses.core.levels import check_channels, check_levels, check_positive
 from mmdet_losses.core.padding import (
     PaddedInstances,
+    is_possible,
     keep_first,
     pad_instances,
     pad_rows,
@@ -60,6 +61,7 @@ __all__ = [
     'encode_batch',
     'heatmap_term',
     'ideal_logits',
+    'is_possible',
     'keep_first',
     'mean_over_stacks',
     'pad_ignored',

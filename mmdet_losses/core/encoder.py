@@ -54,7 +54,11 @@ class TargetEncoder(ABC, Generic[OutputsT, TargetsT]):
 
     @abstractmethod
     def decode(self, outputs: OutputsT, img_size: Size) -> list[InstanceData]:
-        """Decoded boxes of a batch: one ``InstanceData`` per image, ``bboxes, scores, labels``."""
+        """Decoded boxes of a batch: one ``InstanceData`` per image, ``bboxes, scores, labels``.
+
+        On a GPU the number of boxes does not depend on values, which would synchronise: boxes that
+        are not above the encoder's threshold have the score -1, and post-processing drops them.
+        """
 
     @abstractmethod
     def ideal_outputs(self, targets: TargetsT) -> OutputsT:

@@ -10,6 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_losses.core.compiled import CompiledLoss
 from mmdet_losses.core.ignored import encode_batch
 from mmdet_losses.core.postprocess import check_nms, postprocess
 from mmdet_losses.core.types import Size
@@ -30,6 +31,9 @@ class EncodedDenseHead(BaseDenseHead):
         test_cfg: ``score_thr``, ``nms``, ``max_per_img``, see
             :func:`~mmdet_losses.core.postprocess.postprocess`. An encoder that drops low scores
             takes its ``score_thr`` from here, unless its own config has one.
+        compile: compile encoder and criterion as one graph, see
+            :class:`~mmdet_losses.core.compiled.CompiledLoss`; or a dict of options of
+            ``torch.compile``. The first step of every input size then takes longer.
 
     Raises:
         ValueError: predictor and encoder have different numbers of classes, or ``score_thr`` of
@@ -45,6 +49,7 @@ class EncodedDenseHead(BaseDenseHead):
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
+        compile: bool | dict = False,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.predictor = MODELS.build(predictor)
@@ -62,6 +67,9 @@ class EncodedDenseHead(BaseDenseHead):
             self.encoder.score_thr = self.test_cfg.get('score_thr', self.encoder.score_thr)
         self._check_threshold(self.test_cfg)
         check_nms(self.test_cfg)
+        self.compiled = None
+        if compile:
+            self.compiled = CompiledLoss(dict(compile) if isinstance(compile, dict) else {})
 
     def forward(self, feats: tuple[Tensor, ...]) -> tuple:
         """Outputs (``outputs_type`` of the encoder) from feature maps."""
@@ -74,9 +82,11 @@ class EncodedDenseHead(BaseDenseHead):
         MMEngine sums the entries whose key contains "loss".
         """
         *fields, gt_instances, img_metas, ignored = arguments
-        outputs = self.encoder.outputs_type(*fields)
+        outputs, size = self.encoder.outputs_type(*fields), input_size(img_metas)
+        if self.compiled is not None:
+            return self.compiled(self.encoder, self.criterion, outputs, gt_instances, size, ignored)
         sizes = self.encoder.feat_sizes(outputs)
-        targets = encode_batch(self.encoder, gt_instances, sizes, input_size(img_metas), ignored)
+        targets = encode_batch(self.encoder, gt_instances, sizes, size, ignored)
         return {**self.criterion(outputs, targets), **self.encoder.statistics(targets)}
 
     def predict_by_feat(

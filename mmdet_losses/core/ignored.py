@@ -11,11 +11,9 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_losses.core.padding import inside_sides
 from mmdet_losses.core.types import Size
 from mmdet_losses.ops import GridAnchors, Splats, clip_boxes, grid_overlap, is_proper, scale_boxes
-
-Ignored = Sequence[InstanceData | None] | None
-"""Ignored annotations of a batch: ``bboxes`` and optional ``labels`` per image, or None."""
 
 
 class IgnoredRegions(NamedTuple):
@@ -65,12 +63,18 @@ class IgnoredRegions(NamedTuple):
         return share.amax(1) > threshold
 
 
+Ignored = Sequence[InstanceData | None] | IgnoredRegions | None
+"""Ignored annotations of a batch: ``bboxes`` and optional ``labels`` per image; padded; or None."""
+
+
 def pad_ignored(ignored: Ignored, img_size: Size) -> IgnoredRegions | None:
     """Ignored regions of a batch; None if no image has one.
 
     Regions that are not finite, empty or outside the image have a false ``mask``. A region without
     labels hides all classes.
     """
+    if isinstance(ignored, IgnoredRegions):
+        return ignored
     given = [each for each in ignored or () if each is not None and len(each)]
     if ignored is None or not given:
         return None
@@ -84,9 +88,7 @@ def pad_ignored(ignored: Ignored, img_size: Size) -> IgnoredRegions | None:
         boxes[image, : len(each)] = get_box_tensor(each.bboxes).float()
         if 'labels' in each:
             labels[image, : len(each)] = each.labels
-    x1, y1, x2, y2 = boxes.unbind(-1)
-    inside = (x2 > 0) & (y2 > 0) & (x1 < img_size[1]) & (y1 < img_size[0])
-    return IgnoredRegions(boxes, labels, is_proper(boxes) & inside)
+    return IgnoredRegions(boxes, labels, is_proper(boxes) & inside_sides(boxes, img_size).all(-1))
 
 
 def counted_cells(

@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core.types import Size
-from mmdet_losses.ops import box_size, constant, is_proper
+from mmdet_losses.ops import box_size, constant, made_once
 
 LARGEST_SIDE = 100
 """Side of the largest box that can have a target, in sides of the network input."""
@@ -29,17 +29,19 @@ class PaddedInstances(NamedTuple):
     """(B, M) bool; false in the padding."""
     left_out: int
     """Annotations of the batch beyond ``max_objects`` of their image."""
+    count: int
+    """Annotations of the batch."""
     weights: Tensor | None = None
     """(B, M) float32 factors of the objects' costs; None without."""
 
     def valid(self, num_classes: int, img_size: Size) -> Tensor:
-        """(B, M) bool: proper boxes of a possible size, with labels in 0 ... C-1.
+        """(B, M) bool: boxes of a possible size that are not empty, with labels in 0 ... C-1."""
+        size = box_size(self.boxes)
+        return ((size > 0) & is_possible(size, img_size)).all(-1) & self.known(num_classes)
 
-        A side of more than :data:`LARGEST_SIDE` times the input is an error of the annotation.
-        """
-        known = (self.labels >= 0) & (self.labels < num_classes)
-        possible = (box_size(self.boxes) <= LARGEST_SIDE * max(img_size)).all(-1)
-        return self.real & is_proper(self.boxes) & possible & known
+    def known(self, num_classes: int) -> Tensor:
+        """(B, M) bool: annotations with labels in 0 ... C-1."""
+        return self.real & (self.labels == self.labels.clamp(0, num_classes - 1))
 
 
 def pad_instances(
@@ -67,10 +69,11 @@ def pad_instances(
         most = max_objects
     slots = max(most, 1)
     return PaddedInstances(
-        boxes=pad_rows([each.float() for each in boxes], slots),
-        labels=pad_rows([each.long() for each in labels], slots),
-        real=pad_rows([torch.ones_like(each, dtype=torch.bool) for each in labels], slots),
+        boxes=pad_rows(boxes, slots).float(),
+        labels=pad_rows(labels, slots).long(),
+        real=_real_slots([len(each) for each in labels], slots, labels[0].device),
         left_out=sum(counts) - sum(len(each) for each in boxes),
+        count=sum(counts),
         weights=_object_weights(gt_instances, slots),
     )
 
@@ -90,11 +93,25 @@ def _object_weights(gt_instances: Sequence[InstanceData], slots: int) -> Tensor 
 
 
 def pad_rows(rows: Sequence[Tensor], slots: int) -> Tensor:
-    """The first ``slots`` rows (n, ...) of each image, padded with zeros to (B, slots, ...)."""
-    block = rows[0].new_zeros((len(rows), slots, *rows[0].shape[1:]))
-    for image, each in enumerate(rows):
-        block[image, : len(each)] = each[:slots]
-    return block
+    """The first ``slots`` rows (n, ...) of each image, padded with zeros to (B, slots, ...).
+
+    Two kernel launches for any number of images.
+    """
+    zeros = rows[0].new_zeros((slots, *rows[0].shape[1:]))
+    parts = [part for each in rows for part in (each[:slots], zeros[len(each) :])]
+    return torch.cat(parts).unflatten(0, (len(rows), slots))
+
+
+def _real_slots(counts: Sequence[int], slots: int, device: torch.device) -> Tensor:
+    """(B, slots) bool: the first n slots of each image are true."""
+    steps = _steps(slots, device)
+    return torch.stack([steps[slots - count : 2 * slots - count] for count in counts])
+
+
+@made_once()
+def _steps(slots: int, device: torch.device) -> Tensor:
+    """``slots`` true values, then as many false ones."""
+    return torch.arange(2 * slots, device=device) < slots
 
 
 def split_images(**fields: Tensor) -> list[InstanceData]:
@@ -115,11 +132,31 @@ def usable_boxes(
         boxes (B, M, 4) xyxy pixels, far outside the image where dropped; labels (B, M), 0 where
         dropped; mask (B, M), false where dropped.
     """
-    x1, y1, x2, y2 = padded.boxes.unbind(-1)
-    inside = (x2 > 0) & (y2 > 0) & (x1 < img_size[1]) & (y1 < img_size[0])
-    mask = padded.valid(num_classes, img_size) & inside
-    far = constant([-3.0, -3.0, -2.0, -2.0], padded.boxes) * max(img_size)
+    side = float(max(img_size))
+    size = box_size(padded.boxes)
+    usable = (size > 0) & is_possible(size, img_size) & inside_sides(padded.boxes, img_size)
+    mask = usable.all(-1) & padded.known(num_classes)
+    far = constant([-3 * side, -3 * side, -2 * side, -2 * side], padded.boxes)
     return torch.where(mask[..., None], padded.boxes, far), padded.labels * mask, mask
+
+
+def is_possible(size: Tensor, img_size: Size, scale: Sequence[float] = (1.0, 1.0)) -> Tensor:
+    """Whether widths and heights (..., 2) are at most :data:`LARGEST_SIDE` inputs: (..., 2) bool.
+
+    A larger side is an error of the annotation. The size of a box with a coordinate that is not
+    finite is NaN or infinite, or negative.
+
+    Args:
+        scale: factors of x and y from input pixels to the unit of the sizes.
+    """
+    largest = LARGEST_SIDE * max(img_size)
+    return size <= constant([largest * scale[0], largest * scale[1]], size)
+
+
+def inside_sides(boxes: Tensor, img_size: Size) -> Tensor:
+    """(..., 2) bool: whether x and y of boxes (..., 4) overlap those of an image (h, w)."""
+    before_end = boxes[..., :2] < constant([float(img_size[1]), float(img_size[0])], boxes)
+    return (boxes[..., 2:] > 0) & before_end
 
 
 def keep_first(mask: Tensor, max_objects: int) -> Tensor:
@@ -138,7 +175,7 @@ _warned: set[int] = set()
 
 
 def _warn_once(found: int, kept: int) -> None:
-    if kept not in _warned:
+    if kept not in _warned and not torch.compiler.is_compiling():
         _warned.add(kept)
         print_log(
             f'An image has {found} objects; its encoder keeps the first {kept} in the order of '

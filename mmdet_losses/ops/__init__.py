@@ -10,9 +10,15 @@ from mmdet_losses.ops.boxes import (
     is_proper,
     scale_boxes,
 )
-from mmdet_losses.ops.candidates import best_logits, best_per_class
+from mmdet_losses.ops.candidates import best_logits, best_per_class, reject_below
 from mmdet_losses.ops.choices import check_choice
-from mmdet_losses.ops.constant import constant
+from mmdet_losses.ops.constant import (
+    constant,
+    counting,
+    forget_constants,
+    made_once,
+    zero_unless,
+)
 from mmdet_losses.ops.crops import CropWindow, crop_boxes, crop_window, mirror_boxes
 from mmdet_losses.ops.darknet_iou import darknet_iou, darknet_iou_direction
 from mmdet_losses.ops.gather import cell_xy, gather_cells, scatter_cells
@@ -21,9 +27,11 @@ from mmdet_losses.ops.gaussian import (
     draw_gaussians,
     gaussian_radius,
     largest_radius,
+    radius_of_sides,
     splat_gaussians,
 )
 from mmdet_losses.ops.grid import (
+    AnchorTable,
     Extents,
     GridAnchors,
     cell_major_rank,
@@ -60,6 +68,7 @@ __all__ = [
     'IOU_MODES',
     'REDUCTIONS',
     'AnchorMatch',
+    'AnchorTable',
     'BoxCode',
     'CropWindow',
     'Extents',
@@ -90,6 +99,7 @@ __all__ = [
     'clip_boxes',
     'compose_affine',
     'constant',
+    'counting',
     'crop_boxes',
     'crop_window',
     'darknet_iou',
@@ -101,12 +111,14 @@ __all__ = [
     'exact_ratio',
     'find_peaks',
     'flatten_levels',
+    'forget_constants',
     'gather_cells',
     'gaussian_radius',
     'greedy_nms',
     'grid_overlap',
     'is_proper',
     'largest_radius',
+    'made_once',
     'masked_sum',
     'match_bipartite',
     'match_detectron',
@@ -119,7 +131,9 @@ __all__ = [
     'positives_divisor',
     'process_count',
     'promote',
+    'radius_of_sides',
     'reduce_loss',
+    'reject_below',
     'scale_boxes',
     'scatter_cells',
     'shape_iou',
@@ -128,4 +142,5 @@ __all__ = [
     'top_peaks',
     'unflatten_levels',
     'unwrap_dense',
+    'zero_unless',
 ]

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from mmdet_losses.ops.constant import constant
 from mmdet_losses.ops.precision import promote
 
 
@@ -14,8 +15,8 @@ def best_logits(logits: Tensor, score_thr: float, k: int | None) -> tuple[Tensor
     """Sigmoid scores above ``score_thr``, the ``k`` best of them, with their positions.
 
     On a CPU the logits are compared with the logit of the threshold first, so that only the few
-    logits above it are ranked and become scores. A GPU ranks all logits: its shapes then depend on
-    the data only once.
+    logits above it are ranked and become scores. On a GPU the result has always min(k, n) entries,
+    so that no shape depends on values; scores that are not above the threshold are -1 there.
 
     Shape:
         logits: (n,).
@@ -25,17 +26,22 @@ def best_logits(logits: Tensor, score_thr: float, k: int | None) -> tuple[Tensor
         >>> best_logits(torch.tensor([0.0, 3.0, -3.0, 1.0]), score_thr=0.2, k=2)[1]
         tensor([1, 3])
     """
-    if logits.device.type == 'cpu':
-        index = (logits > _logit_below(score_thr)).nonzero().squeeze(1)
-        logits = logits[index]
-    else:
-        index = torch.arange(len(logits), device=logits.device)
+    if logits.device.type != 'cpu':
+        best, index = logits.topk(len(logits) if k is None else min(k, len(logits)))
+        return reject_below(promote(best).sigmoid(), score_thr), index
+    index = (logits > _logit_below(score_thr)).nonzero().squeeze(1)
+    logits = logits[index]
     if k is not None and k < len(logits):
         logits, order = logits.topk(k)
         index = index[order]
     scores = promote(logits).sigmoid()
     kept = scores > score_thr
     return scores[kept], index[kept]
+
+
+def reject_below(scores: Tensor, score_thr: float) -> Tensor:
+    """Scores, -1 where they are not above the threshold; post-processing drops these."""
+    return torch.where(scores > score_thr, scores, constant(-1, scores))
 
 
 def _logit_below(score: float) -> float:

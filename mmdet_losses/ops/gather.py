@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmdet_losses.ops.constant import constant
+
 
 def gather_cells(feature: Tensor, index: Tensor) -> Tensor:
     """Values of a map at flat cell indices.
@@ -35,6 +37,6 @@ def scatter_cells(values: Tensor, index: Tensor, mask: Tensor, size: Sequence[in
     """
     batch, _, depth = values.shape
     cells = size[0] * size[1]
-    target = torch.where(mask, index, cells)[:, None, :].expand(-1, depth, -1)
+    target = torch.where(mask, index, constant(cells, index))[:, None, :].expand(-1, depth, -1)
     flat = values.new_zeros(batch, depth, cells + 1)
     return flat.scatter(2, target, values.transpose(1, 2))[..., :cells].unflatten(2, size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mmdet_losses.ops.choices import check_choice
+from mmdet_losses.ops.constant import constant
 from mmdet_losses.ops.kernels.launch import gpu_kernels, use_triton
 from mmdet_losses.ops.splats import Splats
 
@@ -41,26 +43,42 @@ def gaussian_radius(
         ValueError: an unknown ``mode``.
     """
     check_choice('mode', mode, RADIUS_MODES)
-    height, width = height.double(), width.double()
-    total, area, o = height + width, height * width, min_overlap
-    root1 = _sqrt(total**2 - 4 * area * (1 - o) / (1 + o))
-    root2 = _sqrt(4 * total**2 - 16 * area * (1 - o))
-    root3 = _sqrt(4 * o**2 * total**2 + 16 * o * area * (1 - o))
-    if mode == 'fixed':
-        radii = (total - root1) / 2, (2 * total - root2) / 8, (root3 - 2 * o * total) / (8 * o)
-    else:
-        radii = (total + root1) / 2, (2 * total + root2) / 2, (root3 - 2 * o * total) / 2
-    return torch.minimum(torch.minimum(radii[0], radii[1]), radii[2]).clamp(min=0)
+    return radius_of_sides(torch.stack((width, height), -1).double(), min_overlap, mode)
 
 
-def _sqrt(square: Tensor) -> Tensor:
-    return square.clamp(min=0).sqrt()
+def radius_of_sides(sides: Tensor, min_overlap: float, mode: RadiusMode) -> Tensor:
+    """:func:`gaussian_radius` (...) of float64 sides (..., 2).
+
+    The three equations are computed together, each operation in the order of the official codes.
+    """
+    total, area, o = sides.sum(-1)[..., None], sides.prod(-1)[..., None], min_overlap
+    fixed = mode == 'fixed'
+    coefficients = constant(
+        (
+            (1.0, 4.0, 4 * o**2),
+            (-4.0, -16.0, 16 * o),
+            (1 + o, 1.0, 1.0),
+            (1.0, 2.0, -2 * o),
+            (-1.0, -1.0, 1.0) if fixed else (1.0, 1.0, 1.0),
+            (2.0, 8.0, 8 * o) if fixed else (2.0, 2.0, 2.0),
+        ),
+        sides,
+    )
+    of_square, of_area, divisor, of_total, of_root, last = coefficients.unbind()
+    root = of_square * total.square() + of_area * area * (1 - o) / divisor
+    root = root.clamp(min=0).sqrt()
+    return ((of_total * total + of_root * root) / last).amin(-1).clamp(min=0)
 
 
 def largest_radius(
     height: int, width: int, min_overlap: float = 0.7, mode: RadiusMode = 'legacy'
 ) -> int:
     """The integer radius of a box that fills a map of ``height`` x ``width`` cells."""
+    return _largest_radius(height, width, min_overlap, mode)
+
+
+@cache
+def _largest_radius(height: int, width: int, min_overlap: float, mode: RadiusMode) -> int:
     size = torch.tensor([height, width], dtype=torch.float64, device='cpu')
     return int(gaussian_radius(size[0], size[1], min_overlap, mode))
 
@@ -110,6 +128,8 @@ def splat_gaussians(
     concrete = xy.device.type == 'cpu' and type(xy) is Tensor
     if concrete and not fused and not torch.compiler.is_compiling():
         return Splats(*_list_windows(windows, size), shape)
+    if max_radius == 0:
+        return Splats(None, _mark_cells(windows, size), shape)  # type: ignore[arg-type]
     if 8 * math.prod(mask.shape) * (2 * max_radius + 1) ** 2 > math.prod(shape):
         dense = fused.draw_windows(*windows, size) if fused else _draw_windows(windows, size)
         return Splats(None, dense, shape)  # type: ignore[arg-type]
@@ -139,6 +159,15 @@ def draw_gaussians(
         drawn = rows[:, part, :, None] * columns[:, part, None, :]
         canvas = torch.maximum(canvas, drawn.amax(1))
     return canvas
+
+
+def _mark_cells(windows: _Windows, size: tuple[int, int, int]) -> Tensor:
+    """Dense maps (B, C, H, W) of Gaussians of one cell."""
+    _, height, width = size
+    cell = (windows.channel * height + windows.xy[..., 1]) * width + windows.xy[..., 0]
+    cell = torch.where(windows.mask, cell, math.prod(size))
+    marked = torch.zeros(len(cell), math.prod(size) + 1, device=cell.device)
+    return marked.scatter_(1, cell, 1.0)[:, :-1].unflatten(1, size)
 
 
 def _draw_windows(windows: _Windows, size: tuple[int, int, int]) -> Tensor:

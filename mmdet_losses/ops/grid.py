@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from mmdet_losses.ops.constant import made_once
+
 
 class Extents(NamedTuple):
     """One axis of the anchors of a map: N cells along it, A anchors per cell; each (A, N)."""
@@ -81,6 +83,74 @@ def grid_overlap(
         return inter.div_(union.sub_(inter)).flatten(-3)
 
 
+class AnchorTable(NamedTuple):
+    """Anchors of several maps; a column or row is numbered over all anchors of all maps."""
+
+    levels: tuple[GridAnchors, ...]
+    anchors: Tensor
+    """(P, 4) cxcywh, in the order of :func:`flatten_levels`."""
+    columns: Tensor
+    """(2, X) low and high x."""
+    rows: Tensor
+    """(2, Y) low and high y."""
+    column: Tensor
+    """(P,) int64, the column of each anchor."""
+    row: Tensor
+    """(P,) int64."""
+    area: Tensor
+    """(P,)."""
+
+    @classmethod
+    def of(cls, levels: Sequence[GridAnchors]) -> AnchorTable:
+        """The table of some maps."""
+        columns, rows = (
+            torch.stack([torch.cat([each[i].flatten() for each in axis]) for i in (0, 1)])
+            for axis in ([level.x for level in levels], [level.y for level in levels])
+        )
+        numbers: list[tuple[Tensor, Tensor]] = []
+        x_start = y_start = 0
+        for level in levels:
+            a, h, w = level.shape
+            x, y = (torch.arange(n, device=columns.device) for n in (a * w, a * h))
+            column = (x_start + x).view(a, 1, w).expand(a, h, w)
+            row = (y_start + y).view(a, h, 1).expand(a, h, w)
+            numbers.append((column.flatten(), row.flatten()))
+            x_start, y_start = x_start + a * w, y_start + a * h
+        column, row = (torch.cat(each) for each in zip(*numbers, strict=True))
+        sides = columns[1] - columns[0], rows[1] - rows[0]
+        return cls(
+            levels=tuple(levels),
+            anchors=torch.cat([level.cxcywh() for level in levels]),
+            columns=columns,
+            rows=rows,
+            column=column,
+            row=row,
+            area=sides[0][column] * sides[1][row],
+        )
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(A, H, W) of every map."""
+        return tuple(level.shape for level in self.levels)
+
+    def iou(self, boxes: Tensor) -> Tensor:
+        """:func:`grid_overlap` of boxes (..., 4) with the anchors of all maps: (..., P).
+
+        A GPU reads the common widths and heights by column and row, in a few launches for any
+        number of maps. A CPU is faster map by map.
+        """
+        if boxes.device.type == 'cpu':
+            return torch.cat([grid_overlap(boxes, level) for level in self.levels], -1)
+        with torch.no_grad():
+            x1, y1, x2, y2 = (edge[..., None] for edge in boxes.unbind(-1))
+            (x_low, x_high), (y_low, y_high) = self.columns, self.rows
+            width = (torch.minimum(x2, x_high) - torch.maximum(x1, x_low)).clamp_(0)
+            height = (torch.minimum(y2, y_high) - torch.maximum(y1, y_low)).clamp_(0)
+            inter = height[..., self.row].mul_(width[..., self.column])
+            union = (x2 - x1) * (y2 - y1) + self.area
+            return inter.div_(union.sub_(inter))
+
+
 def flatten_levels(maps: Sequence[Tensor], depth: int) -> Tensor:
     """Maps (B, A * depth, H, W), anchor-major, as one list (B, P, depth).
 
@@ -100,14 +170,15 @@ def unflatten_levels(flat: Tensor, shapes: Sequence[tuple[int, int, int]]) -> tu
     return tuple(levels)
 
 
+@made_once(16)
 def cell_major_rank(shapes: Sequence[tuple[int, int, int]], device: torch.device) -> Tensor:
     """Position of each anchor of :func:`flatten_levels` in the order level, row, column, anchor.
 
-    This is the order of the official codes, which decides between equal anchors. (P,) int64.
+    This is the order of the official codes, which decides between equal anchors. (P,) int32.
     """
     ranks, start = [], 0
     for a, h, w in shapes:
         rank = torch.arange(h * w * a, device=device).view(h * w, a).t().reshape(-1)
         ranks.append(rank + start)
         start += a * h * w
-    return torch.cat(ranks)
+    return torch.cat(ranks).int()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmdet_losses.ops.constant import constant, zero_unless
+
 
 def exact_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """``numerator / denominator`` where the denominator is positive, else the numerator.
 
     In this module a zero denominator has a zero numerator, so 0 / 0 is 0 with finite gradients.
     """
-    return numerator / torch.where(denominator > 0, denominator, 1)
+    return numerator / torch.where(denominator > 0, denominator, constant(1, denominator))
 
 
 def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
@@ -63,15 +65,17 @@ def best_overlap(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> T
 def _map_iou(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
     """IoU of every object with every prediction: (B, M, A * N)."""
     with torch.no_grad():
-        low, high = (center - size / 2).transpose(1, 2), (center + size / 2).transpose(1, 2)
+        half = size / 2
+        low, high = (center - half).transpose(1, 2), (center + half).transpose(1, 2)
         low, high = low.flatten(2).unsqueeze(2), high.flatten(2).unsqueeze(2)  # (B, 2, 1, A * N)
-        boxes = torch.where(mask[..., None], boxes, 0)
+        boxes = zero_unless(mask[..., None], boxes)
         extent = boxes[..., 2:].transpose(1, 2).unsqueeze(-1)  # (B, 2, M, 1)
         middle = boxes[..., :2].transpose(1, 2).unsqueeze(-1)
-        low_t, high_t = middle - extent / 2, middle + extent / 2
+        half = extent / 2
+        low_t, high_t = middle - half, middle + half
         inter = torch.minimum(high[:, 0], high_t[:, 0]).sub_(torch.maximum(low[:, 0], low_t[:, 0]))
         side = torch.minimum(high[:, 1], high_t[:, 1]).sub_(torch.maximum(low[:, 1], low_t[:, 1]))
         inter = inter.clamp_(min=0).mul_(side.clamp_(min=0))
         area = size.prod(2).flatten(1).unsqueeze(1)
         union = area + extent.prod(1) - inter
-        return torch.where(inter > 0, inter / union, 0)
+        return zero_unless(inter > 0, inter / union)

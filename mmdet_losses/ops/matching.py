@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmdet_losses.ops.constant import constant, counting, made_once, zero_unless
+
 
 class AnchorMatch(NamedTuple):
     """Result of matching, one entry per anchor; each field is (B, P)."""
@@ -24,7 +26,7 @@ def match_forced_best(iou: Tensor, mask: Tensor, rank: Tensor, positive_iou: flo
 
     Shape:
         iou: (B, M, P), zero in slots without an object. mask: (B, M) bool, slots with an object.
-            rank: (P,) int64.
+            rank: (P,) integers.
 
     Convention:
         An anchor is matched to the object with the highest IoU, and is positive if that is at
@@ -37,9 +39,9 @@ def match_forced_best(iou: Tensor, mask: Tensor, rank: Tensor, positive_iou: flo
     first = mask.to(torch.uint8).argmax(1, keepdim=True)  # for anchors without an overlap
     index = torch.where(mask.gather(1, index), index, first)
     highest = iou.amax(2, keepdim=True)
-    rank = rank.to(torch.int32)
-    chosen = torch.where(iou == highest, rank, anchors).argmin(2)
-    chosen = torch.where(mask, chosen, anchors)
+    none = constant(anchors, rank)
+    chosen = torch.where(iou == highest, rank, none).argmin(2)
+    chosen = torch.where(mask, chosen, none)
     forced = _last_writer(chosen, mask.shape[1], anchors)
     taken = forced > 0
     index = torch.where(taken, forced - 1, index)
@@ -49,14 +51,13 @@ def match_forced_best(iou: Tensor, mask: Tensor, rank: Tensor, positive_iou: flo
 
 def _last_writer(chosen: Tensor, slots: int, anchors: int) -> Tensor:
     """1 + the last slot that chose each anchor, 0 for anchors that no slot chose: (B, P)."""
-    order = torch.arange(1, slots + 1, device=chosen.device).expand_as(chosen)
+    order = counting(slots + 1, chosen.device)[1:].expand_as(chosen)
     none = chosen.new_zeros(chosen.shape[0], anchors + 1)
     return none.scatter_reduce(1, chosen, order, 'amax')[:, :anchors]
 
 
 def match_max_iou(
     iou: Tensor,
-    mask: Tensor,
     positive_iou: float,
     negative_iou: float,
     min_pos_iou: float = 0.0,
@@ -66,7 +67,7 @@ def match_max_iou(
     """Matching of Faster R-CNN and RetinaNet (MMDetection's ``MaxIoUAssigner``).
 
     Shape:
-        iou: (B, M, P). mask: (B, M) bool, slots with an object. rank: (P,) int64.
+        iou: (B, M, P), zero in slots without an object. rank: (P,) integers.
 
     Convention:
         An anchor is positive from ``positive_iou`` on (>=), negative below ``negative_iou`` (<),
@@ -75,17 +76,19 @@ def match_max_iou(
         several such objects, for the last one. An object without any overlap has no such anchor.
         With ``rank`` an object has at most one such anchor, that of the lowest rank.
     """
-    iou = torch.where(mask[..., None], iou, -1)
     best, index = iou.max(1)
+    if not match_low_quality:
+        positive = best >= positive_iou
+        return AnchorMatch(index, positive, ~positive & (best < negative_iou))
     highest = iou.amax(2, keepdim=True)
-    usable = (highest > 0) & (highest >= min_pos_iou) & match_low_quality
-    highest = torch.where(usable, highest, 2)
-    order = torch.arange(1, iou.shape[1] + 1, dtype=torch.int16, device=iou.device)[:, None]
+    usable = (highest >= min_pos_iou) if min_pos_iou > 0 else (highest > 0)
+    highest = torch.where(usable, highest, constant(2, iou))
+    order = _order(iou.shape[1], iou.device)
     chosen = iou == highest
     if rank is not None:
-        ranked = torch.where(chosen, rank, iou.shape[2])
+        ranked = torch.where(chosen, rank, constant(iou.shape[2], rank))
         chosen = chosen & (ranked == ranked.amin(2, keepdim=True))
-    last = torch.where(chosen, order, order.new_zeros(())).amax(1).long()
+    last = zero_unless(chosen, order).amax(1).long()
     taken = last > 0
     positive = taken | (best >= positive_iou)
     return AnchorMatch(
@@ -93,8 +96,14 @@ def match_max_iou(
     )
 
 
+@made_once()
+def _order(slots: int, device: torch.device) -> Tensor:
+    """(slots, 1) the numbers 1 ... slots, int16."""
+    return torch.arange(1, slots + 1, dtype=torch.int16, device=device)[:, None]
+
+
 def match_detectron(
-    iou: Tensor, mask: Tensor, positive_iou: float, negative_iou: float
+    iou: Tensor, positive_iou: float, negative_iou: float
 ) -> tuple[AnchorMatch, Tensor]:
     """Matching of Detectron's RetinaNet.
 
@@ -106,8 +115,8 @@ def match_detectron(
     Returns:
         The match, and (B,) the number of anchors that the divisor counts.
     """
-    claimed = match_max_iou(iou, mask, positive_iou, negative_iou).positive
-    best, index = torch.where(mask[..., None], iou, -1).max(1)
+    claimed = match_max_iou(iou, positive_iou, negative_iou).positive
+    best, index = iou.max(1)
     negative = best < negative_iou
     return AnchorMatch(index, claimed & ~negative, negative), claimed.sum(1)
 

@@ -133,15 +133,16 @@ SETTINGS = {
 }
 
 
-def family_pair(name: str, setting: GridSetting) -> tuple[Callable, Callable]:
+def family_pair(name: str, setting: GridSetting, device: str = 'cpu') -> tuple[Callable, Callable]:
     """Encoding and loss, forward and backward, from given outputs: ours and MMDetection's."""
     family = FAMILIES[name]
     generator = torch.Generator().manual_seed(0)
-    gt_instances = boxes_like_coco(setting.images, setting.objects, setting.classes, setting.side)
+    batch = boxes_like_coco(setting.images, setting.objects, setting.classes, setting.side)
+    gt_instances = [each.to(device) for each in batch]
     fields = [
         tuple(
             (0.5 * torch.randn(setting.images, depth, side, side, generator=generator) - 1)
-            .detach()
+            .to(device)
             .requires_grad_()
             for depth, side in zip(depths, family.sides(setting.side), strict=True)
         )
@@ -149,8 +150,8 @@ def family_pair(name: str, setting: GridSetting) -> tuple[Callable, Callable]:
     ]
     leaves = [each for field in fields for each in field]
     encoder = TASK_UTILS.build(dict(family.encoder, num_classes=setting.classes))
-    criterion = MODELS.build(family.criterion)
-    head = _their_head(family, setting.classes)
+    criterion = MODELS.build(family.criterion).to(device)
+    head = _their_head(family, setting.classes).to(device)
     shape = (setting.side, setting.side, 3)
     metas = [dict(img_shape=shape, pad_shape=shape, batch_input_shape=shape[:2])] * setting.images
 

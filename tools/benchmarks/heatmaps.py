@@ -156,9 +156,10 @@ def encode_lines(repeats: int) -> list[Line]:
     return lines
 
 
-def head_pairs(setting: Setting) -> dict[str, tuple[Callable, Callable]]:
+def head_pairs(setting: Setting, device: str = 'cpu') -> dict[str, tuple[Callable, Callable]]:
     """Encoding and loss, forward and backward, from given outputs."""
-    gt_instances, heat = ground_truth(setting), logits_like(setting)
+    gt_instances = [each.to(device) for each in ground_truth(setting)]
+    heat = logits_like(setting).to(device)
     image = 4 * setting.side
     shape = (image, image, 3)
     metas = [dict(img_shape=shape, pad_shape=shape, batch_input_shape=shape[:2])] * setting.images
@@ -166,7 +167,7 @@ def head_pairs(setting: Setting) -> dict[str, tuple[Callable, Callable]]:
 
     def maps(channels: int) -> Tensor:
         shape = (setting.images, channels, setting.side, setting.side)
-        return torch.randn(shape, generator=generator).requires_grad_()
+        return torch.randn(shape, generator=generator).to(device).requires_grad_()
 
     corner, center = their_corner_head(setting.classes), their_center_head(setting.classes)
     corners = TASK_UTILS.build(dict(type='CornerNetTargetEncoder', num_classes=setting.classes))

@@ -178,7 +178,7 @@ def ssd_detect(case: Case) -> None:
     outputs = _outputs(
         case.tensor('loc'), case.tensor('conf'), ((count, 1, 1),), torch.arange(count)
     )
-    boxes = encoder.box_code(encoder.priors()).decode(case.tensor('loc'))
+    boxes = encoder.box_code(encoder.given.cxcywh()).decode(case.tensor('loc'))
     case.compare('decoded', boxes, EXACT)
     nms = dict(type='nms', iou_threshold=case.number('nms_thresh'))
     for image, instances in enumerate(encoder.decode(outputs, (1, 1))):

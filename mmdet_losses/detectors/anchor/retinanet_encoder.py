@@ -24,6 +24,7 @@ from mmdet_losses.detectors.anchor.common import anchor_weights, hide_anchors, i
 from mmdet_losses.detectors.anchor.contracts import RetinaNetOutputs, RetinaNetTargets
 from mmdet_losses.ops import (
     AnchorMatch,
+    AnchorTable,
     BoxCode,
     Extents,
     GridAnchors,
@@ -31,10 +32,11 @@ from mmdet_losses.ops import (
     cell_major_rank,
     check_choice,
     constant,
-    grid_overlap,
+    made_once,
     match_detectron,
     match_max_iou,
     promote,
+    zero_unless,
 )
 from mmdet_losses.registry import TASK_UTILS
 
@@ -162,20 +164,24 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         return GridAnchors(*axes)
 
     def _match(
-        self, iou: Tensor, mask: Tensor, shapes: Sequence[tuple[int, int, int]]
+        self, iou: Tensor, shapes: Sequence[tuple[int, int, int]]
     ) -> tuple[AnchorMatch, Tensor]:
         """The match, and (B,) the number of anchors that the divisor counts."""
         limits = self.positive_iou, self.negative_iou
         if self.convention == 'detectron':
-            return match_detectron(iou, mask, *limits)
+            return match_detectron(iou, *limits)
         rank = None if self.gt_max_assign_all else cell_major_rank(shapes, iou.device)
-        match = match_max_iou(iou, mask, *limits, self.min_pos_iou, self.match_low_quality, rank)
+        match = match_max_iou(iou, *limits, self.min_pos_iou, self.match_low_quality, rank)
         return match, match.positive.sum(1)
 
-    def box_code(self, levels: Sequence[GridAnchors]) -> BoxCode:
-        """All anchors, in input pixels."""
-        anchors = torch.cat([level.cxcywh() for level in levels])
-        return BoxCode(anchors, self.target_stds, MAX_LOG)
+    @made_once(16)
+    def table(self, feat_sizes: Sequence[Size], device: torch.device) -> AnchorTable:
+        """Anchors of all levels, in input pixels."""
+        return AnchorTable.of(self.anchors(feat_sizes, device))
+
+    def box_code(self, table: AnchorTable) -> BoxCode:
+        """Deltas relative to the anchors of a table."""
+        return BoxCode(table.anchors, self.target_stds, MAX_LOG)
 
     def feat_sizes(self, outputs: RetinaNetOutputs) -> list[Size]:
         """(H, W) of the maps, whose channels must fit anchors and classes."""
@@ -194,12 +200,12 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         padded = pad_instances(gt_instances)
         boxes, labels, mask = usable_boxes(padded, img_size, self.num_classes)
-        levels = self.anchors(feat_sizes, boxes.device)
-        iou = torch.cat([grid_overlap(boxes, level) for level in levels], -1)
-        iou, hidden = hide_anchors(iou, ignored, levels, self.ignore_iof_thr, img_size)
-        shapes = tuple(level.shape for level in levels)
-        match, counts = self._match(iou, mask, shapes)
-        code = self.box_code(levels)
+        table = self.table(tuple(feat_sizes), boxes.device)
+        iou, hidden = hide_anchors(
+            table.iou(boxes), ignored, table.levels, self.ignore_iof_thr, img_size
+        )
+        match, counts = self._match(iou, table.shapes)
+        code = self.box_code(table)
         deltas = code.encode(boxes.gather(1, match.index[..., None].expand(-1, -1, 4)))
         positive, counted = match.positive, match.positive | match.negative
         if hidden is not None:
@@ -207,22 +213,21 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
             counts = positive.sum(1)
         own = labels.gather(1, match.index)
         return RetinaNetTargets(
-            labels=torch.where(positive, own, self.num_classes),
-            box=torch.where(positive[..., None], deltas, 0),
+            labels=torch.where(positive, own, constant(self.num_classes, own)),
+            box=zero_unless(positive[..., None], deltas),
             mask=positive,
             counted=counted,
             code=code,
             counts=counts,
-            shapes=shapes,
-            num_pos=positive.sum().float(),
-            num_dropped=(padded.real.sum() - mask.sum()).float(),
+            shapes=table.shapes,
+            num_pos=positive.sum(dtype=torch.float32),
+            num_dropped=padded.count - mask.sum(dtype=torch.float32),
             weights=anchor_weights(padded.weights, match.index, positive),
         )
 
     def decode(self, outputs: RetinaNetOutputs, img_size: Size) -> list[InstanceData]:
         """The ``topk`` best (anchor, class) pairs of each level, boxes clipped to the image."""
-        levels = self.anchors(self.feat_sizes(outputs), outputs.cls[0].device)
-        code = self.box_code(levels)
+        code = self.box_code(self.table(self.feat_sizes(outputs), outputs.cls[0].device))
         images = range(len(outputs.cls[0]))
         return [self._decode_image(outputs, code, image, img_size) for image in images]
 

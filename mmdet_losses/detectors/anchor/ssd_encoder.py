@@ -18,11 +18,13 @@ from mmdet_losses.core import (
     check_levels,
     check_positive,
     pad_instances,
+    split_images,
     usable_boxes,
 )
 from mmdet_losses.detectors.anchor.common import anchor_weights, hide_anchors, ideal_maps
 from mmdet_losses.detectors.anchor.contracts import SSDOutputs, SSDTargets
 from mmdet_losses.ops import (
+    AnchorTable,
     BoxCode,
     Extents,
     GridAnchors,
@@ -30,12 +32,15 @@ from mmdet_losses.ops import (
     cell_major_rank,
     check_choice,
     constant,
+    counting,
     flatten_levels,
-    grid_overlap,
+    made_once,
     match_bipartite,
     match_forced_best,
     promote,
+    reject_below,
     scale_boxes,
+    zero_unless,
 )
 from mmdet_losses.registry import TASK_UTILS
 
@@ -208,9 +213,16 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
             axes.append(extents)
         return GridAnchors(*axes)
 
-    def box_code(self, levels: Sequence[GridAnchors]) -> BoxCode:
-        """All priors, in fractions of the image."""
-        priors = torch.cat([level.cxcywh() for level in levels])
+    @made_once(16)
+    def table(
+        self, feat_sizes: Sequence[Size], img_size: Size, device: torch.device
+    ) -> tuple[AnchorTable, Tensor]:
+        """Priors of all levels in fractions of the image, and (P, 4) cxcywh in pixels."""
+        table = AnchorTable.of(self.priors(feat_sizes, img_size, device))
+        return table, scale_boxes(table.anchors, *img_size[::-1])
+
+    def box_code(self, priors: Tensor) -> BoxCode:
+        """Deltas relative to priors (P, 4) cxcywh."""
         return BoxCode(priors, self.variances, max_log=20)
 
     def feat_sizes(self, outputs: SSDOutputs) -> list[Size]:
@@ -232,16 +244,16 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         boxes, labels, mask = usable_boxes(padded, img_size, self.num_classes)
         boxes = boxes / constant([*img_size[::-1]] * 2, boxes)
         scale = 1 / img_size[1], 1 / img_size[0]
-        levels = self.priors(feat_sizes, img_size, boxes.device)
-        shapes = tuple(level.shape for level in levels)
-        iou = torch.cat([grid_overlap(boxes, level) for level in levels], -1)
-        iou, hidden = hide_anchors(iou, ignored, levels, self.ignore_iof_thr, img_size, scale)
+        table, in_pixels = self.table(tuple(feat_sizes), img_size, boxes.device)
+        iou, hidden = hide_anchors(
+            table.iou(boxes), ignored, table.levels, self.ignore_iof_thr, img_size, scale
+        )
         if self.ignore_cross_boundary:
-            corners = torch.cat([level.xyxy() for level in levels])
+            corners = torch.cat([level.xyxy() for level in table.levels])
             outside = ((corners < 0) | (corners > 1)).any(-1).expand(len(iou), -1)
             hidden = outside if hidden is None else hidden | outside
             iou = torch.where(outside[:, None], -1, iou)
-        rank = cell_major_rank(shapes, boxes.device)
+        rank = cell_major_rank(table.shapes, boxes.device)
         matcher = match_forced_best if self.matching == 'forced' else match_bipartite
         match = matcher(iou, mask, rank, self.positive_iou)
         any_object = mask.any(1)[:, None]
@@ -252,16 +264,16 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
             low = iou.amax(1) < self.negative_iou
             counted = (positive | low) if counted is None else counted & (positive | low)
         own = labels.gather(1, match.index)
-        code = self.box_code(levels)
+        code = self.box_code(table.anchors)
         deltas = code.encode(boxes.gather(1, match.index[..., None].expand(-1, -1, 4)))
         return SSDTargets(
-            labels=torch.where(positive, own, self.num_classes),
-            box=torch.where(any_object[..., None], deltas, 0),
+            labels=torch.where(positive, own, constant(self.num_classes, own)),
+            box=zero_unless(any_object[..., None], deltas),
             mask=positive,
-            code=code._replace(anchors=scale_boxes(code.anchors, *img_size[::-1])),
-            shapes=shapes,
-            num_pos=positive.sum().float(),
-            num_dropped=(padded.real.sum() - mask.sum()).float(),
+            code=self.box_code(in_pixels),
+            shapes=table.shapes,
+            num_pos=positive.sum(dtype=torch.float32),
+            num_dropped=padded.count - mask.sum(dtype=torch.float32),
             counted=counted,
             background=not self.use_sigmoid,
             weights=anchor_weights(padded.weights, match.index, positive),
@@ -270,7 +282,9 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
     def decode(self, outputs: SSDOutputs, img_size: Size) -> list[InstanceData]:
         """The ``topk`` highest scores of each class above ``score_thr``; boxes are not clipped."""
         sizes = self.feat_sizes(outputs)
-        levels = self.priors(sizes, img_size, outputs.cls[0].device)
+        table, _ = self.table(tuple(sizes), img_size, outputs.cls[0].device)
+        if outputs.cls[0].device.type != 'cpu':
+            return self._decode_all(outputs, self.box_code(table.anchors), img_size)
         parts, start = [], 0
         for cls in outputs.cls:
             logits = promote(cls.unflatten(1, (-1, self.channels)).flatten(3))
@@ -280,7 +294,7 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
             parts.append((scores[found], image, prior, label))
             start += scores.shape[1] * scores.shape[3]
         scores, image, prior, label = (torch.cat(each) for each in zip(*parts, strict=True))
-        code = self.box_code(levels)
+        code = self.box_code(table.anchors)
         results = []
         for i, deltas in enumerate(flatten_levels(outputs.box, 4)):
             own = (image == i).nonzero().squeeze(1)
@@ -289,6 +303,20 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
             boxes = scale_boxes(boxes, img_size[1], img_size[0])
             results.append(InstanceData(bboxes=boxes, scores=scores[own], labels=label[own]))
         return results
+
+    def _decode_all(self, outputs: SSDOutputs, code: BoxCode, img_size: Size) -> list[InstanceData]:
+        """``topk`` boxes of every class, with a score of -1 where it is not above the threshold."""
+        logits = promote(flatten_levels(outputs.cls, self.channels))
+        scores = logits.sigmoid() if self.use_sigmoid else logits.softmax(2)[..., :-1]
+        count = scores.shape[1] if self.topk is None else min(self.topk, scores.shape[1])
+        best, prior = scores.transpose(1, 2).topk(count, 2)  # (B, C, K)
+        labels = counting(self.num_classes, best.device)[:, None].expand_as(best)
+        deltas = promote(flatten_levels(outputs.box, 4))
+        chosen = prior.flatten(1)
+        deltas = deltas.gather(1, chosen[..., None].expand(-1, -1, 4))
+        boxes = scale_boxes(code.at(chosen).decode(deltas), img_size[1], img_size[0])
+        best = reject_below(best.flatten(1), self.score_thr)
+        return split_images(bboxes=boxes, scores=best, labels=labels.flatten(1))
 
     def ideal_outputs(self, targets: SSDTargets) -> SSDOutputs:
         """Certain class logits and the encoded boxes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from mmengine.structures import InstanceData
 
 from mmdet_losses.core import (
@@ -116,7 +117,7 @@ class CenterNetPointsTargetEncoder(
         padded = pad_instances(gt_instances, self.max_objects)
         found = self.locate(padded, feat_sizes[0], img_size)
         heatmap = self.draw_centers(found, feat_sizes[0])
-        num_pos = found.mask.sum().float()
+        num_pos = found.mask.sum(dtype=torch.float32)
         return CenterNetPointsTargets(
             heatmap=heatmap,
             index=found.index,
@@ -125,7 +126,7 @@ class CenterNetPointsTargetEncoder(
             offset=found.offset,
             mask=found.mask,
             num_pos=num_pos,
-            num_dropped=padded.real.sum() + padded.left_out - num_pos,
+            num_dropped=padded.count - num_pos,
             dense_size=self._dense_size(found, heatmap) if self.size_target == 'dense' else None,
             counted=weigh_cells(
                 counted_cells(heatmap, pad_ignored(ignored, img_size), img_size),

@@ -40,12 +40,15 @@ from mmdet_losses.ops import (
     boxes_around,
     cell_xy,
     check_choice,
+    constant,
+    counting,
     find_peaks,
     gather_cells,
     promote,
     scale_boxes,
     scatter_cells,
     suppress_non_peaks,
+    zero_unless,
 )
 from mmdet_losses.registry import TASK_UTILS
 
@@ -140,7 +143,7 @@ class CenterNetPoseTargetEncoder(CenterTargetEncoder[CenterNetPoseOutputs, Cente
         padded = pad_instances(gt_instances, self.max_objects)
         found = self.locate(padded, feat_size, img_size)
         points = self._locate_keypoints(gt_instances, found, feat_size, img_size)
-        num_pos = found.mask.sum().float()
+        num_pos = found.mask.sum(dtype=torch.float32)
         heatmap = self.draw_centers(found, feat_size)
         keypoint_heatmap = self._draw_keypoints(points, found.size, feat_size)
         regions = pad_ignored(ignored, img_size)
@@ -157,7 +160,7 @@ class CenterNetPoseTargetEncoder(CenterTargetEncoder[CenterNetPoseOutputs, Cente
             keypoint_index=(points.cell[..., 1] * feat_size[1] + points.cell[..., 0]).flatten(1),
             keypoint_offset=(points.xy - points.cell).flatten(1, 2),
             num_pos=num_pos,
-            num_dropped=padded.real.sum() + padded.left_out - num_pos,
+            num_dropped=padded.count - num_pos,
             dense_keypoints=self._dense_keypoints(found, points, feat_size)
             if self.keypoint_target == 'dense'
             else None,
@@ -209,21 +212,20 @@ class CenterNetPoseTargetEncoder(CenterTargetEncoder[CenterNetPoseOutputs, Cente
                     f'not (n, {self.num_keypoints}, 2); set num_keypoints.'
                 )
         slots = found.mask.shape[1]
-        xy = pad_rows([each.keypoints.float() for each in gt_instances], slots)
+        xy = pad_rows([each.keypoints for each in gt_instances], slots).float()
         visible = pad_rows([each.keypoints_visible for each in gt_instances], slots)
         height, width = feat_size
         scale = width / img_size[1], height / img_size[0]
         xy = scale_boxes(xy.flatten(2), *scale).unflatten(2, (-1, 2))
-        x, y = xy.unbind(-1)
         labelled = visible > 0
-        mask = labelled & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        mask = mask & found.mask[..., None]
-        xy = torch.where(mask[..., None], xy, 0)
-        displacement = torch.where(mask[..., None], xy - found.xy[:, :, None], 0)
-        return Keypoints(labelled, mask, xy, xy.floor().long(), displacement)
+        on_map = (xy >= 0) & (xy < constant([width, height], xy))
+        mask = labelled & on_map.all(-1) & found.mask[..., None]
+        xy = zero_unless(mask[..., None], xy)
+        displacement = zero_unless(mask[..., None], xy - found.xy[:, :, None])
+        return Keypoints(labelled, mask, xy, xy.long(), displacement)
 
     def _draw_keypoints(self, points: Keypoints, size: Tensor, feat_size: Size) -> Splats:
-        channel = torch.arange(self.num_keypoints, device=size.device).expand(points.mask.shape)
+        channel = counting(self.num_keypoints, size.device).expand(points.mask.shape)
         return self.gaussians.draw(
             points.cell.flatten(1, 2),
             size.repeat_interleave(self.num_keypoints, 1),

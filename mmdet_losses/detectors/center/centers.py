@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmdet_losses.core import PaddedInstances, Size, TargetEncoder
+from mmdet_losses.core import PaddedInstances, Size, TargetEncoder, is_possible
 from mmdet_losses.detectors.center.contracts import CenterOutputsT, CenterTargetsT
 from mmdet_losses.ops import (
     Splats,
@@ -15,13 +15,14 @@ from mmdet_losses.ops import (
     box_size,
     cell_xy,
     clip_boxes,
+    constant,
     gather_cells,
-    gaussian_radius,
-    is_proper,
     largest_radius,
     promote,
+    radius_of_sides,
     scale_boxes,
     splat_gaussians,
+    zero_unless,
 )
 
 
@@ -69,7 +70,7 @@ class GaussianRule(NamedTuple):
             one = torch.ones_like(size[..., 0])
             return one * int(3 * self.sigma), one * self.sigma
         size = size.ceil() if self.round_up else size
-        radius = gaussian_radius(size[..., 1], size[..., 0], **self.radius).floor()
+        radius = radius_of_sides(size.double(), **self.radius).floor()
         return radius, (2 * radius + 1) / 6
 
     def draw(
@@ -118,17 +119,21 @@ class CenterTargetEncoder(TargetEncoder[CenterOutputsT, CenterTargetsT]):
         """Centres of the boxes that are not empty and whose centre is on the map."""
         height, width = feat_size
         boxes = scale_boxes(padded.boxes, width / img_size[1], height / img_size[0])
-        if self.clip:
+        size = box_size(boxes)
+        usable = is_possible(size, img_size, (width / img_size[1], height / img_size[0]))
+        if self.clip:  # then the centre is on the map
             boxes = clip_boxes(boxes, width - 1, height - 1)
-        center, size = box_center(boxes), box_size(boxes)
-        x, y = center.unbind(-1)
-        on_map = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        mask = padded.valid(self.num_classes, img_size) & is_proper(boxes) & on_map
-        center, size = (torch.where(mask[..., None], each, 0) for each in (center, size))
+            size = box_size(boxes)
+        usable = usable & (size > 0)
+        center = box_center(boxes)
+        if not self.clip:
+            usable = usable & (center >= 0) & (center < constant([width, height], center))
+        mask = usable.all(-1) & padded.known(self.num_classes)
+        center, size = zero_unless(mask[..., None], torch.stack((center, size))).unbind()
         cell = center.floor()
         xy = cell.long()
         index = xy[..., 1] * width + xy[..., 0]
-        labels = torch.where(mask, padded.labels, 0)
+        labels = zero_unless(mask, padded.labels)
         return Centers(boxes, xy, index, size, center - cell, labels, mask)
 
     def draw_centers(self, found: Centers, feat_size: Size) -> Splats:

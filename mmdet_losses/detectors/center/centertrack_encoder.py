@@ -32,6 +32,7 @@ from mmdet_losses.ops import (
     boxes_around,
     cell_xy,
     clip_boxes,
+    constant,
     draw_gaussians,
     find_peaks,
     gather_cells,
@@ -39,6 +40,7 @@ from mmdet_losses.ops import (
     promote,
     scale_boxes,
     scatter_cells,
+    zero_unless,
 )
 from mmdet_losses.registry import TASK_UTILS
 
@@ -152,7 +154,7 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
         previous = scale_boxes(previous, *scale) - found.xy
         origin = found.xy.repeat(1, 1, 2)
         edges, amodal_edges = (
-            torch.where(found.mask[..., None], boxes - origin, 0)
+            zero_unless(found.mask[..., None], boxes - origin)
             for boxes in (found.boxes, scale_boxes(padded.boxes, *scale))
         )
         ignore = None
@@ -165,14 +167,14 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
                     *(torch.cat(pair, 1) for pair in zip(regions, more, strict=True))
                 )
             ignore = regions.cells(feat_size, img_size, self.num_classes)
-        num_pos = found.mask.sum().float()
+        num_pos = found.mask.sum(dtype=torch.float32)
         return CenterTrackTargets(
             heatmap=self.draw_centers(found, feat_size),
             index=found.index,
             labels=found.labels,
             size=found.size,
             offset=found.offset,
-            tracking=torch.where(linked[..., None], previous, 0),
+            tracking=zero_unless(linked[..., None], previous),
             ltrb_amodal=amodal_edges,
             ltrb=edges,
             mask=found.mask,
@@ -339,10 +341,9 @@ def _field(
     shape: tuple[int, ...] = (),
 ) -> Tensor:
     """An optional field as (B, slots, *shape), ``default`` in images without it."""
+    missing = constant(default, instances[0].labels.new_empty(0, dtype=dtype))
     rows = [
-        each[name].to(dtype)
-        if name in each
-        else each.labels.new_full((len(each), *shape), default, dtype=dtype)
+        each[name].to(dtype) if name in each else missing.expand(len(each), *shape)
         for each in instances
     ]
     return pad_rows(rows, slots)

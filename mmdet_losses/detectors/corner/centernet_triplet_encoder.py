@@ -65,7 +65,8 @@ class CenterNetTripletTargetEncoder(
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         objects = self.find_objects(gt_instances, feat_sizes[0], img_size, ignored)
         corners = self.corners(objects, objects.usable)
-        center = self.keypoint(box_center(objects.boxes), objects, corners.mask, 5.0)
+        points = box_center(objects.boxes)[:, :, None]
+        [center] = self.keypoints(points, objects, corners.mask, window_per_sigma=5.0)
         return CenterNetTripletTargets(*corners[:5], center, corners.weights)
 
     def decode_views(

@@ -9,13 +9,13 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import Ignored, Size, counted_cells, ideal_logits
+from mmdet_losses.core import Ignored, Size, counted_cells, ideal_logits, pad_rows
 from mmdet_losses.detectors.corner.contracts import (
     CornerNetSaccadeOutputs,
     CornerNetSaccadeTargets,
 )
 from mmdet_losses.detectors.corner.corners import CornerTargetEncoder, Objects
-from mmdet_losses.ops import Splats, box_center, box_size, splat_gaussians
+from mmdet_losses.ops import Splats, box_center, box_size, constant, splat_gaussians
 from mmdet_losses.registry import TASK_UTILS
 
 
@@ -105,8 +105,8 @@ class CornerNetSaccadeTargetEncoder(
         corners = self.corners(objects, valid)
         invalid = objects.usable & ~valid
         tl_valid, br_valid = (
-            ~self.keypoint(point, objects, invalid).heatmap.covered()
-            for point in objects.boxes.split(2, -1)
+            ~point.heatmap.covered()
+            for point in self.keypoints(objects.boxes.unflatten(-1, (2, 2)), objects, invalid)
         )
         attentions = tuple(
             _attention(objects, size, *scale)
@@ -134,13 +134,12 @@ class CornerNetSaccadeTargetEncoder(
 
 def _visibility(gt_instances: Sequence[InstanceData], objects: Objects) -> Tensor:
     """(B, M) shares of the boxes' areas: the ground truth's field, or the share inside."""
-    shares = []
-    for instances, inside in zip(gt_instances, objects.inside, strict=True):
-        if 'visibility' in instances:
-            given = instances.visibility.to(inside)
-            inside = torch.cat((given, inside[len(given) :]))
-        shares.append(inside)
-    return torch.stack(shares)
+    inside = objects.inside()
+    shares = [
+        each.visibility.to(inside) if 'visibility' in each else own[: len(each)]
+        for each, own in zip(gt_instances, inside, strict=True)
+    ]
+    return pad_rows(shares, inside.shape[1])
 
 
 def _both(first: Tensor, second: Tensor | None) -> Tensor:
@@ -152,7 +151,7 @@ def _attention(objects: Objects, size: Size, stride: int, sides: tuple[float, fl
     cell = (box_center(objects.boxes).double() / stride).long()
     longest = box_size(objects.boxes).amax(-1)
     chosen = objects.usable & (longest >= sides[0]) & (longest <= sides[1])
-    chosen = chosen & (cell[..., 0] < size[1]) & (cell[..., 1] < size[0])
+    chosen = chosen & (cell < constant([size[1], size[0]], cell)).all(-1)
     radius = torch.zeros_like(longest)
     channel = torch.zeros_like(objects.labels)
     return splat_gaussians(cell, radius, radius + 1, channel, chosen, (1, *size), 0)

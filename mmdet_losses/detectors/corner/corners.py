@@ -12,10 +12,12 @@ from torch import Tensor
 from mmdet_losses.core import (
     Ignored,
     IgnoredRegions,
+    PaddedInstances,
     Size,
     TargetEncoder,
     counted_cells,
     ideal_logits,
+    is_possible,
     keep_first,
     pad_ignored,
     pad_instances,
@@ -34,12 +36,12 @@ from mmdet_losses.ops import (
     Splats,
     box_size,
     clip_boxes,
-    gaussian_radius,
-    is_proper,
     largest_radius,
+    radius_of_sides,
     scale_boxes,
     scatter_cells,
     splat_gaussians,
+    zero_unless,
 )
 
 
@@ -48,14 +50,11 @@ class Objects(NamedTuple):
 
     boxes: Tensor
     """(B, M, 4) float32 xyxy, clipped to the last pixel of the input."""
+    given: PaddedInstances
     labels: Tensor
-    """(B, M) int64."""
+    """(B, M) int64, 0 where not usable."""
     usable: Tensor
     """(B, M) bool: finite, not empty after the clip, label known."""
-    inside: Tensor
-    """(B, M) share of each box's area that is left after the clip."""
-    dropped: Tensor
-    """Annotations that are not usable, float32 scalar."""
     radius: Tensor
     """(B, M) half width of the Gaussian windows in cells."""
     scale: tuple[float, float]
@@ -65,6 +64,11 @@ class Objects(NamedTuple):
     ignored: IgnoredRegions | None
     weights: Tensor | None
     """(B, M) factors of the objects' costs."""
+
+    def inside(self) -> Tensor:
+        """(B, M) share of each box's area that is left after the clip, 0 if not usable."""
+        area, given = (box_size(each).prod(-1) for each in (self.boxes, self.given.boxes))
+        return zero_unless(self.usable, area / given)
 
 
 class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
@@ -104,21 +108,21 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
         """Clip the boxes, mark those that can have a target, and compute their radii."""
         padded = pad_instances(gt_instances)
         boxes = clip_boxes(padded.boxes, img_size[1] - 1, img_size[0] - 1)
-        usable = padded.valid(self.num_classes, img_size) & is_proper(boxes)
-        area = box_size(padded.boxes).prod(-1)
-        boxes = torch.where(usable[..., None], boxes, 0)
+        sizes = box_size(padded.boxes), box_size(boxes)
+        proper = is_possible(sizes[0], img_size) & (sizes[1] > 0)
+        usable = proper.all(-1) & padded.known(self.num_classes)
+        boxes = zero_unless(usable[..., None], boxes)
         scale = feat_size[1] / img_size[1], feat_size[0] / img_size[0]
         if isinstance(self.radius, int):
             radius = boxes.new_full(usable.shape, self.radius)
         else:
-            width, height = scale_boxes(box_size(boxes).double(), *scale).ceil().unbind(-1)
-            radius = gaussian_radius(height, width, **self.radius).floor()
+            sides = scale_boxes(box_size(boxes).double(), *scale).ceil()
+            radius = radius_of_sides(sides, **self.radius).floor()
         return Objects(
             boxes=boxes,
-            labels=torch.where(usable, padded.labels, 0),
+            given=padded,
+            labels=zero_unless(usable, padded.labels),
             usable=usable,
-            inside=torch.where(usable, box_size(boxes).prod(-1) / area, 0),
-            dropped=(padded.real.sum() - usable.sum()).float(),
             radius=radius,
             scale=scale,
             feat_size=feat_size,
@@ -130,43 +134,49 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
     def corners(self, objects: Objects, chosen: Tensor) -> CornerNetTargets:
         """Targets of both corners for the first chosen (B, M) objects."""
         mask = keep_first(chosen, self.max_objects)
-        num_pos = mask.sum().float()
+        num_pos = mask.sum(dtype=torch.float32)
+        dropped = objects.given.count - num_pos
+        if chosen is not objects.usable:
+            dropped = dropped - (objects.usable & ~chosen).sum()
+        tl, br = self.keypoints(objects.boxes.unflatten(-1, (2, 2)), objects, mask)
         return CornerNetTargets(
-            tl=self.keypoint(objects.boxes[..., :2], objects, mask),
-            br=self.keypoint(objects.boxes[..., 2:], objects, mask),
-            mask=mask,
-            num_pos=num_pos,
-            num_dropped=objects.dropped + chosen.sum() - num_pos,
-            weights=objects.weights,
+            tl, br, mask=mask, num_pos=num_pos, num_dropped=dropped, weights=objects.weights
         )
 
-    def keypoint(
+    def keypoints(
         self, xy: Tensor, objects: Objects, mask: Tensor, window_per_sigma: float = 6.0
-    ) -> KeypointTarget:
-        """Heatmap, cell index and offset of one point (B, M, 2) in pixels of each object."""
+    ) -> list[KeypointTarget]:
+        """Heatmap, cell index and offset of K points (B, M, K, 2) in pixels of each object."""
         exact = scale_boxes(xy.double(), *objects.scale)
-        exact = torch.where(mask[..., None], exact, 0)
-        cell = exact.floor()
-        xy = cell.long()
+        exact = zero_unless(mask[..., None, None], exact)
+        cells = exact.floor()
+        offsets = (exact - cells).float()
+        cells = cells.long()
         size = objects.feat_size
+        index = cells[..., 1] * size[1] + cells[..., 0]
         largest = self.radius
         if not isinstance(largest, int):
             largest = largest_radius(*size, **largest)
-        heatmap: Splats = splat_gaussians(
-            xy,
-            objects.radius,
-            (2 * objects.radius + 1) / window_per_sigma,
-            objects.labels,
-            mask,
-            (self.num_classes, *size),
-            largest,
-        )
-        index = xy[..., 1] * size[1] + xy[..., 0]
-        counted = weigh_cells(
-            counted_cells(heatmap, objects.ignored, objects.img_size),
-            *(objects.weights, objects.labels, index, mask, heatmap.shape),
-        )
-        return KeypointTarget(heatmap, index, (exact - cell).float(), counted)
+        sigma = (2 * objects.radius + 1) / window_per_sigma
+        targets = []
+        for point in range(xy.shape[2]):
+            heatmap: Splats = splat_gaussians(
+                cells[:, :, point],
+                objects.radius,
+                sigma,
+                objects.labels,
+                mask,
+                (self.num_classes, *size),
+                largest,
+            )
+            counted = weigh_cells(
+                counted_cells(heatmap, objects.ignored, objects.img_size),
+                *(objects.weights, objects.labels, index[..., point], mask, heatmap.shape),
+            )
+            targets.append(
+                KeypointTarget(heatmap, index[..., point], offsets[:, :, point], counted)
+            )
+        return targets
 
     def decode(self, outputs: CornerOutputsT, img_size: Size) -> list[InstanceData]:
         """Pairs of corners by descending score, clipped to the input, without rejected pairs.

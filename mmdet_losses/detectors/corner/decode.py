@@ -70,8 +70,10 @@ class CornerPairs(NamedTuple):
         return self.scores > -1
 
     def instances(self) -> list[InstanceData]:
-        """The valid pairs of each image, with MMDetection's field names."""
+        """The valid pairs of each image, with MMDetection's field names; on a GPU all pairs."""
         fields = zip(('bboxes', *self._fields[1:]), self, strict=True)
+        if self.scores.device.type != 'cpu':
+            return split_images(**dict(fields))
         return [image[image.scores > -1] for image in split_images(**dict(fields))]
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mmdet_losses.core import Size
-from mmdet_losses.ops import clip_boxes, crop_window, mirror_boxes, scale_boxes
+from mmdet_losses.ops import clip_boxes, constant, crop_window, mirror_boxes, scale_boxes
 
 
 class InputView(NamedTuple):
@@ -30,8 +30,8 @@ class InputView(NamedTuple):
         if self.flipped:
             points = mirror_boxes(points, width)
         points = scale_boxes(points, self.input_size[1] / width, self.input_size[0] / height)
-        shift = points.new_tensor([self.border[1], self.border[0]])
-        return points - shift.repeat(points.shape[-1] // 2)
+        shift = [float(self.border[1]), float(self.border[0])] * (points.shape[-1] // 2)
+        return points - constant(shift, points)
 
     def to_image(self, boxes: Tensor, feat_size: Size) -> Tensor:
         """Boxes (..., 4) in cells to pixels of the original image, clipped to it."""
@@ -40,13 +40,13 @@ class InputView(NamedTuple):
 
     def from_resized(self, points: Tensor) -> Tensor:
         """(..., 2n) x, y pairs in pixels of the resized image to pixels of the original."""
-        return points / points.new_tensor(self.scale).repeat(points.shape[-1] // 2)
+        return points / constant([*self.scale] * (points.shape[-1] // 2), points)
 
     def contains(self, boxes: Tensor, feat_size: Size, margin: float) -> Tensor:
         """(...) bool: boxes (..., 4) in cells lie in the resized image widened by ``margin``."""
         height, width = self.resized_size or self.input_size
         boxes = self.to_resized(boxes, feat_size)
-        last = boxes.new_tensor([width + margin, height + margin])
+        last = constant([width + margin, height + margin], boxes)
         return (boxes[..., :2] > -margin).all(-1) & (boxes[..., 2:] < last).all(-1)
 
 

@@ -14,13 +14,21 @@ from mmdet_losses.core import (
     PaddedInstances,
     Size,
     check_levels,
+    is_possible,
     pad_ignored,
     pad_instances,
 )
 from mmdet_losses.detectors.yolo.contracts import Grid, GridLevel, GridOutputsT, GridTargets
 from mmdet_losses.detectors.yolo.grid_encoder import GridTargetEncoder
 from mmdet_losses.detectors.yolo.grids import Slots, hidden_anchors, object_slots, point_of
-from mmdet_losses.ops import check_choice, constant, shape_iou
+from mmdet_losses.ops import (
+    check_choice,
+    constant,
+    counting,
+    made_once,
+    shape_iou,
+    zero_unless,
+)
 
 Convention = Literal['darknet', 'summary']
 """Formulas of darknet, or of the loss summary, see :mod:`~mmdet_losses.detectors.yolo.summary`."""
@@ -48,13 +56,15 @@ def darknet_boxes(
     scale = constant([width, height], padded.boxes)
     low, high = padded.boxes[..., :2], padded.boxes[..., 2:]
     center, size = (low + high) / 2 / scale, (high - low) / scale
-    usable = padded.valid(num_classes, img_size) & (center != 0).any(-1)
-    low = (center - size / 2).clamp(0, 1)
-    high = (center + size / 2).clamp(0, 1)
-    boxes = torch.cat(((low + high) / 2, high - low), -1)
+    possible = is_possible(size, img_size, (1 / width, 1 / height))
+    half = size / 2
+    low, high = (center - half).clamp(0, 1), (center + half).clamp(0, 1)
+    size = high - low
+    boxes = torch.cat(((low + high) / 2, size), -1)
     least = constant([1 / width, 1 / height] if code == 'alexeyab' else [SMALLEST] * 2, boxes)
-    mask = usable & (boxes[..., 2:] >= least).all(-1)
-    return torch.where(mask[..., None], boxes, 0), padded.labels * mask, mask
+    usable = (possible & (size >= least)).all(-1) & (center != 0).any(-1)
+    mask = usable & padded.known(num_classes)
+    return zero_unless(mask[..., None], boxes), padded.labels * mask, mask
 
 
 class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
@@ -156,9 +166,8 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
         if self.class_map is not None:
             labels = constant(self.class_map, labels)[labels]
         targets = self.assign(boxes, labels, mask, feat_sizes, img_size)
-        dropped = padded.real.sum() + padded.left_out - mask.sum()
         return targets._replace(
-            num_dropped=dropped.float(),
+            num_dropped=padded.count - mask.sum(dtype=torch.float32),
             weights=padded.weights,
             hidden=hidden_anchors(
                 pad_ignored(ignored, img_size),
@@ -178,37 +187,46 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
     ) -> GridTargets:
         """Targets of ground truth that is already in darknet's form, see :func:`darknet_boxes`."""
         check_levels(len(feat_sizes), len(self.anchors), 'anchors')
-        grids = [self.grid(i, size, img_size, boxes) for i, size in enumerate(feat_sizes)]
-        claims = self._claims(boxes, mask, torch.cat([grid.anchors for grid in grids]), img_size)
-        levels = []
-        for grid, claim in zip(
-            grids, claims.split([len(level) for level in self.anchors], 1), strict=True
-        ):
-            height, width = grid.size
-            point = point_of(boxes, grid)
-            x = (point[..., 0] * width).long().clamp(0, width - 1)
-            y = (point[..., 1] * height).long().clamp(0, height - 1)
-            levels.append(GridLevel(claim, y * width + x, grid))
+        grids, anchors, order = self._table(tuple(feat_sizes), img_size, boxes.dtype, boxes.device)
+        claims = self._claims(boxes, mask, anchors, order, img_size)
+        sizes = [grid.size[::-1] for grid in grids]
+        points = torch.stack([point_of(boxes, grid) for grid in grids], 1)  # (B, L, M, 2)
+        cells = (points * constant(sizes, boxes)[:, None]).long()
+        last = constant([[x - 1, y - 1] for x, y in sizes], cells)[:, None]
+        cells = cells.clamp(constant(0, cells), last)
+        index = cells[..., 1] * constant([x for x, _ in sizes], cells)[:, None] + cells[..., 0]
+        by_map = claims.split([len(level) for level in self.anchors], 1)
         return GridTargets(
             boxes=boxes,
             labels=labels,
             mask=mask,
-            levels=tuple(levels),
+            levels=tuple(map(GridLevel, by_map, index.unbind(1), grids)),
             several=self.iou_threshold < 1,
-            num_pos=claims.sum().float(),
-            num_dropped=claims.new_zeros((), dtype=torch.float32),
+            num_pos=claims.sum(dtype=torch.float32),
+            num_dropped=constant(0, boxes),
         )
 
-    def _claims(self, boxes: Tensor, mask: Tensor, anchors: Tensor, img_size: Size) -> Tensor:
+    @made_once(16)
+    def _table(
+        self, feat_sizes: Sequence[Size], img_size: Size, dtype: torch.dtype, device: torch.device
+    ) -> tuple[list[Grid], Tensor, Tensor]:
+        """Grids of the maps, anchors of all maps, and the anchors' order by ascending area."""
+        like = torch.empty(0, dtype=dtype, device=device)
+        grids = [self.grid(i, size, img_size, like) for i, size in enumerate(feat_sizes)]
+        anchors = torch.cat([grid.anchors for grid in grids])
+        return grids, anchors, anchors.prod(-1).argsort(stable=True)
+
+    def _claims(
+        self, boxes: Tensor, mask: Tensor, anchors: Tensor, order: Tensor, img_size: Size
+    ) -> Tensor:
         """Anchors of all maps that stand for an object: (B, A, M) bool.
 
         Without ``all_anchors`` the smallest of several anchors of equal IoU is best.
         """
         overlap = shape_iou(boxes[..., 2:], anchors)  # (B, M, A)
         if self.all_anchors is None or self.masks is None:
-            order = anchors.prod(-1).argsort(stable=True)
             best = order[overlap[..., order].argmax(-1)]
-            numbers = torch.arange(len(anchors), device=boxes.device)
+            numbers = counting(len(anchors), boxes.device)
         else:
             listed = constant(self.all_anchors, boxes) / constant(img_size[::-1], boxes)
             best = shape_iou(boxes[..., 2:], listed).argmax(-1)

@@ -97,9 +97,15 @@ class GridTargetEncoder(TargetEncoder[GridOutputsT, TargetsT]):
     def decode(self, outputs: GridOutputsT, img_size: Size) -> list[InstanceData]:
         """The best pairs by objectness times class score; boxes are not clipped.
 
-        Class scores are at most 1, so they are only computed where the objectness is above
+        Class scores are at most 1, so a CPU computes them only where the objectness is above
         ``score_thr``.
         """
+        if outputs.levels[0].device.type != 'cpu':
+            every, objectness, classes = self.decode_all(outputs, img_size)
+            return [
+                best_pairs(*pair, self.score_thr, self.topk)
+                for pair in zip(every, objectness[..., None] * classes, strict=True)
+            ]
         sizes = self.feat_sizes(outputs)
         parts: list[list[tuple[Tensor, Tensor]]] = [[] for _ in outputs.levels[0]]
         for i, raw in enumerate(self.split(outputs)):

@@ -25,6 +25,7 @@ from mmdet_losses.ops import (
     boxes_around,
     cell_xy,
     constant,
+    made_once,
 )
 
 MAX_LOG_SIZE = 20.0
@@ -174,8 +175,13 @@ def hidden_anchors(
 
 def cell_corners(size: Size, like: Tensor) -> Tensor:
     """x and y of the corner of every cell: (2, H * W) in cells."""
-    cells = torch.arange(size[0] * size[1], device=like.device)
-    return cell_xy(cells, size[1]).to(like).t()
+    return _cell_corners(size, like.dtype, like.device)
+
+
+@made_once(16)
+def _cell_corners(size: Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    cells = torch.arange(size[0] * size[1], device=device)
+    return cell_xy(cells, size[1]).to(dtype).t()
 
 
 def decode_map(raw: RawLevel, grid: Grid, img_size: Size) -> Tensor:

@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core import Size, check_positive
-from mmdet_losses.ops import promote
+from mmdet_losses.ops import constant, counting, promote, reject_below
 
 
 class RawLevel(NamedTuple):
@@ -65,7 +65,7 @@ def put_cells(values: Tensor, index: Tensor, mask: Tensor, cells: int, fill: flo
 
     Of several slots in one cell, any one is written.
     """
-    target = torch.where(mask, index, cells)
+    target = torch.where(mask, index, constant(cells, index))
     if values.dim() == 4:
         values = values.transpose(2, 3)
         target = target[:, :, None].expand_as(values)
@@ -76,8 +76,8 @@ def put_cells(values: Tensor, index: Tensor, mask: Tensor, cells: int, fill: flo
 def last_in_cell(index: Tensor, mask: Tensor, cells: int) -> Tensor:
     """The last slot of each cell: (B, A, K) bool, at most one true slot per cell."""
     slots = index.shape[2]
-    order = torch.arange(1, slots + 1, device=index.device).expand_as(index)
-    target = torch.where(mask, index, cells)
+    order = counting(slots + 1, index.device)[1:].expand_as(index)
+    target = torch.where(mask, index, constant(cells, index))
     highest = order.new_zeros((*index.shape[:2], cells + 1))
     highest = highest.scatter_reduce(2, target, order, 'amax')
     return mask & (highest.gather(2, target) == order)
@@ -90,7 +90,7 @@ def first_in_cell(index: Tensor, mask: Tensor, cells: int) -> Tensor:
 
 def one_hot(labels: Tensor, logits: Tensor) -> Tensor:
     """Labels (...) as zeros and ones (..., C) of the type of ``logits`` (..., C)."""
-    return (labels[..., None] == torch.arange(logits.shape[-1], device=labels.device)).to(logits)
+    return (labels[..., None] == counting(logits.shape[-1], labels.device)).to(logits)
 
 
 def best_pairs(boxes: Tensor, scores: Tensor, score_thr: float, topk: int | None) -> InstanceData:
@@ -102,7 +102,14 @@ def best_pairs(boxes: Tensor, scores: Tensor, score_thr: float, topk: int | None
     Args:
         score_thr: pairs whose score is not above this are dropped.
         topk: largest number of pairs; None keeps all.
+
+    On a GPU the number of pairs is fixed, and scores that are not above ``score_thr`` are -1.
     """
+    if scores.device.type != 'cpu':
+        best, order = scores.flatten().sort(descending=True, stable=True)
+        best, order = best[:topk], order[:topk]
+        box, label = order.div(scores.shape[1], rounding_mode='floor'), order % scores.shape[1]
+        return InstanceData(bboxes=boxes[box], scores=reject_below(best, score_thr), labels=label)
     box, label = (scores > score_thr).nonzero(as_tuple=True)
     best = scores[box, label]
     if topk is not None and topk < len(best):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from mmengine.structures import InstanceData
@@ -24,7 +25,7 @@ from mmdet_losses.detectors.yolo.contracts import (
 )
 from mmdet_losses.detectors.yolo.grid_encoder import GridTargetEncoder
 from mmdet_losses.detectors.yolo.grids import Slots, hidden_anchors
-from mmdet_losses.ops import box_center, box_size, cell_xy, constant
+from mmdet_losses.ops import box_center, box_size, cell_xy, constant, made_once
 from mmdet_losses.registry import TASK_UTILS
 
 CSP_ANCHORS = (
@@ -32,6 +33,20 @@ CSP_ANCHORS = (
     ((36, 75), (76, 55), (72, 146)),
     ((142, 110), (192, 243), (459, 401)),
 )
+
+
+class _Table(NamedTuple):
+    """L maps with S anchors in all."""
+
+    grids: list[Grid]
+    cells: Tensor
+    """(L, 2) width and height of the maps."""
+    last: Tensor
+    """(L, 2) column and row of the last cells."""
+    anchors: Tensor
+    """(S, 2) in cells."""
+    level: Tensor
+    """(S,) int64 map of each anchor."""
 
 
 @TASK_UTILS.register_module()
@@ -115,18 +130,13 @@ class ScaledYOLOV4TargetEncoder(GridTargetEncoder[ScaledYOLOV4Outputs, ScaledYOL
         boxes, labels, mask = usable_boxes(padded, img_size, self.num_classes)
         whole = constant(img_size[::-1], boxes)
         center, size = box_center(boxes) / whole, box_size(boxes) / whole
-        mask = mask & ((center >= 0) & (center <= 1)).all(-1)
-        levels = tuple(
-            self._encode_level(
-                *(center, size, labels, mask, padded.weights),
-                self.grid(i, feat, img_size, boxes),
-            )
-            for i, feat in enumerate(feat_sizes)
-        )
+        mask = mask & (center == center.clamp(0, 1)).all(-1)
+        table = self._table(tuple(feat_sizes), img_size, boxes.dtype, boxes.device)
+        levels, positive = self._encode_levels(center, size, labels, mask, padded.weights, table)
         return ScaledYOLOV4Targets(
             levels=levels,
-            num_pos=torch.stack([level.mask.sum() for level in levels]).sum().float(),
-            num_dropped=(padded.real.sum() - mask.sum()).float(),
+            num_pos=positive.sum(dtype=torch.float32),
+            num_dropped=padded.count - mask.sum(dtype=torch.float32),
             hidden=hidden_anchors(
                 pad_ignored(ignored, img_size),
                 [level.grid for level in levels],
@@ -135,45 +145,71 @@ class ScaledYOLOV4TargetEncoder(GridTargetEncoder[ScaledYOLOV4Outputs, ScaledYOL
             ),
         )
 
-    def _encode_level(
+    @made_once(16)
+    def _table(
+        self, feat_sizes: Sequence[Size], img_size: Size, dtype: torch.dtype, device: torch.device
+    ) -> _Table:
+        like = torch.empty(0, dtype=dtype, device=device)
+        grids = [self.grid(i, size, img_size, like) for i, size in enumerate(feat_sizes)]
+        cells = [constant(size[::-1], like) for size in feat_sizes]
+        pairs = zip(grids, cells, strict=True)
+        level = [i for i, grid in enumerate(grids) for _ in grid.anchors]
+        return _Table(
+            grids=grids,
+            cells=torch.stack(cells),
+            last=torch.stack(cells) - 1,
+            anchors=torch.cat([grid.anchors * side for grid, side in pairs]),
+            level=constant(level, like.long()),
+        )
+
+    def _encode_levels(
         self,
         center: Tensor,
         size: Tensor,
         labels: Tensor,
         mask: Tensor,
         weights: Tensor | None,
-        grid: Grid,
-    ) -> ScaledLevel:
-        width_height = constant(grid.size[::-1], center)
-        center, size = center * width_height, size * width_height
-        ratio = size[:, None] / (grid.anchors * width_height)[:, None]  # (B, A, M, 2)
+        table: _Table,
+    ) -> tuple[tuple[ScaledLevel, ...], Tensor]:
+        """Targets of all L maps, computed together; and the positive slots of all S anchors."""
+        cells = table.cells[:, None]  # (L, 1, 2)
+        center, size = center[:, None] * cells, size[:, None] * cells  # (B, L, M, 2)
+        ratio = size[:, table.level] / table.anchors[:, None]  # (B, S, M, 2)
         fits = torch.maximum(ratio, 1 / ratio).amax(-1) < self.anchor_threshold
         fits = fits & mask[:, None]
 
-        opposite = width_height - center
-        low = (center % 1 < 0.5) & (center > 1)  # left, up
-        high = (opposite % 1 < 0.5) & (opposite > 1)  # right, down
-        near = torch.cat((mask[..., None], low, high), -1)
-        steps = constant([[0, 0], [0.5, 0], [0, 0.5], [-0.5, 0], [0, -0.5]], center)
-        cell = (center[..., None, :] - steps).trunc()  # (B, M, 5, 2)
-        cell = torch.minimum(cell.clamp(min=0), width_height - 1)
-        box = torch.cat((center[..., None, :] - cell, size[..., None, :].expand_as(cell)), -1)
-        index = (cell[..., 1] * grid.size[1] + cell[..., 0]).long()
+        sides = torch.stack((center, cells - center))  # distances from left, top; right, bottom
+        near = ((sides % 1 < 0.5) & (sides > 1)).unbind(-1)
+        own = mask[:, None].expand(-1, len(cells), -1)
+        near = torch.stack((own, near[0][0], near[1][0], near[0][1], near[1][1]), 2)
+        steps = constant([[[0, 0]], [[0.5, 0]], [[0, 0.5]], [[-0.5, 0]], [[0, -0.5]]], center)
+        cell = (center[:, :, None] - steps).trunc()  # (B, L, 5, M, 2)
+        cell = cell.clamp(constant(0, cell), table.last[:, None, None])
+        box = torch.cat((center[:, :, None] - cell, size[:, :, None].expand_as(cell)), -1)
+        index = (cell[..., 1] * cells[..., :1] + cell[..., 0]).long()
+        positive = (near[:, table.level] & fits[:, :, None]).flatten(2)  # (B, S, 5 * M)
+        labels = labels[:, None].expand(-1, 5, -1).flatten(1)
 
-        count = len(grid.anchors)
+        if weights is not None:
+            weights = weights[:, None].expand(-1, 5, -1).flatten(1)
 
-        def slots(values: Tensor) -> Tensor:  # (B, M, 5, ...) to (B, A, 5 * M, ...)
-            flat = values.transpose(1, 2).flatten(1, 2)
-            return flat[:, None].expand(-1, count, *[-1] * (flat.dim() - 1))
+        def wide(values: Tensor, count: int) -> Tensor:
+            return values[:, None].expand(-1, count, *[-1] * (values.dim() - 1))
 
-        return ScaledLevel(
-            index=slots(index),
-            box=slots(box),
-            labels=slots(labels[..., None].expand_as(index)),
-            mask=slots(near) & fits.repeat(1, 1, 5),
-            grid=grid,
-            weights=None if weights is None else slots(weights[..., None].expand_as(index)),
-        )
+        levels, start = [], 0
+        for i, grid in enumerate(table.grids):
+            count = len(grid.anchors)
+            slots = (index[:, i].flatten(1), box[:, i].flatten(1, 2), labels)
+            levels.append(
+                ScaledLevel(
+                    *(wide(each, count) for each in slots),
+                    mask=positive[:, start : start + count],
+                    grid=grid,
+                    weights=None if weights is None else wide(weights, count),
+                )
+            )
+            start += count
+        return tuple(levels), positive
 
     def slots(self, targets: ScaledYOLOV4Targets) -> list[Slots]:
         """The positive slots of each map."""

@@ -84,17 +84,16 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
             placed = put_cells(values[:, None], index, kept, height * width)
             return placed.squeeze(1).unflatten(-1, (height, width))
 
-        num_pos = kept.sum().float()
+        num_pos = kept.sum(dtype=torch.float32)
         grid = Grid(constant([[1 / width, 1 / height]], boxes), (height, width))
-        hidden = hidden_anchors(
-            pad_ignored(ignored, img_size), [grid], self.ignore_iof_thr, img_size
-        )
+        regions = pad_ignored(ignored, img_size)
+        hidden = hidden_anchors(regions, [grid], self.ignore_iof_thr, img_size)
         return YOLOV1Targets(
             labels=put(labels),
             box=put(torch.cat((scaled - cell, boxes[..., 2:]), -1)),
             mask=put(mask),
             num_pos=num_pos,
-            num_dropped=padded.real.sum() - num_pos,
+            num_dropped=padded.count - num_pos,
             hidden=None if hidden is None else hidden[0].view(-1, height, width),
             weights=None if padded.weights is None else put(padded.weights),
         )
