@@ -7,7 +7,7 @@ from mmdet_losses.core.criterion import (
     mean_over_stacks,
     sum_terms,
 )
-from mmdet_losses.core.encoder import IDEAL_LOGIT, TargetEncoder, ideal_logits
+from mmdet_losses.core.encoder import IDEAL_LOGIT, TargetEncoder, best_detections, ideal_logits
 from mmdet_losses.core.head import EncodedDenseHead
 from mmdet_losses.core.ignored import (
     Ignored,
@@ -37,10 +37,11 @@ from mmdet_losses.core.regression import (
     regression_kind,
 )
 from mmdet_losses.core.tta import OutputsTTAModel, PostprocessTTAModel
-from mmdet_losses.core.types import Size, stacks
+from mmdet_losses.core.types import Detections, Size, stacks
 
 __all__ = [
     'IDEAL_LOGIT',
+    'Detections',
     'DetectorLoss',
     'EncodedDenseHead',
     'Ignored',
@@ -50,6 +51,7 @@ __all__ = [
     'PostprocessTTAModel',
     'Size',
     'TargetEncoder',
+    'best_detections',
     'build_regression',
     'build_term',
     'check_channels',

@@ -11,8 +11,23 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core.ignored import Ignored
-from mmdet_losses.core.types import OutputsT, Size, TargetsT
+from mmdet_losses.core.types import Detections, OutputsT, Size, TargetsT
 from mmdet_losses.ops import Splats
+
+
+def best_detections(boxes: Tensor, scores: Tensor, limit: int, score_thr: float) -> Detections:
+    """The ``limit`` best (box, class) pairs of each image; scores up to ``score_thr`` become 0.
+
+    Shape:
+        boxes: (B, P, 4). scores: (B, P, C).
+    """
+    classes = scores.shape[-1]
+    best, index = scores.flatten(1).topk(min(limit, scores[0].numel()))
+    rows = index.div(classes, rounding_mode='floor')[..., None].expand(-1, -1, 4)
+    return Detections(
+        boxes.gather(1, rows), torch.where(best > score_thr, best, 0), index % classes
+    )
+
 
 IDEAL_LOGIT = 12.0
 """Logit of a certain class or objectness in :meth:`TargetEncoder.ideal_outputs`."""
@@ -59,6 +74,19 @@ class TargetEncoder(ABC, Generic[OutputsT, TargetsT]):
         On a GPU the number of boxes does not depend on values, which would synchronise: boxes that
         are not above the encoder's threshold have the score -1, and post-processing drops them.
         """
+
+    def decode_tensors(self, outputs: OutputsT, img_size: Size, limit: int = 1000) -> Detections:
+        """The ``limit`` best detections of :meth:`decode` as tensors, for an exported network.
+
+        No shape depends on a value, so ``torch.export`` and ONNX can represent it.
+
+        Raises:
+            NotImplementedError: the encoder does not have this method.
+        """
+        raise NotImplementedError(
+            f'{type(self).__name__} has no decode_tensors, so it cannot be exported; write that '
+            'method, or export the network without decoding.'
+        )
 
     @abstractmethod
     def ideal_outputs(self, targets: TargetsT) -> OutputsT:

@@ -38,7 +38,7 @@ def find_peaks(logits: Tensor, k: int, kernel: int = 3) -> Peaks:
     """
     if use_triton(logits):
         return top_peaks(gpu_kernels('peaks').peak_scores(logits, kernel, sigmoid=True), k)
-    if logits.device.type == 'cpu':
+    if logits.device.type == 'cpu' and not torch.compiler.is_compiling():
         images = [_sparse_peaks(image, k, kernel) for image in logits]
         if all(images) and images:
             return Peaks(*map(torch.stack, zip(*images, strict=True)))

@@ -11,9 +11,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core import (
+    Detections,
     Ignored,
     Size,
     TargetEncoder,
+    best_detections,
     check_channels,
     check_levels,
     check_positive,
@@ -32,6 +34,7 @@ from mmdet_losses.ops import (
     cell_major_rank,
     check_choice,
     constant,
+    flatten_levels,
     made_once,
     match_detectron,
     match_max_iou,
@@ -247,6 +250,16 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         boxes, scores, labels = (torch.cat(each) for each in zip(*parts, strict=True))
         boxes = torch.minimum(boxes.clamp(min=0), constant([*img_size[::-1]] * 2, boxes))
         return InstanceData(bboxes=boxes, scores=scores, labels=labels)
+
+    def decode_tensors(
+        self, outputs: RetinaNetOutputs, img_size: Size, limit: int = 1000
+    ) -> Detections:
+        """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; all levels share ``limit``."""
+        levels = self.anchors(self.feat_sizes(outputs), outputs.cls[0].device)
+        scores = promote(flatten_levels(outputs.cls, self.num_classes)).sigmoid()
+        boxes = self.box_code(levels).decode(promote(flatten_levels(outputs.box, 4)))
+        boxes = torch.minimum(boxes.clamp(min=0), constant([*img_size[::-1]] * 2, boxes))
+        return best_detections(boxes, scores, limit, self.score_thr)
 
     def ideal_outputs(self, targets: RetinaNetTargets) -> RetinaNetOutputs:
         """Certain class logits and the encoded boxes; ignored anchors are background."""

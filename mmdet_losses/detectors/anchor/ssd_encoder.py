@@ -11,9 +11,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core import (
+    Detections,
     Ignored,
     Size,
     TargetEncoder,
+    best_detections,
     check_channels,
     check_levels,
     check_positive,
@@ -317,6 +319,15 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         boxes = scale_boxes(code.at(chosen).decode(deltas), img_size[1], img_size[0])
         best = reject_below(best.flatten(1), self.score_thr)
         return split_images(bboxes=boxes, scores=best, labels=labels.flatten(1))
+
+    def decode_tensors(self, outputs: SSDOutputs, img_size: Size, limit: int = 1000) -> Detections:
+        """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; all classes share ``limit``."""
+        levels = self.priors(self.feat_sizes(outputs), img_size, outputs.cls[0].device)
+        logits = promote(flatten_levels(outputs.cls, self.channels))
+        scores = logits.sigmoid() if self.use_sigmoid else logits.softmax(-1)[..., :-1]
+        boxes = self.box_code(levels).decode(promote(flatten_levels(outputs.box, 4)))
+        boxes = scale_boxes(boxes, img_size[1], img_size[0])
+        return best_detections(boxes, scores, limit, self.score_thr)
 
     def ideal_outputs(self, targets: SSDTargets) -> SSDOutputs:
         """Certain class logits and the encoded boxes."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from mmengine.structures import InstanceData
+from torch import Tensor
 
 from mmdet_losses.core import (
     Ignored,
@@ -33,13 +34,12 @@ from mmdet_losses.detectors.center.contracts import (
     DenseSize,
 )
 from mmdet_losses.ops import (
+    Peaks,
     Splats,
     boxes_around,
     check_choice,
-    find_peaks,
     gather_cells,
     promote,
-    scale_boxes,
     scatter_cells,
 )
 from mmdet_losses.registry import TASK_UTILS
@@ -154,14 +154,16 @@ class CenterNetPointsTargetEncoder(
             A negative size gives an inverted box, as in the official code. Without an offset
             branch the centre is the middle of its cell.
         """
-        height, width = outputs.heatmap.shape[-2:]
-        peaks = find_peaks(outputs.heatmap, self.topk, self.peak_kernel)
-        size = gather_cells(promote(outputs.size), peaks.index)
-        if self.size_target == 'class':
-            size = of_class(size, peaks.labels)
-        boxes = boxes_around(read_centers(outputs.offset, peaks.index, width), size)
-        boxes = scale_boxes(boxes, img_size[1] / width, img_size[0] / height)
-        return split_images(bboxes=boxes, scores=peaks.scores, labels=peaks.labels)
+        boxes, scores, labels = self.decode_tensors(outputs, img_size, self.topk)
+        return split_images(bboxes=boxes, scores=scores, labels=labels)
+
+    def boxes_at(self, outputs: CenterNetPointsOutputs, peaks: Peaks) -> Tensor:
+        """Boxes (B, K, 4) of the peaks, in cells."""
+        if self.size_target != 'class':
+            return super().boxes_at(outputs, peaks)
+        size = of_class(gather_cells(promote(outputs.size), peaks.index), peaks.labels)
+        width = outputs.heatmap.shape[-1]
+        return boxes_around(read_centers(outputs.offset, peaks.index, width), size)
 
     def ideal_outputs(self, targets: CenterNetPointsTargets) -> CenterNetPointsOutputs:
         """Logits of the target heatmap; sizes and offsets at the centres."""

@@ -37,7 +37,6 @@ from mmdet_losses.detectors.center.contracts import (
 from mmdet_losses.detectors.center.snap import snap_keypoints
 from mmdet_losses.ops import (
     Splats,
-    boxes_around,
     cell_xy,
     check_choice,
     constant,
@@ -273,8 +272,7 @@ class CenterNetPoseTargetEncoder(CenterTargetEncoder[CenterNetPoseOutputs, Cente
         """
         height, width = outputs.heatmap.shape[-2:]
         peaks = find_peaks(outputs.heatmap, self.topk, self.peak_kernel)
-        size = gather_cells(promote(outputs.size), peaks.index)
-        boxes = boxes_around(read_centers(outputs.offset, peaks.index, width), size)
+        boxes = self.boxes_at(outputs, peaks)
         displacement = gather_cells(promote(outputs.keypoints), peaks.index).unflatten(2, (-1, 2))
         keypoints = cell_xy(peaks.index, width)[:, :, None] + displacement
         keypoint_scores = peaks.scores[..., None].expand(keypoints.shape[:-1])

@@ -7,15 +7,24 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmdet_losses.core import PaddedInstances, Size, TargetEncoder, is_possible
+from mmdet_losses.core import (
+    Detections,
+    PaddedInstances,
+    Size,
+    TargetEncoder,
+    is_possible,
+)
 from mmdet_losses.detectors.center.contracts import CenterOutputsT, CenterTargetsT
 from mmdet_losses.ops import (
+    Peaks,
     Splats,
     box_center,
     box_size,
+    boxes_around,
     cell_xy,
     clip_boxes,
     constant,
+    find_peaks,
     gather_cells,
     largest_radius,
     promote,
@@ -135,6 +144,23 @@ class CenterTargetEncoder(TargetEncoder[CenterOutputsT, CenterTargetsT]):
         index = xy[..., 1] * width + xy[..., 0]
         labels = zero_unless(mask, padded.labels)
         return Centers(boxes, xy, index, size, center - cell, labels, mask)
+
+    def boxes_at(self, outputs: CenterOutputsT, peaks: Peaks) -> Tensor:
+        """Boxes (B, K, 4) of the peaks, in cells."""
+        size = gather_cells(promote(outputs.size), peaks.index)
+        return boxes_around(
+            read_centers(outputs.offset, peaks.index, outputs.heatmap.shape[-1]), size
+        )
+
+    def decode_tensors(
+        self, outputs: CenterOutputsT, img_size: Size, limit: int = 1000
+    ) -> Detections:
+        """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; at most ``topk`` detections."""
+        height, width = outputs.heatmap.shape[-2:]
+        peaks = find_peaks(outputs.heatmap, min(limit, self.topk), self.peak_kernel)
+        boxes = self.boxes_at(outputs, peaks)
+        boxes = scale_boxes(boxes, img_size[1] / width, img_size[0] / height)
+        return Detections(boxes, peaks.scores, peaks.labels)
 
     def draw_centers(self, found: Centers, feat_size: Size) -> Splats:
         """Heatmap of the centres, one channel per class."""

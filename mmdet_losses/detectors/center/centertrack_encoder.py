@@ -27,6 +27,7 @@ from mmdet_losses.detectors.center.contracts import (
     CenterTrackTargets,
 )
 from mmdet_losses.ops import (
+    Peaks,
     box_center,
     box_size,
     boxes_around,
@@ -289,12 +290,7 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
         height, width = outputs.heatmap.shape[-2:]
         peaks = find_peaks(outputs.heatmap, self.topk, self.peak_kernel)
         cell = cell_xy(peaks.index, width).to(peaks.scores)
-        edges = outputs.ltrb if outputs.ltrb_amodal is None else outputs.ltrb_amodal
-        if edges is not None:
-            boxes = cell.repeat(1, 1, 2) + gather_cells(promote(edges), peaks.index)
-        else:
-            size = gather_cells(promote(outputs.size), peaks.index).clamp(min=0)
-            boxes = boxes_around(read_centers(outputs.offset, peaks.index, width), size)
+        boxes = self.boxes_at(outputs, peaks)
         scale = img_size[1] / width, img_size[0] / height
         fields = {
             'bboxes': scale_boxes(boxes, *scale),
@@ -311,6 +307,16 @@ class CenterTrackTargetEncoder(CenterTargetEncoder[CenterTrackOutputs, CenterTra
                 each.keypoints = person.keypoints
                 each.keypoint_scores = person.keypoint_scores
         return found
+
+    def boxes_at(self, outputs: CenterTrackOutputs, peaks: Peaks) -> Tensor:
+        """Boxes (B, K, 4) of the peaks, in cells."""
+        width = outputs.heatmap.shape[-1]
+        edges = outputs.ltrb if outputs.ltrb_amodal is None else outputs.ltrb_amodal
+        if edges is not None:
+            cell = cell_xy(peaks.index, width).to(peaks.scores)
+            return cell.repeat(1, 1, 2) + gather_cells(promote(edges), peaks.index)
+        size = gather_cells(promote(outputs.size), peaks.index).clamp(min=0)
+        return boxes_around(read_centers(outputs.offset, peaks.index, width), size)
 
     def ideal_outputs(self, targets: CenterTrackTargets) -> CenterTrackOutputs:
         """Logits of the target heatmap; the other targets at the centres."""

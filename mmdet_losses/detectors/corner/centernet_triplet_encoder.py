@@ -69,9 +69,9 @@ class CenterNetTripletTargetEncoder(
         [center] = self.keypoints(points, objects, corners.mask, window_per_sigma=5.0)
         return CenterNetTripletTargets(*corners[:5], center, corners.weights)
 
-    def decode_views(
+    def pairs_of_views(
         self, outputs: Sequence[CenterNetTripletOutputs], views: Sequence[InputView]
-    ) -> list[InstanceData]:
+    ) -> CornerPairs:
         """Pairs that a centre confirms; the centres are those of the views at scale 1.
 
         Without a view at scale 1 (the official code needs one) the centres of all views count.
@@ -80,7 +80,7 @@ class CenterNetTripletTargetEncoder(
         pairs = concat_views([self.pairs(*each) for each in every])
         unscaled = [each for each in every if each[1].scale == (1, 1)] or every
         centers = concat_views([self._centers(*each) for each in unscaled])
-        return verify_centers(pairs, centers).instances()
+        return verify_centers(pairs, centers)
 
     def pairs(self, outputs: CenterNetTripletOutputs, view: InputView) -> CornerPairs:
         """As CornerNet's, without boxes that lie outside the view by 5 pixels or more."""

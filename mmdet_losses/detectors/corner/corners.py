@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core import (
+    Detections,
     Ignored,
     IgnoredRegions,
     PaddedInstances,
@@ -193,8 +194,21 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
 
         Boxes are in pixels of the original images.
         """
-        pairs = [self.pairs(*each) for each in zip(outputs, views, strict=True)]
-        return concat_views(pairs).instances()
+        return self.pairs_of_views(outputs, views).instances()
+
+    def decode_tensors(
+        self, outputs: CornerOutputsT, img_size: Size, limit: int = 1000
+    ) -> Detections:
+        """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; at most ``num_dets`` pairs."""
+        pairs = self.pairs_of_views([outputs], [InputView(img_size)])
+        boxes, scores, labels = pairs.boxes, pairs.scores.clamp(min=0), pairs.labels
+        return Detections(boxes[:, :limit], scores[:, :limit], labels[:, :limit])
+
+    def pairs_of_views(
+        self, outputs: Sequence[CornerOutputsT], views: Sequence[InputView]
+    ) -> CornerPairs:
+        """Pairs of several views of the same images, view after view."""
+        return concat_views([self.pairs(*each) for each in zip(outputs, views, strict=True)])
 
     def pairs(self, outputs: CornerOutputsT, view: InputView) -> CornerPairs:
         """Pairs of corners of one view, boxes in image pixels."""

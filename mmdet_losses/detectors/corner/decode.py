@@ -112,11 +112,12 @@ def pair_corners(tl: Keypoint, br: Keypoint, rules: Pairing) -> CornerPairs:
 
     valid = first.labels[:, :, None] == second.labels[:, None, :]
     distance = first.embedding[:, :, None] - second.embedding[:, None, :]
-    valid &= distance.abs() <= rules.ae_threshold
-    valid &= (second.xy[:, None] >= first.xy[:, :, None]).all(-1)
+    valid = valid & (distance.abs() <= rules.ae_threshold)
+    valid = valid & (second.xy[:, None] >= first.xy[:, :, None]).all(-1)
     if rules.no_border:
         last = constant([width - 1, height - 1], second.cell)
-        valid &= (first.cell > 0).all(-1)[:, :, None] & (second.cell < last).all(-1)[:, None, :]
+        valid = valid & (first.cell > 0).all(-1)[:, :, None]
+        valid = valid & (second.cell < last).all(-1)[:, None, :]
     scores = (first.scores[:, :, None] + second.scores[:, None, :]) / 2
     scores = torch.where(valid, scores, -1).flatten(1)
 
@@ -164,8 +165,8 @@ def verify_centers(
     x, y = centers.xy[:, None].unbind(-1)
     inside = pairs.labels[..., None] == centers.labels[:, None]
     for low, high, at in ((x1, x2, x), (y1, y2, y)):
-        inside &= at > ((near * low + far * high) / parts)[..., None]
-        inside &= at < ((far * low + near * high) / parts)[..., None]
+        inside = inside & (at > ((near * low + far * high) / parts)[..., None])
+        inside = inside & (at < ((far * low + near * high) / parts)[..., None])
     count = centers.scores.shape[1]
     order = torch.arange(count, device=inside.device)
     first = torch.where(inside, order, count).amin(-1)

@@ -20,6 +20,8 @@ from mmdet_losses.registry import MODELS
 
 SIGMA_OFFSET = 0.3
 TINY = 1e-9
+LARGEST_DELTA = 1e4
+"""A small sigma has larger derivatives, which float16 cannot represent."""
 MISSING = ('gradient', 'objectness_smooth', 'focal', 'convention')
 """Options of the [yolo] layer that this layer does not have here."""
 
@@ -37,14 +39,16 @@ def gaussian_deltas(residual: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Te
 
     Returns:
         L, and its negative derivatives by the mean and by sigma. A sigma below 1e-9 counts as 1e-9;
-        in darknet the derivatives of a sigma of 0 are NaN.
+        in darknet the derivatives of a sigma of 0 are NaN. Derivatives are at most 1e4.
     """
     sigma = sigma.clamp(min=TINY)
     ratio = residual / sigma
     density = (-ratio.square() / 2).exp() / (math.sqrt(2 * math.pi) * (sigma + SIGMA_OFFSET))
     share = density / (density + TINY)
     to_sigma = ratio.square() / sigma - 1 / (sigma + SIGMA_OFFSET)
-    return -(density + TINY).log(), share * ratio / sigma, share * to_sigma
+    deltas = (share * ratio / sigma, share * to_sigma)
+    to_mean, to_sigma = (each.clamp(-LARGEST_DELTA, LARGEST_DELTA) for each in deltas)
+    return -(density + TINY).log(), to_mean, to_sigma
 
 
 @MODELS.register_module()

@@ -9,7 +9,14 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import Size, TargetEncoder, check_channels, check_levels
+from mmdet_losses.core import (
+    Detections,
+    Size,
+    TargetEncoder,
+    best_detections,
+    check_channels,
+    check_levels,
+)
 from mmdet_losses.core.types import TargetsT
 from mmdet_losses.detectors.yolo.contracts import Grid, GridOutputsT
 from mmdet_losses.detectors.yolo.grids import Slots, decode_map, ideal_map, positive_anchors
@@ -122,6 +129,13 @@ class GridTargetEncoder(TargetEncoder[GridOutputsT, TargetsT]):
             best_pairs(*map(torch.cat, zip(*part, strict=True)), self.score_thr, self.topk)
             for part in parts
         ]
+
+    def decode_tensors(
+        self, outputs: GridOutputsT, img_size: Size, limit: int = 1000
+    ) -> Detections:
+        """See :class:`~mmdet_losses.core.encoder.TargetEncoder`."""
+        boxes, obj, classes = self.decode_all(outputs, img_size)
+        return best_detections(boxes, obj[..., None] * classes, limit, self.score_thr)
 
     def ideal_outputs(self, targets: TargetsT) -> GridOutputsT:
         """Certain logits for the last object of every claimed anchor, and values of its box."""

@@ -8,7 +8,15 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.core import Ignored, Size, TargetEncoder, pad_ignored, pad_instances
+from mmdet_losses.core import (
+    Detections,
+    Ignored,
+    Size,
+    TargetEncoder,
+    best_detections,
+    pad_ignored,
+    pad_instances,
+)
 from mmdet_losses.detectors.yolo.contracts import Grid, YOLOV1Outputs, YOLOV1Targets
 from mmdet_losses.detectors.yolo.darknet_encoder import darknet_boxes
 from mmdet_losses.detectors.yolo.grids import cell_corners, hidden_anchors
@@ -121,6 +129,13 @@ class YOLOV1TargetEncoder(TargetEncoder[YOLOV1Outputs, YOLOV1Targets]):
             best_pairs(box, score, self.score_thr, self.topk)
             for box, score in zip(boxes, conf[..., None] * classes, strict=True)
         ]
+
+    def decode_tensors(
+        self, outputs: YOLOV1Outputs, img_size: Size, limit: int = 1000
+    ) -> Detections:
+        """See :class:`~mmdet_losses.core.encoder.TargetEncoder`."""
+        boxes, obj, classes = self.decode_all(outputs, img_size)
+        return best_detections(boxes, obj[..., None] * classes, limit, self.score_thr)
 
     def ideal_outputs(self, targets: YOLOV1Targets) -> YOLOV1Outputs:
         """The box of the cell's object in all its boxes, with confidence and class score 1."""
