@@ -255,9 +255,9 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         self, outputs: RetinaNetOutputs, img_size: Size, limit: int = 1000
     ) -> Detections:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; all levels share ``limit``."""
-        levels = self.anchors(self.feat_sizes(outputs), outputs.cls[0].device)
+        code = self.box_code(self.table(self.feat_sizes(outputs), outputs.cls[0].device))
         scores = promote(flatten_levels(outputs.cls, self.num_classes)).sigmoid()
-        boxes = self.box_code(levels).decode(promote(flatten_levels(outputs.box, 4)))
+        boxes = code.decode(promote(flatten_levels(outputs.box, 4)))
         boxes = torch.minimum(boxes.clamp(min=0), constant([*img_size[::-1]] * 2, boxes))
         return best_detections(boxes, scores, limit, self.score_thr)
 

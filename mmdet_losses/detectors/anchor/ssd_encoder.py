@@ -322,10 +322,11 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
 
     def decode_tensors(self, outputs: SSDOutputs, img_size: Size, limit: int = 1000) -> Detections:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; all classes share ``limit``."""
-        levels = self.priors(self.feat_sizes(outputs), img_size, outputs.cls[0].device)
+        sizes = tuple(self.feat_sizes(outputs))
+        table, _ = self.table(sizes, img_size, outputs.cls[0].device)
         logits = promote(flatten_levels(outputs.cls, self.channels))
         scores = logits.sigmoid() if self.use_sigmoid else logits.softmax(-1)[..., :-1]
-        boxes = self.box_code(levels).decode(promote(flatten_levels(outputs.box, 4)))
+        boxes = self.box_code(table.anchors).decode(promote(flatten_levels(outputs.box, 4)))
         boxes = scale_boxes(boxes, img_size[1], img_size[0])
         return best_detections(boxes, scores, limit, self.score_thr)
 
