@@ -88,9 +88,8 @@ def test_launches_stay_in_their_budgets(stem):
     assert encode.syncs == step.syncs == 0
 
 
-@pytest.mark.parametrize('stem', [stem for stem in CASES if stem != 'CenterNetPose'])
+@pytest.mark.parametrize('stem', CASES)
 def test_launches_of_an_encoder_do_not_depend_on_images_and_objects(stem):
-    """CenterNetPose draws dense maps in parts: its launches grow with the keypoints."""
     few, many = work_of(stem, images=2, objects=3), work_of(stem, images=3, objects=15)
     launches = [count_on_meta(work.encode).counts.launches for work in (few, many)]
     assert launches[0] == launches[1]

@@ -72,19 +72,19 @@ CASES = {
 
 
 BUDGETS = {
-    'CornerNet': (153, 982),
-    'CornerNetSaccade': (376, 2083),
-    'CenterNetTriplet': (217, 1544),
-    'CenterNetPoints': (101, 541),
-    'CenterNetPose': (228, 1204),
-    'CenterTrack': (162, 789),
+    'CornerNet': (60, 206),
+    'CornerNetSaccade': (188, 386),
+    'CenterNetTriplet': (75, 256),
+    'CenterNetPoints': (60, 111),
+    'CenterNetPose': (100, 230),
+    'CenterTrack': (114, 293),
     'SSD': (75, 200),
-    'RetinaNet': (72, 192),
+    'RetinaNet': (72, 120),
     'YOLOV1': (60, 183),
     'YOLOV2': (60, 303),
     'YOLOV3': (60, 609),
     'YOLOV4': (60, 984),
-    'ScaledYOLOV4': (60, 889),
+    'ScaledYOLOV4': (60, 529),
 }
 """Greatest number of launches of encode, and of encode, loss and gradient.
 
