@@ -74,4 +74,6 @@ def skip_replaced_weights(cfg: Config) -> None:
         return
     if any(key.startswith('backbone.') for key in content.get('state_dict', content)):
         cfg.model.backbone.init_cfg = None
-        print_log(f'{init["checkpoint"]} is not loaded, because {path} has the backbone.', 'current')
+        print_log(
+            f'{init["checkpoint"]} is not loaded, because {path} has the backbone.', 'current'
+        )
