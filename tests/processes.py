@@ -33,6 +33,7 @@ LIMIT = 240.0
 GRACE = 5.0
 """Seconds that ranks have to print their stacks after the first one failed."""
 _started: list[Command] = []
+_forked: list[int] = []
 
 
 def run_ranks(
@@ -174,10 +175,30 @@ def kill_command(process: Command) -> None:
     process.wait(LIMIT)
 
 
+def fork_child(work: Callable[[], None]) -> int:
+    """Run ``work`` in a fork of this process; returns the number of the fork."""
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            work()
+        os._exit(1)
+    _forked.append(child)
+    return child
+
+
+def kill_child(child: int) -> None:
+    """Kill a process of :func:`fork_child`."""
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    _forked.remove(child)
+
+
 def kill_started() -> None:
-    """Kill every command that :func:`start_command` started and nothing has ended since."""
+    """Kill every command and fork of this module that nothing has ended since."""
     while _started:
         kill_command(_started.pop())
+    while _forked:
+        kill_child(_forked[-1])
 
 
 if __name__ == '__main__':

@@ -2,10 +2,10 @@
 
 import os
 import random
-import signal
+import sys
 import time
 from collections import deque
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +18,7 @@ from mmengine.runner import save_checkpoint
 from mmdet_losses.compat.checkpoints import write_atomically
 from mmdet_losses.engine.explain import explain
 from mmdet_losses.engine.resume import _latest_checkpoint, damage
+from tests.processes import ROOT, fork_child, kill_child, run_command
 
 
 class Hub(dict):
@@ -123,28 +124,33 @@ KILLS = int(os.environ.get('KILLS', '20'))
 
 def test_no_kill_loses_a_checkpoint(tmp_path):
     """A child saves without a pause and is killed at a random time; KILLS=1000 for more."""
+    # in a new process: a fork of this one could wait forever for a lock of its thread pools
+    call = f'test.kill_at_random_times(Path({str(tmp_path)!r}), {KILLS})'
+    code = f'from pathlib import Path; import tests.test_compat_checkpoints as test; {call}'
+    done = run_command([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def kill_at_random_times(folder, kills):
+    """Every killed child has saved, and its newest checkpoint is intact."""
     rng = random.Random(0)
-    saved = 0
-    for _ in range(KILLS):
-        before = _latest_checkpoint(tmp_path)
-        child = os.fork()
-        if child == 0:
-            with suppress(BaseException):
-                runner = Runner(tmp_path)
-                runner.epoch = int(Path(before).stem.split('_')[1]) if before else 0
-                hook = hook_of(runner, max_keep_ckpts=1)
-                epochs(hook, runner, 10**6)
-            os._exit(1)
+    for _ in range(kills):
+        before = _latest_checkpoint(folder)
+        child = fork_child(partial(_save_without_a_pause, folder, before))
         end = time.monotonic() + 20
-        while _age(tmp_path) == (before and Path(before).name) and time.monotonic() < end:
+        while _age(folder) == (before and Path(before).name) and time.monotonic() < end:
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.03))
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        latest = _latest_checkpoint(tmp_path)
-        assert latest is not None and damage(Path(latest)) is None
-        saved += latest != before
-    assert saved == KILLS
+        kill_child(child)
+        latest = _latest_checkpoint(folder)
+        assert latest is not None and latest != before
+        assert damage(Path(latest)) is None
+
+
+def _save_without_a_pause(folder, before):
+    runner = Runner(folder)
+    runner.epoch = int(Path(before).stem.split('_')[1]) if before else 0
+    epochs(hook_of(runner, max_keep_ckpts=1), runner, 10**6)
 
 
 def _age(folder):

@@ -5,6 +5,7 @@ import importlib
 import operator
 import os
 import pickle
+import posix
 import struct
 import zipfile
 from functools import partial
@@ -45,7 +46,7 @@ CODE = f"import os; os.environ['{MARK}'] = '1'"
 OBJECTS = {
     'exec': lambda folder: Call(builtins.exec, CODE),
     'eval': lambda folder: Call(builtins.eval, f"__import__('os').environ.update({MARK}='1')"),
-    'os.system': lambda folder: Call(os.system, f'touch {folder}/ran'),
+    'os.system': lambda folder: Call(posix.system, f'touch {folder}/ran'),
     'os.mkdir': lambda folder: Call(os.mkdir, f'{folder}/ran'),
     'open': lambda folder: Call(builtins.open, f'{folder}/ran', 'w'),
     'getattr': lambda folder: Call(builtins.getattr, Path, 'home'),

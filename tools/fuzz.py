@@ -22,13 +22,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import mmdet_losses  # noqa: F401
+
+# isort: split
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 from mmdet_losses.core import TargetEncoder
 from mmdet_losses.registry import MODELS, TASK_UTILS

@@ -1,9 +1,7 @@
 """End of the process group: objects that refer to it are freed first."""
 
-import contextlib
 import gc
 import os
-import signal
 import time
 import weakref
 from types import SimpleNamespace
@@ -14,6 +12,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 
 from mmdet_losses import engine
 from mmdet_losses.engine import cli, processes
+from tests.processes import fork_child, kill_child
 from tools import launch
 
 
@@ -96,21 +95,21 @@ def is_running(pid):
 
 def test_a_process_ends_after_its_launcher_was_killed(capfd):
     reader, writer = os.pipe()
-    launcher = os.fork()
-    if launcher == 0:
-        if os.fork() == 0:
-            with contextlib.suppress(BaseException):
-                os.write(writer, str(os.getpid()).encode())
-                processes.watch_launcher(0.05)
-                time.sleep(60)
-        else:
-            time.sleep(60)
-        os._exit(0)
+
+    def work():
+        os.write(writer, str(os.getpid()).encode())
+        processes.watch_launcher(0.05)
+        time.sleep(60)
+
+    def start_rank():
+        fork_child(work)
+        time.sleep(60)
+
+    launcher = fork_child(start_rank)
     rank = int(os.read(reader, 20))
     time.sleep(0.3)
     assert is_running(rank)
-    os.kill(launcher, signal.SIGKILL)
-    os.waitpid(launcher, 0)
+    kill_child(launcher)
     end = time.monotonic() + 20
     while is_running(rank) and time.monotonic() < end:
         time.sleep(0.02)

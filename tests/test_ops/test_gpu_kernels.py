@@ -2,7 +2,6 @@
 
 import functools
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +94,7 @@ def compile_launch(call: Launch, arch: int, folder: Path) -> dict[str, int]:
     cubin = folder / 'kernel.cubin'
     cubin.write_bytes(binary.asm['cubin'])
     command = [triton.knobs.nvidia.cuobjdump.path, '--dump-resource-usage', str(cubin)]
-    usage = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    usage = run_command(command).stdout
     used = {key: int(number) for key, number in re.findall(r'(REG|STACK|LOCAL):(\d+)', usage)}
     return {**used, 'SHARED': binary.metadata.shared}
 
