@@ -68,6 +68,7 @@ def watch_launcher(seconds: float = 5.0) -> None:
     launcher = os.getppid()
 
     def watch() -> None:
+        """Loop of the thread."""
         while os.getppid() == launcher:
             time.sleep(seconds)
         print(

@@ -28,11 +28,13 @@ def made_once(entries: int = 256) -> Callable[[Callable[..., Result]], Callable[
     """
 
     def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
+        """``function`` with a cache of its own."""
         cache: dict[Any, Any] = {}
         _caches.append(cache)
 
         @wraps(function)
         def kept(*args: Any) -> Result:
+            """The kept result, made in the first call with these arguments."""
             if torch.compiler.is_compiling():
                 return function(*args)
             key = _hashable(args)

@@ -47,12 +47,11 @@ def box_similarity(
         pred, target: (..., 4) xyxy, broadcastable. Returns (...), at least float32.
 
     Convention:
-        There is no epsilon: 0 / 0 is 0, and the angle of a 0 x 0 box is 0. All measures are
-        invariant to scale, so the sides of each pair are first divided by the larger side of its
-        hull. Huge and tiny boxes therefore do not overflow, and pixels and fractions give the same
-        result. An inverted side counts as an empty one in its middle. alpha has no gradient.
-        Coordinates beyond 2e37 are clamped, and the gradient of float16 boxes saturates at 65504,
-        the largest float16 number.
+        There is no epsilon: 0 / 0 is 0, and the angle of a 0 x 0 box is 0. The sides of each pair
+        are first divided by the larger side of its hull, so huge and tiny boxes do not overflow,
+        and pixels and fractions give the same result. An inverted side counts as an empty one in
+        its middle. alpha has no gradient. Coordinates beyond 2e37 are clamped, and the gradient
+        of float16 boxes saturates at 65504.
 
         MMDetection defines two names differently. 'eiou_mmdet' is 1 - its ``EIoULoss``: the
         *extended* IoU, negative for boxes that do not meet (inverted boxes are not empty there),
@@ -62,8 +61,7 @@ def box_similarity(
 
     Args:
         aspect_factor: multiply the derivative of the arc tangent by :math:`w^2 + h^2` (in the
-            unit of the boxes), as the CIoU authors advise for sizes in [0, 1]. The value does not
-            change.
+            unit of the boxes), as the CIoU authors advise for sizes in [0, 1]; same value.
         exponent: alpha of alpha-IoU: the IoU and each penalty are raised to it. At least 1; only
             for 'iou', 'giou', 'diou' and 'ciou'.
 

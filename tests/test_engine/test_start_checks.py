@@ -84,9 +84,10 @@ def test_the_checkpoint_of_another_detector_is_an_error(tmp_path, layer, words):
         check_checkpoint(str(tmp_path / 'a.pth'), nn.Linear(2, 3), 'a.py')
 
 
-def test_the_checkpoint_of_the_same_detector_passes(tmp_path):
+def test_the_checkpoint_of_the_same_detector_passes_without_a_message(tmp_path, capsys):
     torch.save(dict(state_dict=nn.Linear(2, 3).state_dict()), tmp_path / 'a.pth')
     check_checkpoint(str(tmp_path / 'a.pth'), nn.DataParallel(nn.Linear(2, 3)), 'a.py')
+    assert capsys.readouterr() == ('', '')
 
 
 class RunsCode:

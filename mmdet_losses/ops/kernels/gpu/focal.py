@@ -130,6 +130,7 @@ class _Focal(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """The slopes of the forward pass, times ``grad`` if that is not the expected factor."""
         if ctx.slopes is None:
             return ctx.run.backward(grad), None
         slopes = ctx.slopes

@@ -172,6 +172,7 @@ def similarity(pred: Tensor, target: Tensor, mode: str, aspect_factor: bool) -> 
 class _Similarity(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pred: Tensor, target: Tensor, mode: str, aspect_factor: bool) -> Tensor:
+        """Value and slopes in one launch."""
         pred, target = pred.detach().contiguous(), target.detach().contiguous()
         value = pred.new_empty(pred.shape[:-1])
         slopes = torch.empty_like(pred) if ctx.needs_input_grad[0] else None

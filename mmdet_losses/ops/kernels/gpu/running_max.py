@@ -61,6 +61,7 @@ def running_max(x: Tensor, dim: int, reverse: bool) -> Tensor:
 class _RunningMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dim: int, reverse: bool) -> Tensor:
+        """One thread per row or column."""
         x = x.detach().contiguous()
         highest = torch.empty_like(x)
         length = x.shape[dim]
@@ -78,6 +79,7 @@ class _RunningMax(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """The gradient of each running maximum goes to the cell that gave it."""
         x, highest = ctx.saved_tensors
         grad, slopes = grad.contiguous(), torch.empty_like(x)
         launch(
