@@ -17,8 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.datasets.formats import READERS, ImportFault, Source
+from tools.datasets.formats import READERS
 from tools.datasets.importing import Shares, read, table, write
+from tools.datasets.source import ImportFault, Source
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

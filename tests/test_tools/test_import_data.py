@@ -10,7 +10,8 @@ from PIL import Image
 pytest.importorskip('globox')
 
 from tools import import_data
-from tools.datasets.formats import ImportFault, Source, find_format
+from tools.datasets.formats import find_format
+from tools.datasets.source import ImportFault, Source
 
 SIZES = {'a.jpg': (40, 30), 'b.png': (30, 40), 'c.JPG': (50, 20)}
 BOXES = {  # pixels, x1 y1 x2 y2 and class

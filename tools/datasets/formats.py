@@ -11,183 +11,26 @@ are found here, and globox reads one object at a time: a bad object is counted, 
 from __future__ import annotations
 
 import csv
-import json
-import re
 import xml.etree.ElementTree as ET
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
-from PIL import Image, UnidentifiedImageError
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-SPLITS = {
-    'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'val', 'validation': 'val',
-    'dev': 'val', 'test': 'test', 'testing': 'test',
-}  # fmt: skip
-"""Names of folders and files -> split."""
-COLUMNS = {
-    'image': (
-        'filename',
-        'file_name',
-        'image',
-        'image_path',
-        'image_id',
-        'imageid',
-        'path',
-        'file',
-    ),
-    'label': ('class', 'label', 'labelname', 'class_name', 'category', 'name'),
-    'xmin': ('xmin', 'x_min', 'x1', 'left'),
-    'ymin': ('ymin', 'y_min', 'y1', 'top'),
-    'xmax': ('xmax', 'x_max', 'x2', 'right'),
-    'ymax': ('ymax', 'y_max', 'y2', 'bottom'),
-}
-"""Names of columns in tables, in lower case."""
-
-
-class ImportFault(ValueError):
-    """The source cannot be imported; the message explains the fix."""
-
-
-class Box(NamedTuple):
-    """One object."""
-
-    label: str
-    xyxy: tuple[float, float, float, float]
-    """Pixels of the image."""
-    ignored: bool = False
-    """``difficult`` of VOC or ``iscrowd`` of COCO: an ignored region."""
-
-
-class Item(NamedTuple):
-    """One image with its objects."""
-
-    path: Path
-    size: tuple[int, int]
-    """(w, h) as MMDetection loads the image, after the orientation of its EXIF data."""
-    boxes: list[Box]
-    split: str | None
-    """``train``, ``val`` or ``test`` if the source has splits."""
-
-
-class Source:
-    """A folder, or one annotation file, to import.
-
-    Args:
-        path: folder or file.
-        images: folder of the images; default: the folder of ``path``.
-        classes: names of the classes in the order of their numbers; default: from the source.
-    """
-
-    def __init__(
-        self, path: Path, images: Path | None = None, classes: Sequence[str] | None = None
-    ) -> None:
-        if not path.exists():
-            raise ImportFault(f'{path} does not exist; give a folder or an annotation file.')
-        self.path = path.resolve()
-        self.root = self.path if self.path.is_dir() else self.path.parent
-        self.image_root = (images or self.root).resolve()
-        self.classes = [name.strip() for name in classes or ()]
-        self.faults: Counter[str] = Counter()
-        """Message -> number of times; the first file is part of the message."""
-        self._messages: dict[str, str] = {}
-        self._images: dict[str, list[Path]] = {}
-        for each in files(self.image_root, IMAGE_SUFFIXES):
-            self._images.setdefault(each.stem, []).append(each)
-
-    def files(self, *suffixes: str) -> list[Path]:
-        """Files of the source with these suffixes, sorted."""
-        return [self.path] if self.path.is_file() else files(self.path, suffixes)
-
-    def images(self) -> list[Path]:
-        """All images, sorted."""
-        return sorted(path for paths in self._images.values() for path in paths)
-
-    def fault(self, kind: str, where: object) -> None:
-        """Count a problem."""
-        message = self._messages.setdefault(kind, f'{kind} (the first: {where})')
-        self.faults[message] += 1
-
-    def find(self, name: str, beside: Path) -> Path | None:
-        """The image with this name, or with another suffix; the one nearest to ``beside``."""
-        wanted = Path(name.replace('\\', '/').strip())
-        found = self._images.get(wanted.stem, [])
-        if not found:
-            self.fault('annotations without an image', f'{name} in {beside.name}')
-            return None
-        tail = tuple(part for part in wanted.parts if part not in ('..', '.', '/'))
-
-        def nearness(path: Path) -> tuple[int, int, int]:
-            ends = _common(path.parts[::-1], tail[::-1])
-            return ends, _common(path.parts, beside.parts), -len(path.parts)
-
-        return max(found, key=nearness)
-
-    def size(self, image: Path) -> tuple[int, int] | None:
-        """Width and height of an image; None if it cannot be read."""
-        try:
-            with Image.open(image) as opened:
-                rotated = opened.getexif().get(0x0112, 1) >= 5
-                return opened.size[::-1] if rotated else opened.size
-        except (OSError, UnidentifiedImageError):
-            self.fault('images that cannot be read', image.name)
-            return None
-
-    def split(self, path: Path, name: bool = False) -> str | None:
-        """Split by the folders of a path, and by the words of its file name if ``name``."""
-        base = self.root if self.root in path.parents else self.image_root
-        parts = list(path.relative_to(base).parts if base in path.parents else path.parts)
-        words = re.split(r'[_.\-]+', parts.pop())
-        words = [*parts, *(words if name else [])]
-        return next((SPLITS[word.lower()] for word in words if word.lower() in SPLITS), None)
-
-
-def files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Visible files below a folder, sorted."""
-    return sorted(
-        path
-        for path in folder.rglob('*')
-        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith('.')
-    )
-
-
-def _common(first: Sequence[str], second: Sequence[str]) -> int:
-    return next(
-        (i for i, (a, b) in enumerate(zip(first, second)) if a != b), min(len(first), len(second))
-    )
-
-
-def globox() -> Any:
-    """The library; a missing one raises one message."""
-    try:
-        import globox as library
-    except ImportError as error:
-        raise ImportFault('globox is not installed; run: pip install globox') from error
-    return library
-
-
-def _box(
-    source: Source, where: Path, read: Callable[..., Any], *args: Any, **kwargs: Any
-) -> list[Box]:
-    """A list with the box that ``read`` returns, or an empty list and a counted fault."""
-    try:
-        box = read(*args, **kwargs)
-    except (globox().errors.ParsingError, ValueError, AssertionError, KeyError, TypeError) as error:
-        source.fault(f'objects that globox cannot read: {error}'.rstrip('. '), where.name)
-        return []
-    return [Box(box.label.strip(), box.ltrb)]
-
-
-def _from_numbers(label: str, numbers: Sequence[Any], kind: str, **options: Any) -> Any:
-    """globox's box from numbers of a table or of COCO."""
-    library = globox()
-    form = library.BoxFormat.from_string(kind)
-    coords = tuple(float(number) for number in numbers)
-    return library.BoundingBox.create(label=label, coords=coords, box_format=form, **options)
-
+from tools.datasets.source import (
+    COLUMNS,
+    SPLITS,
+    Box,
+    ImportFault,
+    Item,
+    Source,
+    box_from_numbers,
+    globox,
+    parse_json,
+    parse_xml,
+    read_box,
+)
 
 # ----------------------------------------------------------------------------------------- YOLO
 
@@ -249,7 +92,7 @@ def _yolo_line(
     if extra and len(values) == 5 + extra:
         values = values[:5]
     read = box.from_yolo_v5 if len(values) <= 6 else box.from_yolo_seg
-    found = _box(source, where, read, ' '.join(values), image_size=size)
+    found = read_box(source, where, read, ' '.join(values), image_size=size)
     try:
         return [each._replace(label=_class_name(source, each.label)) for each in found]
     except (ValueError, IndexError):
@@ -274,7 +117,7 @@ def read_voc(source: Source) -> Iterator[Item]:
     """Pascal VOC: one xml file per image. Coordinates are not shifted by a pixel."""
     library, sets = globox(), _image_sets(source)
     for path in source.files('.xml'):
-        root = _xml(path)
+        root = parse_xml(path)
         image = source.find(root.findtext('filename') or path.stem, path)
         image = source.find(path.stem, path) if image is None else image
         size = source.size(image) if image else None
@@ -289,7 +132,7 @@ def read_voc(source: Source) -> Iterator[Item]:
         boxes = []
         for node in root.iter('object'):
             difficult = (node.findtext('difficult') or '0').strip() == '1'
-            found = _box(source, path, library.BoundingBox.from_xml, node)
+            found = read_box(source, path, library.BoundingBox.from_xml, node)
             boxes += [box._replace(ignored=difficult) for box in found]
         yield Item(image, size, boxes, source.split(path) or sets.get(path.stem))
 
@@ -304,25 +147,11 @@ def _image_sets(source: Source) -> dict[str, str]:
     return sets
 
 
-def _xml(path: Path) -> ET.Element:
-    try:
-        return ET.parse(path).getroot()
-    except ET.ParseError as error:
-        raise ImportFault(f'{path} is not XML ({error}); export it again.') from error
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding='utf-8-sig'))
-    except ValueError as error:
-        raise ImportFault(f'{path} is not JSON ({error}); export it again.') from error
-
-
 def read_labelme(source: Source) -> Iterator[Item]:
     """LabelMe: one json file per image; rectangles, and polygons as their bounding boxes."""
     library = globox()
     for path in source.files('.json'):
-        content = _json(path)
+        content = parse_json(path)
         if not isinstance(content, dict) or 'shapes' not in content:
             continue
         image = source.find(str(content.get('imagePath') or path.stem), path)
@@ -334,7 +163,7 @@ def read_labelme(source: Source) -> Iterator[Item]:
             if shape.get('shape_type', 'polygon') not in ('rectangle', 'polygon'):
                 source.fault('shapes that are neither rectangle nor polygon, left out', path.name)
                 continue
-            boxes += _box(source, path, library.BoundingBox.from_labelme, shape)
+            boxes += read_box(source, path, library.BoundingBox.from_labelme, shape)
         yield Item(image, size, boxes, source.split(path))
 
 
@@ -345,7 +174,7 @@ def read_cvat(source: Source) -> Iterator[Item]:
     """CVAT for images 1.1: boxes, and polygons as their bounding boxes."""
     library = globox()
     for path in source.files('.xml'):
-        root = _xml(path)
+        root = parse_xml(path)
         if not _is_cvat(root):
             continue
         if root.find('track') is not None:
@@ -363,9 +192,9 @@ def read_cvat(source: Source) -> Iterator[Item]:
             for each in node.iterfind('box'):
                 if float(each.get('rotation', 0)):
                     source.fault('rotated boxes, read without their rotation', path.name)
-                boxes += _box(source, path, library.BoundingBox.from_cvat, each)
+                boxes += read_box(source, path, library.BoundingBox.from_cvat, each)
             for each in node.iterfind('polygon'):
-                boxes += _box(source, path, _cvat_polygon, each)
+                boxes += read_box(source, path, _cvat_polygon, each)
             split = SPLITS.get((node.get('subset') or '').lower())
             yield Item(image, size, boxes, split or source.split(image))
 
@@ -383,7 +212,7 @@ def read_coco(source: Source) -> Iterator[Item]:
     """COCO: one json file per split, as Roboflow and many tools write it."""
     globox()  # raises before anything is read
     for path in source.files('.json'):
-        content = _json(path)
+        content = parse_json(path)
         if not isinstance(content, dict) or 'categories' not in content:
             continue
         names = {each['id']: str(each['name']).strip() for each in content['categories']}
@@ -402,7 +231,7 @@ def read_coco(source: Source) -> Iterator[Item]:
             boxes = []
             for each in objects.get(entry['id'], []):
                 label = names[each['category_id']]
-                found = _box(source, path, _from_numbers, label, each['bbox'], 'ltwh')
+                found = read_box(source, path, box_from_numbers, label, each['bbox'], 'ltwh')
                 boxes += [box._replace(ignored=bool(each.get('iscrowd'))) for box in found]
             yield Item(image, size, boxes, source.split(path, name=True))
 
@@ -430,7 +259,9 @@ def read_csv(source: Source) -> Iterator[Item]:
                 if not any(corners):  # an image without objects
                     continue
                 options = dict(relative=relative, image_size=size)
-                boxes += _box(source, path, _from_numbers, row['label'], corners, 'ltrb', **options)
+                boxes += read_box(
+                    source, path, box_from_numbers, row['label'], corners, 'ltrb', **options
+                )
             yield Item(image, size, boxes, source.split(path, name=True) or source.split(image))
 
 
@@ -482,14 +313,14 @@ def find_format(source: Source) -> str:
         ImportFault: no format is found.
     """
     for path in source.files('.json'):
-        content = _json(path) if path.suffix.lower() == '.json' else None
+        content = parse_json(path) if path.suffix.lower() == '.json' else None
         if isinstance(content, dict) and {'images', 'annotations', 'categories'} <= content.keys():
             return 'coco'
         if isinstance(content, dict) and 'shapes' in content:
             return 'labelme'
     for path in source.files('.xml'):
         if path.suffix.lower() == '.xml':
-            return 'cvat' if _is_cvat(_xml(path)) else 'voc'
+            return 'cvat' if _is_cvat(parse_xml(path)) else 'voc'
     if any(path.suffix.lower() == '.csv' for path in source.files('.csv')):
         return 'csv'
     if any(_label_file(image) for image in source.images()):

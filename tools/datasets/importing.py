@@ -19,7 +19,8 @@ from mmengine.structures import InstanceData
 from PIL import Image, ImageOps
 
 from mmdet_losses.visualization.sheets import GT_COLOR, IGNORED_COLOR, draw_boxes
-from tools.datasets.formats import READERS, Box, ImportFault, Item, Source, find_format
+from tools.datasets.formats import READERS, find_format
+from tools.datasets.source import Box, ImportFault, Item, Source
 
 ORDER = ('train', 'val', 'test')
 PANELS = 12
