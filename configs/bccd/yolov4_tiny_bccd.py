@@ -1,7 +1,7 @@
 # Official YOLOv4-tiny, fine-tuned on blood cells: minutes on two CPU cores. See
 # docs/finetune_darknet.md for the file of `load_from`.
 _base_ = [
-    '../_base_/models/yolov4_tiny_416.py',
+    '../_base_/models/yolov4_tiny_few_images.py',
     '../_base_/datasets/bccd.py',
     '../_base_/digits.py',
 ]
@@ -24,17 +24,8 @@ model = dict(
     ),
     bbox_head=dict(
         predictor=dict(num_classes=num_classes),
-        encoder=dict(
-            num_classes=num_classes,
-            anchors=anchors,
-            all_anchors=None,
-            masks=None,
-            iou_threshold=0.4,  # several anchors per object: more positives to learn from
-            topk=1000,
-        ),
-        criterion=dict(gradient='autograd', iou_normalizer=4.0),
+        encoder=dict(num_classes=num_classes, anchors=anchors),
     ),
-    test_cfg=dict(score_thr=0.005, max_per_img=100),
 )
 
 train_pipeline = [

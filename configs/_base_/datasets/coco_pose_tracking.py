@@ -22,24 +22,8 @@ metainfo = dict(
     ),
 )  # fmt: skip
 
-train_pipeline = [
-    dict(type='SamplePair', gaps=(0,)),
-    dict(
-        type='WithPrevious',
-        transforms=[dict(type='LoadImageFromFile'), dict(type='LoadTrackKeypointAnnotations')],
-    ),
-    dict(
-        type='PairAffine',
-        size=(512, 512),
-        scale_range=(0.6, 1.4, 0.1),
-        center_border=128,
-        flip_prob=0.5,
-        shift=0.05,
-        zoom=0.05,
-    ),
-    dict(type='WithPrevious', transforms=[dict(type='ColorJitterLighting')]),
-    dict(type='PackPairInputs'),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[1].transforms[1].type = 'LoadTrackKeypointAnnotations'
 train_dataloader = dict(
     dataset=dict(
         ann_file='annotations/person_keypoints_train2017.json',
