@@ -29,6 +29,8 @@ LAUNCH = 5e-6
 """Seconds per launch."""
 BANDWIDTH = {'H100': 3.35e12, 'H200': 4.8e12}
 """Bytes per second, from the data sheets of the SXM versions."""
+LABELS = {'CenterNetPose': ((-5, 4), 'right'), 'CornerNet': ((-5, -12), 'right')}
+"""Offset and side of labels that would cover each other."""
 
 
 def main(beside: bool = False) -> None:
@@ -45,7 +47,10 @@ def main(beside: bool = False) -> None:
     for row in rows:
         ours = (row.step.bytes / 1e6, row.step.launches)
         axes.plot(*ours, 'o', color=BLUE)
-        axes.annotate(row.stem, ours, (5, 4), textcoords='offset points', fontsize=8, color=BLUE)
+        place, side = LABELS.get(row.stem, ((5, 4), 'left'))
+        axes.annotate(
+            row.stem, ours, place, textcoords='offset points', fontsize=8, color=BLUE, ha=side
+        )
         if row.theirs is not None:
             theirs = (row.theirs.bytes / 1e6, row.theirs.launches)
             axes.annotate(
@@ -60,7 +65,7 @@ def main(beside: bool = False) -> None:
     axes.set(xscale='log', yscale='log', xlim=(1, 3e4), ylim=(20, 2e4))
     axes.set(xlabel='MB read and written', ylabel='launches')
     axes.set_title('encode + loss + gradient of 8 images with 15 objects: counted, not measured')
-    axes.legend(loc='lower right', fontsize=8)
+    axes.legend(loc='upper right', fontsize=8)
     path = Path(__file__).parent / 'images' / 'performance.png'
     figure.savefig(path, dpi=110)
     print(path)

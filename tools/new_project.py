@@ -60,8 +60,8 @@ def write(args: argparse.Namespace) -> list[str]:
     out.write_text(config_text(project, weights, out))
     checkpoint = f'work_dirs/{project.name}/epoch_2.pth'
     return [
-        f'{out}: {len(project.classes)} classes, {project.images} training images, '
-        f'{project.side} x {project.side} pixels',
+        f'{out}: classes: {len(project.classes)}, training images: {project.images}, '
+        f'input: {project.side} x {project.side} pixels',
         f'next: python tools/browse_targets.py {out}   # draws the targets',
         f'      python tools/train.py {out}',
         f'      python tools/predict.py {out} {checkpoint} {args.data}/images --out predicted',

@@ -118,8 +118,9 @@ def _examine_coco(
             compare_classes(classes, findings.categories, findings.name)
         except DataError as error:
             report.errors.append(str(error))
-    untested = findings.num_annotations == 0 or (split == 'val' and not findings.num_annotations)
-    if not findings.images or (split != 'train' and untested):
+    metrics = [settings for _, _, settings in evaluators(cfg, split)] if split != 'train' else []
+    evaluated = any(not settings.get('format_only', False) for settings in metrics)
+    if not findings.images or (evaluated and not findings.num_annotations):
         what = 'annotations' if findings.images else 'images'
         report.errors.append(f'{findings.name} of {source.key} has no {what}: check ann_file.')
     if split == 'train':

@@ -216,6 +216,13 @@ def test_a_validation_file_without_annotations_is_an_error(data):
     assert 'val_dataloader.dataset has no annotations' in data.report().errors[0]
 
 
+def test_a_file_without_annotations_is_fine_for_results_that_are_only_written(data):
+    data.write('val', changed(annotations=[]))
+    cfg = data.config()
+    cfg.val_evaluator.format_only = True
+    assert data.report(cfg).errors == []
+
+
 def test_crowded_images_are_reported_with_the_limit_of_the_encoder(data):
     data.write('train', coco([BOX] * 400))
     (warning,) = data.report().warnings

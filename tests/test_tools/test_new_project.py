@@ -52,7 +52,7 @@ def test_the_config_has_the_classes_paths_and_weights(detector, run, tmp_path):
     status, printed = run('--data', 'data/mine', '--detector', detector)
     assert status == 0
     name = f'{detector}_mine'
-    assert f'{name}.py: 2 classes, 10 training images, 320 x 320 pixels' in printed
+    assert f'{name}.py: classes: 2, training images: 10, input: 320 x 320 pixels' in printed
     assert f'python tools/train.py {name}.py' in printed
     cfg = Config.fromfile(tmp_path / f'{name}.py')
     for loader in (cfg.train_dataloader.dataset, cfg.val_dataloader, cfg.test_dataloader):
