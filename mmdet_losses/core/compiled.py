@@ -71,7 +71,7 @@ def encode_and_compare(
         Annotations({name: value[image] for name, value in fields.items()})
         for image in range(images)
     ]
-    targets = encode_batch(encoder, gt_instances, sizes, img_size, regions)  # type: ignore[arg-type]
+    targets = encode_batch(encoder, gt_instances, sizes, img_size, regions)
     return criterion(outputs, targets), encoder.statistics(targets)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from mmdet.structures.bbox import get_box_tensor
@@ -75,14 +75,15 @@ def pad_ignored(ignored: Ignored, img_size: Size) -> IgnoredRegions | None:
     """
     if isinstance(ignored, IgnoredRegions):
         return ignored
-    given = [each for each in ignored or () if each is not None and len(each)]
-    if ignored is None or not given:
+    images = cast('Sequence[InstanceData | None]', ignored or ())
+    given = [each for each in images if each is not None and len(each)]
+    if not given:
         return None
     some = get_box_tensor(given[0].bboxes)
     slots = max(len(each) for each in given)
-    boxes = some.new_zeros((len(ignored), slots, 4), dtype=torch.float32)
-    labels = torch.full((len(ignored), slots), -1, device=some.device)
-    for image, each in enumerate(ignored):
+    boxes = some.new_zeros((len(images), slots, 4), dtype=torch.float32)
+    labels = torch.full((len(images), slots), -1, device=some.device)
+    for image, each in enumerate(images):
         if each is None or not len(each):
             continue
         boxes[image, : len(each)] = get_box_tensor(each.bboxes).float()

@@ -29,7 +29,7 @@ class PaddedInstances(NamedTuple):
     """(B, M) bool; false in the padding."""
     left_out: int
     """Annotations of the batch beyond ``max_objects`` of their image."""
-    count: int
+    count: int  # type: ignore[assignment]  # replaces tuple.count
     """Annotations of the batch."""
     weights: Tensor | None = None
     """(B, M) float32 factors of the objects' costs; None without."""
