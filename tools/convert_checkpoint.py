@@ -30,8 +30,8 @@ import mmdet_losses
 from mmengine.config import Config, ConfigDict, DictAction
 
 from mmdet_losses.core.checkpoint import Conversion, choose_layout, convert, network_of
+from mmdet_losses.core.plain_tensors import is_torchscript
 from mmdet_losses.detectors.checkpoints import LAYOUTS
-from mmdet_losses.detectors.yolo.pickled_modules import is_torchscript
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 

@@ -20,6 +20,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from mmdet_losses.core.plain_tensors import load_plain
 from mmdet_losses.registry import MODELS
 
 _COUNTER = r'num_batches_tracked$'
@@ -184,7 +185,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint {path} does not exist; check the path.')
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        content = load_plain(path)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(

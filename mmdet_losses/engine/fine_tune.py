@@ -6,7 +6,6 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -14,6 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmdet_losses.core.plain_tensors import load_plain
 from mmdet_losses.registry import HOOKS
 
 
@@ -69,7 +69,7 @@ def skip_replaced_weights(cfg: Config) -> None:
     if not Path(path).is_file():
         return
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+        content = load_plain(path, mmap=True)
     except (RuntimeError, pickle.UnpicklingError):  # MMEngine reports files that do not load
         return
     if any(key.startswith('backbone.') for key in content.get('state_dict', content)):

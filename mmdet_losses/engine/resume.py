@@ -8,11 +8,11 @@ import time
 import zipfile
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_dist_info
 
 from mmdet_losses.compat.checkpoints import PARTIAL
+from mmdet_losses.core.plain_tensors import load_plain
 from mmdet_losses.engine.processes import UsageError
 
 
@@ -91,7 +91,7 @@ def schedule_note(path: str, cfg: Config) -> str | None:
     """
     if '://' in path:
         return None
-    content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    content = load_plain(path, mmap=True)
     text = content.get('meta', {}).get('cfg')
     if not isinstance(text, str):
         return None
@@ -174,7 +174,7 @@ def damage(path: Path) -> str | None:
             broken = archive.testzip()
         if broken:
             return f'it is damaged, the checksum of its part {broken} is wrong'
-        content = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+        content = load_plain(path, mmap=True)
     except Exception as error:  # damaged files raise many kinds of errors
         text = ' '.join(str(error).split())[:120] or type(error).__name__
         return f'it is damaged or not a checkpoint of a training ({text})'

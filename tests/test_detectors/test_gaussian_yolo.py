@@ -193,6 +193,22 @@ def test_every_point_has_a_round_trip(point):
         torch.testing.assert_close(found.bboxes[found.labels == label][0], box, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32])
+def test_the_deltas_of_a_cell_with_many_objects_are_bounded(dtype):
+    count = 40  # each object alone has deltas of about 7e3
+    center = torch.tensor([2.5001 * SIZE[1] / W, 1.5001 * SIZE[0] / H])  # raw values of 0, nearly
+    half = torch.tensor(ANCHORS[0][0]) / 2
+    boxes = torch.cat((center - half, center + half)).repeat(count, 1)
+    crowd = InstanceData(bboxes=boxes, labels=LABELS[:1].repeat(count))
+    targets = GaussianYOLOTargetEncoder(**COMMON).encode([crowd], [(H, W)], SIZE)
+    x = torch.zeros(1, 24, H, W, dtype=dtype)
+    x.unflatten(1, (2, 12))[:, :, 1:8:2] = -9  # standard deviations of 1e-4
+    x.requires_grad_()
+    sum(GaussianYOLOLoss()(gaussian_outputs([x], 3), targets).values()).backward()
+    box = x.grad.unflatten(1, (2, 12))[:, :, :8]
+    assert box.isfinite().all() and box.abs().max() == 1e4
+
+
 def test_options_of_other_layers_raise():
     with pytest.raises(ValueError, match='GaussianYOLOLoss has no option focal; remove it'):
         GaussianYOLOLoss(focal=True)

@@ -21,7 +21,7 @@ from mmdet_losses.registry import MODELS
 SIGMA_OFFSET = 0.3
 TINY = 1e-9
 LARGEST_DELTA = 1e4
-"""A small sigma has larger derivatives, which float16 cannot represent."""
+"""Bound of a derivative; a small sigma has larger ones, which float16 cannot represent."""
 MISSING = ('gradient', 'objectness_smooth', 'focal', 'convention')
 """Options of the [yolo] layer that this layer does not have here."""
 
@@ -61,7 +61,8 @@ class GaussianYOLOLoss(DarknetLoss[GaussianYOLOOutputs]):
         :math:`(2 - w h) L / 2` per value. The deltas are derivatives by :math:`\mu` and
         :math:`\sigma`, but darknet adds them to the raw values without the factors of the
         sigmoids. ``loss_box`` moves the means, ``loss_sigma`` the standard deviations; both have
-        the value of this cost, times their normalizer.
+        the value of this cost, times their normalizer. The deltas of several objects in one cell
+        add up, to at most 1e4, so that float16 gradients are finite.
 
         With an IoU mode in ``box`` the means follow the direction of the IoU instead.
         'alexeyab' divides all box deltas of an anchor by the number of its classes with a positive
@@ -106,10 +107,10 @@ class GaussianYOLOLoss(DarknetLoss[GaussianYOLOOutputs]):
 
     def _boxes(self, raw: RawLevel, slots: Slots, weights: BoxWeights) -> dict[str, Tensor]:
         assert raw.sigma is not None
-        xy, wh = take_boxes(raw, slots)
-        logits = take_cells(raw.sigma, slots.index)
-        here = slots.mask[..., None]
         with torch.no_grad():
+            here = slots.mask[..., None]
+            xy, wh = take_boxes(raw, slots)
+            logits = take_cells(raw.sigma, slots.index)
             mean = torch.cat((cell_offset(xy, slots.grid.scale_xy), wh), -1)
             residual = torch.cat(slot_targets(slots), -1) - mean
             cost, to_mean, to_sigma = gaussian_deltas(residual, logits.sigmoid())
@@ -119,8 +120,18 @@ class GaussianYOLOLoss(DarknetLoss[GaussianYOLOOutputs]):
             factor = weights.normalizer * weights.multiplier[..., None]
             to_mean = bounded(factor * scale * to_mean, slots, weights)
             to_sigma = bounded(self.uc_normalizer * own * to_sigma, slots, weights)
-        terms = {'loss_sigma': Steer.apply(logits, to_sigma, self.uc_normalizer * value)}
+            to_mean, to_sigma = (sum_in_cells(each, slots) for each in (to_mean, to_sigma))
+        terms = {'loss_sigma': Steer.apply(raw.sigma, to_sigma, self.uc_normalizer * value)}
         if self.box != 'mse':
             return {**super()._boxes(raw, slots, weights), **terms}
         reported = masked_sum(factor * scale * cost, here)
-        return {'loss_box': Steer.apply(torch.cat((xy, wh), -1), to_mean, reported), **terms}
+        means = torch.cat((raw.xy, raw.wh), 2)
+        return {'loss_box': Steer.apply(means, to_mean, reported), **terms}
+
+
+def sum_in_cells(deltas: Tensor, slots: Slots) -> Tensor:
+    """Sums of the deltas (B, A, K, 4) of each cell, from -1e4 to 1e4: (B, A, 4, N)."""
+    deltas = deltas.transpose(2, 3)
+    index = slots.index[:, :, None].expand_as(deltas)
+    total = deltas.new_zeros((*deltas.shape[:3], slots.grid.cells)).scatter_add(3, index, deltas)
+    return total.clamp(-LARGEST_DELTA, LARGEST_DELTA)

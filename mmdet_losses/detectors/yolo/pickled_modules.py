@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmdet_losses.core.plain_tensors import is_torchscript
+
 STAND_IN_MODULES = ('models.', 'utils.', 'torch.nn.modules.', 'numpy', '_codecs')
 """Modules (or prefixes, with a dot) whose names become inert classes; other names are errors."""
 
@@ -44,7 +46,9 @@ class _Unpickler(pickle.Unpickler):
     """Builds tensors and containers; names of :data:`STAND_IN_MODULES` become :class:`_Empty`."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _HARMLESS or (module == 'torch' and name.endswith('Storage')):
+        # a name with a dot is an attribute of an attribute, such as torch's `os.path`
+        storage = module == 'torch' and name.endswith('Storage') and '.' not in name
+        if storage or (module, name) in _HARMLESS:
             return super().find_class(module, name)
         if not f'{module}.'.startswith(STAND_IN_MODULES):
             raise pickle.UnpicklingError(f'{module}.{name} is in the file, which is not allowed')
@@ -82,15 +86,6 @@ def read_pickled_module(path: Path | str, entry: str = 'model') -> dict[str, Ten
             'plain state dict.'
         )
     return OrderedDict((key, value.detach()) for key, value in network.state_dict().items())
-
-
-def is_torchscript(path: Path) -> bool:
-    """Whether ``torch.load`` would pass the file to ``torch.jit.load``, which runs its code."""
-    try:
-        records = torch._C.PyTorchFileReader(str(path)).get_all_records()  # as torch.load decides
-    except RuntimeError:  # not a zip archive
-        return False
-    return 'constants.pkl' in records
 
 
 def _load(file: Any, **kwargs: Any) -> Any:

@@ -1,0 +1,35 @@
+"""Reading of checkpoint files without running code from them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def load_plain(path: Path | str, mmap: bool = False) -> Any:
+    """Content of a PyTorch file: tensors, containers and numbers.
+
+    PyTorch before 2.6 runs the code of a TorchScript archive even with ``weights_only=True``, so
+    these archives are not given to it.
+
+    Args:
+        mmap: read the tensors when they are used.
+
+    Raises:
+        pickle.UnpicklingError: the file has other objects, or is a TorchScript archive.
+    """
+    if is_torchscript(path):
+        raise pickle.UnpicklingError('it is a TorchScript archive; loading it would run its code')
+    return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
+
+
+def is_torchscript(path: Path | str) -> bool:
+    """Whether ``torch.load`` would pass the file to ``torch.jit.load``, which runs its code."""
+    try:
+        records = torch._C.PyTorchFileReader(str(path)).get_all_records()  # as torch.load decides
+    except RuntimeError:  # not a zip archive
+        return False
+    return 'constants.pkl' in records
