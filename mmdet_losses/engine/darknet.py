@@ -158,7 +158,7 @@ class DarknetEMAHook(EMAHook):
 
 @HOOKS.register_module()
 class UnfreezeHook(Hook):
-    """Trains all layers of a ``DarknetFromCfg`` backbone from an iteration on.
+    """Trains all layers of a backbone of this package from an iteration on.
 
     darknet's ``stopbackward=n`` with n above 1 freezes the first layers for n updates.
 
@@ -185,5 +185,5 @@ class UnfreezeHook(Hook):
     ) -> None:
         """Unfreeze once."""
         backbone: Any = runner.model.backbone
-        if backbone.frozen_stages and runner.iter >= self.iteration:
+        if backbone.num_frozen and runner.iter >= self.iteration:
             backbone.freeze(0)

@@ -16,6 +16,7 @@ from mmdet_losses.networks.darknet_layers import (
     conv_module,
     scale_channels,
 )
+from mmdet_losses.networks.freezing import FreezableBackbone
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import MODELS
 
@@ -85,7 +86,7 @@ class CSPStage(BaseModule):
 
 
 @MODELS.register_module()
-class DarknetCSP(BaseModule):
+class DarknetCSP(FreezableBackbone):
     """CSPDarknet-53 and the backbones of Scaled-YOLOv4.
 
     Shape:
@@ -103,6 +104,8 @@ class DarknetCSP(BaseModule):
         depth: factor on the number of residual blocks per stage (rounded up, at least one).
         width: factor on the number of channels (rounded up to a multiple of 8).
         out_indices: the maps to return.
+        frozen_stages: the layers of map 0 to this map are not trained
+            (:class:`~mmdet_losses.networks.freezing.FreezableBackbone`); -1 trains all.
 
     Raises:
         ValueError: an unknown ``arch`` or a stage that does not exist.
@@ -120,6 +123,7 @@ class DarknetCSP(BaseModule):
         norm_cfg: dict[str, Any] | None = BATCH_NORM,
         act_cfg: dict[str, Any] | None = MISH,
         init_cfg: dict[str, Any] | None = None,
+        frozen_stages: int = -1,
     ) -> None:
         super().__init__(init_cfg)
         check_choice('arch', arch, _ARCHS)
@@ -141,6 +145,11 @@ class DarknetCSP(BaseModule):
             else:
                 wide = index == 0 and first == 'wide'
                 self.stages.append(CSPStage(*sizes, wide=wide, **cfg))
+        self.freeze(frozen_stages + 1)
+
+    def stages_in_order(self) -> list[nn.Module]:
+        """Stem and stages."""
+        return [self.stem, *self.stages]
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         maps = [self.stem(x)]

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.logging import print_log
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_losses.networks.darknet_layers import BATCH_NORM
+from mmdet_losses.networks.freezing import FreezableBackbone
 from mmdet_losses.networks.locally_connected import LocallyConnected2d
 from mmdet_losses.networks.yolov2_neck import darknet_reorg
 from mmdet_losses.ops import check_choice
@@ -76,7 +76,7 @@ class DarknetMaxPool(nn.Module):
 
 
 @MODELS.register_module()
-class DarknetFromCfg(BaseModule):
+class DarknetFromCfg(FreezableBackbone):
     """The layers of a darknet cfg, without its detection layers.
 
     Shape:
@@ -124,7 +124,7 @@ class DarknetFromCfg(BaseModule):
         self.heads = [i for i, row in enumerate(self.table) if row['type'] in HEADS]
         if not self.heads:
             raise ValueError(f'The table has no detection layer; add one of {", ".join(HEADS)}.')
-        self.num_classes, self.frozen_stages = num_classes, frozen_stages
+        self.num_classes = num_classes
         if num_classes is not None:
             self._set_classes(num_classes)
         self.layers = nn.ModuleList()
@@ -153,19 +153,9 @@ class DarknetFromCfg(BaseModule):
                 )
             last['filters'] = row['anchors'] * (values_before_classes(row['type']) + num_classes)
 
-    def freeze(self, count: int) -> None:
-        """Train all layers except the first ``count``."""
-        self.frozen_stages = count
-        for index, layer in enumerate(self.layers):
-            layer.requires_grad_(index >= count)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> DarknetFromCfg:
-        """Set the mode; frozen layers stay in evaluation mode."""
-        super().train(mode)
-        for layer in self.layers[: self.frozen_stages]:
-            layer.eval()
-        return self
+    def stages_in_order(self) -> nn.ModuleList:
+        """The layers."""
+        return self.layers
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
         found = set()

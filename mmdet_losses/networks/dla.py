@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import torch
 from mmcv.cnn import ConvModule
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmdet_losses.networks.freezing import FreezableBackbone
 from mmdet_losses.registry import MODELS
 
 _NORM = {'type': 'BN', 'requires_grad': True}
@@ -93,7 +93,7 @@ class Tree(nn.Module):
 
 
 @MODELS.register_module()
-class DLANet(BaseModule):
+class DLANet(FreezableBackbone):
     """DLA-34 by default.
 
     Shape:
@@ -106,6 +106,8 @@ class DLANet(BaseModule):
         out_indices: levels that are returned.
         previous_image, previous_heatmap: add the stems of CenterTrack, whose activations are added
             to those of the image.
+        frozen_stages: the layers of level 0 to this level are not trained, except these stems
+            (:class:`~mmdet_losses.networks.freezing.FreezableBackbone`); -1 trains all.
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class DLANet(BaseModule):
         previous_image: bool = False,
         previous_heatmap: bool = False,
         init_cfg: dict | None = None,
+        frozen_stages: int = -1,
     ) -> None:
         super().__init__(init_cfg)
         if len(levels) != len(channels) or len(levels) < 3:
@@ -136,6 +139,11 @@ class DLANet(BaseModule):
         for i in range(2, len(levels)):
             tree = Tree(levels[i], channels[i - 1], channels[i], stride=2, keep_input=i > 2)
             self.levels.append(tree)
+        self.freeze(frozen_stages + 1)
+
+    def stages_in_order(self) -> list[nn.Module]:
+        """The levels; the first one with the stem of the image."""
+        return [nn.ModuleList((self.base_layer, self.levels[0])), *self.levels[1:]]
 
     @staticmethod
     def _stem(in_channels: int, out_channels: int) -> ConvModule:

@@ -12,14 +12,15 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 import torch
 from mmcv.cnn import ConvModule
 from mmdet.models.backbones.resnet import BasicBlock
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmdet_losses.networks.freezing import FreezableBackbone
 from mmdet_losses.registry import MODELS
 
 _NORM = dict(type='BN', requires_grad=True)
@@ -100,7 +101,7 @@ class Hourglass(nn.Module):
 
 
 @MODELS.register_module()
-class StackedHourglassNet(BaseModule):
+class StackedHourglassNet(FreezableBackbone):
     """A sequence of residual hourglasses; Hourglass-52 by default.
 
     The input of the next stack is ``residual(relu(conv1x1(input) + conv1x1(output)))``.
@@ -116,6 +117,8 @@ class StackedHourglassNet(BaseModule):
         stage_channels, stage_blocks: channels and number of blocks per level, finest first.
         feat_channels: channels of the maps for the predictor.
         with_merges: also return the inner maps, for the attention of CornerNet-Saccade.
+        frozen_stages: 0 does not train the stem, n neither stem nor the first n stacks
+            (:class:`~mmdet_losses.networks.freezing.FreezableBackbone`); -1 trains all.
     """
 
     stem_stages = 1
@@ -130,6 +133,7 @@ class StackedHourglassNet(BaseModule):
         feat_channels: int = 256,
         with_merges: bool = False,
         init_cfg: dict | None = None,
+        frozen_stages: int = -1,
     ) -> None:
         super().__init__(init_cfg)
         if num_stacks < 1 or len(stage_channels) < 2 or len(stage_channels) != len(stage_blocks):
@@ -157,6 +161,19 @@ class StackedHourglassNet(BaseModule):
         self.conv1x1s = nn.ModuleList(self._project(width, width) for _ in between)
         self.remap_convs = nn.ModuleList(self._project(feat_channels, width) for _ in between)
         self.inters = nn.ModuleList(residual(width, width) for _ in between)
+        self.freeze(frozen_stages + 1)
+
+    def stages_in_order(self) -> list[nn.Module]:
+        """Stem and stacks; a stack contains the layers between it and the next one."""
+        columns = (
+            self.hourglass_modules,
+            self.out_convs,
+            self.conv1x1s,
+            self.remap_convs,
+            self.inters,
+        )
+        rows = zip_longest(*columns)
+        return [self.stem, *(nn.ModuleList(filter(None, row)) for row in rows)]
 
     @staticmethod
     def _project(in_channels: int, out_channels: int) -> ConvModule:
@@ -196,9 +213,16 @@ class SaccadeHourglassNet(StackedHourglassNet):
         feat_channels: int = 256,
         with_merges: bool = True,
         init_cfg: dict | None = None,
+        frozen_stages: int = -1,
     ) -> None:
         super().__init__(
-            num_stacks, stage_channels, stage_blocks, feat_channels, with_merges, init_cfg
+            num_stacks,
+            stage_channels,
+            stage_blocks,
+            feat_channels,
+            with_merges,
+            init_cfg,
+            frozen_stages,
         )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmdet_losses.networks.darknet_layers import BATCH_NORM, LEAKY, conv_chain, scale_channels
+from mmdet_losses.networks.freezing import FreezableBackbone
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import MODELS
 
@@ -35,7 +35,7 @@ _ARCHS: dict[str, tuple[Stage, ...]] = {
 
 
 @MODELS.register_module()
-class PlainDarknet(BaseModule):
+class PlainDarknet(FreezableBackbone):
     """Stages of convolutions with a 2x2 max pool between them.
 
     Shape:
@@ -52,6 +52,8 @@ class PlainDarknet(BaseModule):
             ``(kernel size, channels)`` or ``(kernel size, channels, stride)``.
         width: factor on the number of channels (rounded up to a multiple of 8).
         out_indices: the stages to return.
+        frozen_stages: stage 0 to this stage are not trained
+            (:class:`~mmdet_losses.networks.freezing.FreezableBackbone`); -1 trains all.
 
     Raises:
         ValueError: an unknown ``arch`` or a stage that does not exist.
@@ -68,6 +70,7 @@ class PlainDarknet(BaseModule):
         norm_cfg: dict[str, Any] | None = BATCH_NORM,
         act_cfg: dict[str, Any] | None = LEAKY,
         init_cfg: dict[str, Any] | None = None,
+        frozen_stages: int = -1,
     ) -> None:
         super().__init__(init_cfg)
         if isinstance(arch, str):
@@ -90,6 +93,11 @@ class PlainDarknet(BaseModule):
             stage.extend(conv_chain(channels, scaled, **cfg))
             channels = scaled[-1][1]
             self.stages.append(stage)
+        self.freeze(frozen_stages + 1)
+
+    def stages_in_order(self) -> nn.ModuleList:
+        """The stages."""
+        return self.stages
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outs = []

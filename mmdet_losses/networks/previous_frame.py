@@ -18,6 +18,7 @@ class PreviousFrameBackbone(BaseModule):
 
     Each additional input has a stem: a 7x7 convolution with batch norm and ReLU. The output of the
     backbone's first layer and of the stems are added; the rest of the backbone is unchanged.
+    The stems are trained also where ``frozen_stages`` of the backbone includes its first layer.
     CenterTrack's DLA-34 has the same structure (:class:`~mmdet_losses.networks.dla.DLANet`).
 
     Args:
@@ -52,7 +53,16 @@ class PreviousFrameBackbone(BaseModule):
                 f'{type(self.backbone).__name__} has no layer {stem!r}; choose stem from '
                 f'{", ".join(layers)}.'
             )
+        self.stem = stem
         setattr(self.backbone, stem, SumOfStems(layers[stem], channels, stride))
+
+    def train(self, mode: bool = True) -> PreviousFrameBackbone:
+        """Set the mode; the additional stems are trained also where the backbone is frozen."""
+        super().train(mode)  # MMDetection's backbones freeze their stages here
+        stems = getattr(self.backbone, self.stem)
+        for stem in (stems.previous_image, stems.previous_heatmap):
+            stem.train(mode).requires_grad_(True)
+        return self
 
     def forward(
         self, x: Tensor, pre_img: Tensor | None = None, pre_hm: Tensor | None = None

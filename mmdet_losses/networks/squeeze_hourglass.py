@@ -64,7 +64,14 @@ class SqueezeHourglassNet(StackedHourglassNet):
         feat_channels: int = 256,
         with_merges: bool = False,
         init_cfg: dict | None = None,
+        frozen_stages: int = -1,
     ) -> None:
         super().__init__(
-            num_stacks, stage_channels, stage_blocks, feat_channels, with_merges, init_cfg
+            num_stacks,
+            stage_channels,
+            stage_blocks,
+            feat_channels,
+            with_merges,
+            init_cfg,
+            frozen_stages,
         )

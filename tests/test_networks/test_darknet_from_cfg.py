@@ -196,18 +196,6 @@ def test_classes_need_anchors_in_the_table() -> None:
         DarknetFromCfg([dict(type='avgpool'), dict(type='yolo')], num_classes=3)
 
 
-def test_frozen_layers_have_no_gradient_and_keep_their_statistics() -> None:
-    net = DarknetFromCfg(layer_table(parse_cfg(HEADS)), frozen_stages=2).train()
-    before = net.layers[0].layer.bn.running_mean.clone()
-    sum(out.sum() for out in net(torch.randn(2, 3, 8, 8))).backward()
-    assert net.layers[0].layer.conv.weight.grad is None
-    assert net.layers[2].layer.conv.weight.grad is not None
-    assert torch.equal(net.layers[0].layer.bn.running_mean, before)
-    net.freeze(0)
-    net(torch.randn(2, 3, 8, 8))
-    assert not torch.equal(net.layers[0].layer.bn.running_mean, before)
-
-
 @pytest.mark.parametrize(
     'row', [dict(type='sam', layers=[0]), dict(type='route', layers=[0, 1], activation='linear')]
 )
