@@ -153,9 +153,9 @@ class DarknetFromCfg(FreezableBackbone):
                 )
             last['filters'] = row['anchors'] * (values_before_classes(row['type']) + num_classes)
 
-    def stages_in_order(self) -> nn.ModuleList:
+    def stages_in_order(self) -> list[nn.Module]:
         """The layers."""
-        return self.layers
+        return list(self.layers)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
         found = set()

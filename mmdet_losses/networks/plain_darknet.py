@@ -95,9 +95,9 @@ class PlainDarknet(FreezableBackbone):
             self.stages.append(stage)
         self.freeze(frozen_stages + 1)
 
-    def stages_in_order(self) -> nn.ModuleList:
+    def stages_in_order(self) -> list[nn.Module]:
         """The stages."""
-        return self.stages
+        return list(self.stages)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         outs = []
