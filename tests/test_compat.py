@@ -175,6 +175,17 @@ print(type(axes.patches[0]).__module__, mot_error_visualize.plt.rcParams['figure
     assert run_fresh(code) == ['[]', 'matplotlib.patches True']
 
 
+def test_the_index_of_the_configs_is_read_once() -> None:
+    from mmengine.config import Config, utils
+
+    text = "_base_ = 'mmdet::_base_/default_runtime.py'"
+    expected = Config.fromstring(text, '.py').log_level
+    before = utils.load.cache_info()
+    assert Config.fromstring(text, '.py').log_level == expected
+    assert utils.load.cache_info().misses == before.misses
+    assert utils.load.cache_info().hits > before.hits + 90
+
+
 @pytest.mark.parametrize('patch', compat.PATCHES, ids=lambda patch: patch.__name__)
 def test_every_patch_states_its_reason_and_versions(patch) -> None:
     assert 'Reason: ' in patch.__doc__ and 'Versions: ' in patch.__doc__

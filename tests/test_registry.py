@@ -62,55 +62,56 @@ def build_all(configs, names, prefix):
                 assert chosen.get(prefix + name) is not None, prefix + name
 
 configs, names = json.load(sys.stdin)
-if scope:
-    DefaultScope.get_instance('run', scope_name=scope)
 if imports:
     text = "custom_imports = dict(imports=['mmdet_losses'], allow_failed_imports=False)"
     Config.fromstring(text, '.py')
     Config.fromstring(text, '.py')  # a second import changes nothing
 elif 'mmdet_losses' in sys.modules:
     raise AssertionError('imported too early')
-for prefix in prefixes:
-    build_all(configs, names, prefix)
+for scope, prefixes in scopes:
+    if scope:
+        DefaultScope.get_instance(f'run {scope}', scope_name=scope)
+    for prefix in prefixes:
+        build_all(configs, names, prefix)
 print('built', len(configs), len(names))
 """
 
 
 @pytest.mark.parametrize(
-    ('scope', 'imports', 'prefixes'),
+    ('imports', 'scopes'),
     [
-        ('mmdet', True, ['', 'mmdet.', 'mmdet_losses.']),
-        ('mmdet', False, ['mmdet_losses.']),
-        ('mmengine', True, ['mmdet.']),
-        (None, True, ['mmdet.']),
+        (True, [(None, ['mmdet.']), ('mmengine', ['mmdet.']), ('mmdet', ['', 'mmdet_losses.'])]),
+        (False, [('mmdet', ['mmdet_losses.'])]),
     ],
-    ids=['mmdet', 'no import line', 'mmengine', 'no scope'],
+    ids=['import line', 'no import line'],
 )
-def test_every_component_builds(tmp_path, scope, imports, prefixes):
+def test_every_component_builds(tmp_path, imports, scopes):
     assert len(names()) >= len(configs()) > 0
-    given = f'{scope=}\n{imports=}\n{prefixes=}\n'
-    assert run(given + BUILD_ALL, tmp_path) == f'built {len(configs())} {len(names())}'
+    output = run(f'{imports=}\n{scopes=}\n{BUILD_ALL}', tmp_path)
+    assert output == f'built {len(configs())} {len(names())}'
 
 
-# The class of every name in MMDetection's registries.
-SNAPSHOT = """
+# The class of every name in MMDetection's registries, before and after the import of the package.
+SNAPSHOTS = """
 import json
 import mmdet.registry
+from mmdet.utils import register_all_modules
 from mmengine.registry import Registry
 
 def snapshot():
-    from mmdet.utils import register_all_modules
-    register_all_modules(init_default_scope=False)
     kinds = {k: r for k, r in vars(mmdet.registry).items() if isinstance(r, Registry)}
     return {k: {n: f'{c.__module__}.{c.__qualname__}' for n, c in r.module_dict.items()}
             for k, r in kinds.items()}
+
+register_all_modules(init_default_scope=False)
+theirs = snapshot()
+import mmdet_losses
+print(json.dumps([theirs, snapshot()]))
 """
 
 
 def test_no_name_of_mmdetection_is_replaced(tmp_path):
-    theirs = json.loads(run(SNAPSHOT + 'print(json.dumps(snapshot()))', tmp_path))
-    first = SNAPSHOT.replace('import mmdet.registry', 'import mmdet_losses, mmdet.registry')
-    both = json.loads(run(first + 'print(json.dumps(snapshot()))', tmp_path))
+    theirs, both = json.loads(run(SNAPSHOTS, tmp_path))
     assert sum(map(len, theirs.values())) > 300
     for kind, known in theirs.items():
         assert {name: both[kind][name] for name in known} == known

@@ -13,6 +13,7 @@ from mmdet_losses.compat.patches import (
     let_mmdet_ssd_predict,
     let_mmengine_find_configs,
     let_one_process_write_metrics,
+    read_config_indexes_once,
     require_stack,
     trust_engine_checkpoints,
 )
@@ -23,6 +24,7 @@ PATCHES = (
     provide_missing_mmcv_ops,
     defer_matplotlib,
     let_mmengine_find_configs,
+    read_config_indexes_once,
     trust_engine_checkpoints,
     let_mmdet_ssd_predict,
     let_one_process_write_metrics,

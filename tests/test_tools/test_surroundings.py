@@ -49,14 +49,14 @@ def test_our_package_is_imported_before_the_stack():
     assert late == []
 
 
-@pytest.mark.parametrize('tool', ['train', 'test', 'demo'])
+@pytest.mark.parametrize('tool', ['train', 'demo'])
 def test_tools_start_without_compiled_operators(tool):
     done = show_help(tool, "sys.modules['mmcv._ext'] = None")
     assert done.returncode == 0, done.stderr
     assert '--cfg-options' in done.stdout
 
 
-@pytest.mark.parametrize('tool', ['train', 'test', 'demo', 'zoo'])
+@pytest.mark.parametrize('tool', ['train', 'zoo'])
 def test_a_missing_package_is_named_with_its_cure(tool, tmp_path):
     (tmp_path / 'mmengine.py').write_text("raise ModuleNotFoundError('No module named this')\n")
     done = show_help(tool, '', tmp_path)

@@ -81,18 +81,6 @@ def test_two_processes_and_one_process_test_equally(tools, short):
     assert all(have[key] == pytest.approx(want[key], abs=1e-6) for key in names)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(torch.cuda.is_available(), reason='tests the path without a GPU')
-def test_two_processes_train(tools, short, tmp_path):
-    result = tools.run(
-        'dist_train.sh', short.config, 2, '--work-dir', tmp_path, PORT=tools.free_port()
-    )
-    assert result.status == 0, result.text[-3000:]
-    assert 'running on the CPU with 2 processes over gloo' in result.text
-    assert result.text.count('mot/mota') == 1
-    assert (tmp_path / 'epoch_1.pth').is_file()
-
-
 def run(*arguments):
     args = track_demo.parse_args([str(argument) for argument in arguments])
     track_demo.engine.run_tool(track_demo.demo, args)
