@@ -175,15 +175,28 @@ print(type(axes.patches[0]).__module__, mot_error_visualize.plt.rcParams['figure
     assert run_fresh(code) == ['[]', 'matplotlib.patches True']
 
 
-def test_the_index_of_the_configs_is_read_once() -> None:
-    from mmengine.config import Config, utils
+def test_configs_of_a_package_are_found_fast() -> None:
+    code = """
+import sys
+import mmdet_losses
+print('imported')
+from mmengine.config import Config, utils
+bases = 'mmdet::_base_/default_runtime.py', 'mmdet_losses::_base_/default_runtime.py'
+levels = [Config.fromstring(f'_base_ = {base!r}', '.py').log_level for base in bases]
+first = utils.load.cache_info()
+Config.fromstring(f'_base_ = {bases[0]!r}', '.py')
+then = utils.load.cache_info()
+print(levels, then.misses - first.misses, then.hits - first.hits > 90)
+print('pkg_resources' in sys.modules)
+"""
+    assert run_fresh(code) == ["['INFO', 'INFO'] 0 True", 'False']
 
-    text = "_base_ = 'mmdet::_base_/default_runtime.py'"
-    expected = Config.fromstring(text, '.py').log_level
-    before = utils.load.cache_info()
-    assert Config.fromstring(text, '.py').log_level == expected
-    assert utils.load.cache_info().misses == before.misses
-    assert utils.load.cache_info().hits > before.hits + 90
+
+def test_a_missing_package_of_configs_is_named() -> None:
+    from mmengine.config import Config
+
+    with pytest.raises(ModuleNotFoundError, match='mmyolo is not installed'):
+        Config.fromstring("_base_ = 'mmyolo::_base_/default_runtime.py'", '.py')
 
 
 @pytest.mark.parametrize('patch', compat.PATCHES, ids=lambda patch: patch.__name__)

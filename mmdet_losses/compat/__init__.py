@@ -7,13 +7,13 @@ from mmdet_losses.compat.checkpoints import (
 from mmdet_losses.compat.mmcv_ops import has_mmcv_ops, provide_missing_mmcv_ops
 from mmdet_losses.compat.patches import (
     defer_matplotlib,
+    find_configs_fast,
     let_coco_files_be_incomplete,
     let_empty_results_have_an_ap,
     let_losses_check_their_head,
     let_mmdet_ssd_predict,
     let_mmengine_find_configs,
     let_one_process_write_metrics,
-    read_config_indexes_once,
     require_stack,
     trust_engine_checkpoints,
 )
@@ -24,7 +24,7 @@ PATCHES = (
     provide_missing_mmcv_ops,
     defer_matplotlib,
     let_mmengine_find_configs,
-    read_config_indexes_once,
+    find_configs_fast,
     trust_engine_checkpoints,
     let_mmdet_ssd_predict,
     let_one_process_write_metrics,
