@@ -121,4 +121,6 @@ def mean_over_stacks(
 
 def sum_terms(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Add the terms of several maps by name."""
+    if len(parts) == 1:
+        return parts[0]
     return {name: torch.stack([terms[name] for terms in parts]).sum() for name in parts[0]}

@@ -20,7 +20,7 @@ from mmdet_losses.ops.constant import (
     zero_unless,
 )
 from mmdet_losses.ops.crops import CropWindow, crop_boxes, crop_window, mirror_boxes
-from mmdet_losses.ops.darknet_iou import darknet_iou, darknet_iou_direction
+from mmdet_losses.ops.darknet_iou import DarknetPair, darknet_iou, darknet_iou_direction
 from mmdet_losses.ops.gather import cell_xy, gather_cells, scatter_cells
 from mmdet_losses.ops.gaussian import (
     RadiusMode,
@@ -71,6 +71,7 @@ __all__ = [
     'AnchorTable',
     'BoxCode',
     'CropWindow',
+    'DarknetPair',
     'Extents',
     'GridAnchors',
     'IoUMode',

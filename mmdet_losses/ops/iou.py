@@ -65,17 +65,15 @@ def best_overlap(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> T
 def _map_iou(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
     """IoU of every object with every prediction: (B, M, A * N)."""
     with torch.no_grad():
-        half = size / 2
-        low, high = (center - half).transpose(1, 2), (center + half).transpose(1, 2)
-        low, high = low.flatten(2).unsqueeze(2), high.flatten(2).unsqueeze(2)  # (B, 2, 1, A * N)
-        boxes = zero_unless(mask[..., None], boxes)
-        extent = boxes[..., 2:].transpose(1, 2).unsqueeze(-1)  # (B, 2, M, 1)
-        middle = boxes[..., :2].transpose(1, 2).unsqueeze(-1)
-        half = extent / 2
-        low_t, high_t = middle - half, middle + half
-        inter = torch.minimum(high[:, 0], high_t[:, 0]).sub_(torch.maximum(low[:, 0], low_t[:, 0]))
-        side = torch.minimum(high[:, 1], high_t[:, 1]).sub_(torch.maximum(low[:, 1], low_t[:, 1]))
-        inter = inter.clamp_(min=0).mul_(side.clamp_(min=0))
+        low, high = (
+            torch.add(center, size, alpha=each).transpose(1, 2).flatten(2).unsqueeze(2)
+            for each in (-0.5, 0.5)
+        )  # (B, 2, 1, A * N)
+        boxes = zero_unless(mask[..., None], boxes).transpose(1, 2).unsqueeze(-1)
+        middle, extent = boxes[:, :2], boxes[:, 2:]  # (B, 2, M, 1)
+        low_t, high_t = (torch.add(middle, extent, alpha=each) for each in (-0.5, 0.5))
+        side = torch.minimum(high, high_t).sub_(torch.maximum(low, low_t)).clamp_(min=0)
+        inter = side[:, 0].mul_(side[:, 1])
         area = size.prod(2).flatten(1).unsqueeze(1)
         union = area + extent.prod(1) - inter
         return zero_unless(inter > 0, inter / union)

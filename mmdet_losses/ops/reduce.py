@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mmdet_losses.ops.choices import check_choice
+from mmdet_losses.ops.constant import zero_unless
 
 Reduction = Literal['none', 'mean', 'sum']
 REDUCTIONS: tuple[str, ...] = get_args(Reduction)
@@ -109,4 +110,4 @@ def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
 
     Values outside the mask have no effect, even if they are NaN.
     """
-    return torch.where(mask, values, values.new_zeros(())).sum()
+    return zero_unless(mask, values).sum()

@@ -10,6 +10,7 @@ from torch import nn
 
 from mmdet_losses.detectors.yolo import (
     ScaledYOLOV4Loss,
+    ScaledYOLOV4Outputs,
     ScaledYOLOV4TargetEncoder,
     YOLOV1Loss,
     YOLOV1Outputs,
@@ -23,6 +24,7 @@ from mmdet_losses.detectors.yolo import (
     YOLOV4Loss,
     YOLOV4Outputs,
     YOLOV4TargetEncoder,
+    joined,
 )
 from mmdet_losses.ops import box_similarity
 
@@ -254,6 +256,62 @@ def test_a_prediction_above_the_truth_threshold_is_a_positive(gt_instances):
     ]
     few, more = ((each != 0).sum() for each in moved)
     assert few < more  # the slow loop above meets predictions of that kind
+
+
+TWO_MAPS = [ANCHORS[0], [(10.0, 14.0), (30.0, 24.0)]]
+TWO_SIZES = [(H, W), (2 * H, 2 * W)]
+
+
+def two_maps():
+    generator = torch.Generator().manual_seed(3)
+    return [
+        torch.randn(3, 16, *size, generator=generator, dtype=torch.float64).requires_grad_()
+        for size in TWO_SIZES
+    ]
+
+
+@pytest.mark.parametrize('packed', [True, False])
+@pytest.mark.parametrize('options', [{}, {'iou_normalizer': (0.07, 0.5), 'max_delta': (5, 0.01)}])
+def test_joined_maps_equal_the_sum_of_single_maps(gt_instances, monkeypatch, options, packed):
+    if not packed:  # the path of a GPU, which keeps empty slots
+        monkeypatch.setattr(joined, '_packed', lambda slots: slots)
+    maps = two_maps()
+    encoder = YOLOV4TargetEncoder(3, TWO_MAPS, scale_xy=(1.2, 1.05), iou_threshold=0.3)
+    targets = encoder.encode(gt_instances, TWO_SIZES, SIZE)
+    assert all(level.positive.any() for level in targets.levels)
+    got = YOLOV4Loss(**options)(YOLOV4Outputs(tuple(maps)), targets)
+    want = dict.fromkeys(got, 0)
+    for i, level in enumerate(targets.levels):
+        criterion = YOLOV4Loss(**{name: value[i] for name, value in options.items()})
+        single = criterion(YOLOV4Outputs((maps[i],)), targets._replace(levels=(level,)))
+        want = {name: want[name] + value for name, value in single.items()}
+    compare_losses(got, want, maps)
+
+
+@pytest.mark.parametrize('packed', [True, False])
+def test_joined_maps_of_scaled_yolov4_equal_the_sum_of_single_maps(
+    gt_instances, monkeypatch, packed
+):
+    if not packed:
+        monkeypatch.setattr(joined, '_packed', lambda slots: slots)
+    maps, balance = two_maps(), (4.0, 0.4)
+    targets = ScaledYOLOV4TargetEncoder(3, TWO_MAPS).encode(gt_instances, TWO_SIZES, SIZE)
+    got = ScaledYOLOV4Loss(balance=balance)(ScaledYOLOV4Outputs(tuple(maps)), targets)
+    want = dict.fromkeys(got, 0)
+    for i, level in enumerate(targets.levels):
+        criterion = ScaledYOLOV4Loss(balance=[balance[i]])
+        single = criterion(ScaledYOLOV4Outputs((maps[i],)), targets._replace(levels=(level,)))
+        want = {name: want[name] + value / 2 for name, value in single.items()}  # gains over L
+    compare_losses(got, want, maps)
+
+
+def compare_losses(got, want, maps):
+    """Terms and gradients of two criteria."""
+    for name, value in got.items():
+        torch.testing.assert_close(value, want[name], rtol=1e-6, atol=1e-9)
+    pairs = (torch.autograd.grad(sum(each.values()), maps) for each in (got, want))
+    for have, expected in zip(*pairs, strict=True):
+        torch.testing.assert_close(have, expected, rtol=1e-6, atol=1e-9)
 
 
 def test_class_counters_weigh_the_rare_classes():

@@ -81,10 +81,10 @@ BUDGETS = {
     'SSD': (75, 200),
     'RetinaNet': (72, 120),
     'YOLOV1': (60, 183),
-    'YOLOV2': (60, 303),
-    'YOLOV3': (60, 609),
-    'YOLOV4': (60, 984),
-    'ScaledYOLOV4': (60, 529),
+    'YOLOV2': (60, 270),
+    'YOLOV3': (60, 217),
+    'YOLOV4': (60, 285),
+    'ScaledYOLOV4': (60, 226),
 }
 """Greatest number of launches of encode, and of encode, loss and gradient.
 

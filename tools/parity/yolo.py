@@ -27,7 +27,7 @@ from mmdet_losses.detectors.yolo import (
     YOLOV3Outputs,
     YOLOV3TargetEncoder,
 )
-from mmdet_losses.detectors.yolo.contracts import Grid
+from mmdet_losses.detectors.yolo.cells import Grid
 from mmdet_losses.detectors.yolo.darknet_encoder import DarknetTargetEncoder
 from mmdet_losses.detectors.yolo.grids import (
     Slots,

@@ -1,6 +1,6 @@
 """Box terms of darknet's [yolo] layer.
 
-A term takes the raw xy and wh of the slots of one map and returns named losses whose gradient is
+A term takes the raw xy and wh of slots and returns named losses whose gradient is
 minus darknet's delta.
 """
 
@@ -15,31 +15,41 @@ from torch import Tensor
 
 from mmdet_losses.detectors.yolo.grids import (
     Slots,
-    cell_offset,
-    slot_boxes,
+    center_of,
+    grid_sizes,
     slot_similarity,
     slot_targets,
 )
+from mmdet_losses.detectors.yolo.joined import slots_per_map
 from mmdet_losses.ops import (
+    DarknetPair,
     IoUMode,
-    at_least_one,
     darknet_iou,
-    darknet_iou_direction,
     masked_sum,
+    zero_unless,
 )
 
 
 class BoxWeights(NamedTuple):
-    """Weights of the box deltas of one map."""
+    """Weights of the box deltas."""
 
     normalizer: float
     """``iou_normalizer`` of the cfg."""
-    multiplier: Tensor
-    """(B, A, K) class multiplier of the object, or one number."""
-    share: Tensor
-    """(B, A, K) divisor of the delta, or one number."""
+    multiplier: Tensor | None
+    """(B, A, K) class multiplier of the object; None: 1."""
+    share: Tensor | None
+    """(B, A, K) divisor of the delta; None: 1."""
     max_delta: float | None
     """Bound of IoU deltas before the division; None does not clip."""
+
+    def times(self, values: Tensor) -> Tensor:
+        """Values (B, A, K, D) times normalizer and multiplier."""
+        values = values * self.normalizer
+        return values if self.multiplier is None else values * self.multiplier[..., None]
+
+    def divided(self, values: Tensor) -> Tensor:
+        """Values (B, A, K, D) over the share."""
+        return values if self.share is None else values / self.share[..., None]
 
 
 def squared_term(
@@ -51,21 +61,20 @@ def squared_term(
     chain factor; the value is then half its square. Sizes in the squared form (``new_coords``)
     compare their sigmoid with half the square root of the ratio to the anchor.
     """
-    grid = slots.grid
+    grid, place = slots.grid, slots.place()
     goal_xy, goal_wh = slot_targets(slots)
     if grid.squared:
-        goal_wh = (slots.boxes[..., 2:] / grid.anchors[:, None]).clamp(min=0).sqrt() / 2
-    weight = weights.normalizer * weights.multiplier / weights.share
-    weight = weight * (2 - slots.boxes[..., 2] * slots.boxes[..., 3])
-    weight = torch.where(slots.mask, weight, 0)[..., None]
+        goal_wh = (slots.boxes[..., 2:] / place.anchors).clamp(min=0).sqrt() / 2
+    weight = weights.times(2 - slots.boxes[..., 2:].prod(-1, keepdim=True))
+    weight = zero_unless(slots.mask[..., None], weights.divided(weight))
     size = wh.sigmoid() if grid.squared else wh
-    loss_wh = (weight * (goal_wh - size).square() / 2).sum()
+    loss_wh = (weight * (goal_wh - size).square()).sum() / 2
     if grid.scale_xy == 1 and not grid.squared:
         entropy = F.binary_cross_entropy_with_logits(xy, goal_xy, reduction='none')
         return {'loss_xy': (weight * entropy).sum(), 'loss_wh': loss_wh}
     score = xy.sigmoid()
     with torch.no_grad():
-        residual = goal_xy - cell_offset(xy, grid.scale_xy)
+        residual = goal_xy - place.offset(xy)
         delta = weight * residual
         reported = (delta * residual).sum() / 2
     return {
@@ -78,9 +87,9 @@ def similarity_term(
     xy: Tensor, wh: Tensor, slots: Slots, weights: BoxWeights, mode: IoUMode
 ) -> dict[str, Tensor]:
     """1 - IoU (or its kind) of the decoded boxes, with its true gradient."""
-    cost = 1 - slot_similarity(xy, wh, slots, mode)
-    weight = weights.normalizer * weights.multiplier / weights.share
-    return {'loss_box': masked_sum(weight * cost, slots.mask)}
+    cost = 1 - slot_similarity(xy, wh, slots, mode)[..., None]
+    cost = weights.divided(weights.times(cost))
+    return {'loss_box': masked_sum(cost, slots.mask[..., None])}
 
 
 def directed_term(
@@ -88,28 +97,33 @@ def directed_term(
 ) -> dict[str, Tensor]:
     """darknet's value and darknet's direction, which is not the gradient of the value.
 
-    The value is the mean of 1 - IoU over the slots (for 'giou' its own measure, else the plain
-    IoU). The direction (:func:`~mmdet_losses.ops.darknet_iou.darknet_iou_direction`) moves raw
-    centres without the factors of sigmoid and grid, is clipped, and is never NaN.
+    The value is the mean of 1 - IoU over the slots of a map, summed over maps (for 'giou' its own
+    measure, else the plain IoU). The direction
+    (:func:`~mmdet_losses.ops.darknet_iou.darknet_iou_direction`) moves raw centres without the
+    factors of sigmoid and grid, is clipped, and is never NaN.
     """
-    grid, values = slots.grid, torch.cat((xy, wh), -1)
-    score = values.sigmoid()
+    grid, place, values = slots.grid, slots.place(), torch.cat((xy, wh), -1)
     with torch.no_grad():
-        pred = slot_boxes(xy, wh, slots)
-        chain = torch.ones_like(pred)
-        if not grid.squared:
-            chain = torch.cat((chain[..., :2], wh.exp()), -1)
-            pred = torch.cat((pred[..., :2], wh.exp() * grid.anchors[:, None]), -1)
-        weight = (weights.normalizer * weights.multiplier)[..., None]
-        direction = darknet_iou_direction(pred, slots.boxes, mode)
+        point = place.center(xy)
+        if grid.squared:
+            size = grid_sizes(wh, place.anchors, True)
+        else:
+            chain = wh.exp()
+            size = chain * place.anchors
+        pred = torch.cat((center_of(point, size, grid), size), -1)
+        pair = DarknetPair.of(pred, slots.boxes)
+        direction = pair.direction(mode)
+        move, resize = direction.split(2, -1)
         if grid.point:  # darknet's rule, which is not the chain rule
-            moves = direction[..., :2] + grid.point * direction[..., 2:]
-            direction = torch.cat((moves, direction[..., 2:]), -1)
-        delta = bounded(direction * chain * weight, slots, weights)
-        iou = darknet_iou(pred, slots.boxes, 'giou' if mode == 'giou' else 'iou')
-        total = masked_sum(1 - iou.nan_to_num(0, 0, 0), slots.mask)
-        reported = weights.normalizer * total / at_least_one(slots.mask.sum())
-    return {'loss_box': Steer.apply(score if grid.squared else values, delta, reported)}
+            move = move + grid.point * resize
+        if not grid.squared:
+            resize = resize * chain
+        direction = weights.times(torch.cat((move, resize), -1))
+        delta = bounded(direction, slots, weights)
+        iou = darknet_iou(pred, slots.boxes, 'giou') if mode == 'giou' else pair.iou()
+        cost = (1 - iou.nan_to_num(0, 0, 0)) / slots_per_map(slots)
+        reported = weights.normalizer * masked_sum(cost, slots.mask)
+    return {'loss_box': Steer.apply(values.sigmoid() if grid.squared else values, delta, reported)}
 
 
 def bounded(delta: Tensor, slots: Slots, weights: BoxWeights) -> Tensor:
@@ -117,7 +131,7 @@ def bounded(delta: Tensor, slots: Slots, weights: BoxWeights) -> Tensor:
     delta = delta.nan_to_num(0, 0, 0)
     if weights.max_delta is not None:
         delta = delta.clamp(-weights.max_delta, weights.max_delta)
-    return torch.where(slots.mask[..., None], delta / weights.share[..., None], 0)
+    return zero_unless(slots.mask[..., None], weights.divided(delta))
 
 
 BoxTerm = Callable[[Tensor, Tensor, Slots, BoxWeights, Any], dict[str, Tensor]]

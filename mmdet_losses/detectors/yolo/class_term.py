@@ -9,7 +9,8 @@ from torch import Tensor
 
 from mmdet_losses.detectors.yolo.darknet_encoder import Code
 from mmdet_losses.detectors.yolo.grids import Slots
-from mmdet_losses.detectors.yolo.maps import first_in_cell, one_hot
+from mmdet_losses.detectors.yolo.maps import first_slot, last_slot, one_hot
+from mmdet_losses.ops import constant, counting
 
 FOCAL_ALPHA = 0.5
 
@@ -33,20 +34,19 @@ class ClassTargets(NamedTuple):
 
     target: Tensor
     """(B, A, K, C)."""
-    weight: Tensor
-    """(B, A, K, C)."""
+    weight: Tensor | None
+    """(B, A, K, C); None: 1."""
     first: Tensor
     """(B, A, K) bool."""
-    same: Tensor | None
-    """(B, A, K, K) bool, both slots hold an object and share the anchor of one cell; None if no
-    slots do."""
+    leader: Tensor | None
+    """(B, A, K) the first slot with the anchor of each slot; None if no slots share one."""
 
     def rising(self, logits: Tensor) -> Tensor:
         """Number of classes with a positive delta at the anchor of each slot: (B, A, K)."""
-        count = ((self.target > logits.sigmoid()).sum(-1) * self.first).to(logits)
-        if self.same is None:
+        count = (self.target > logits.sigmoid()).sum(-1)
+        if self.leader is None:
             return count
-        return torch.where(self.same, count[..., None, :], 0).sum(-1)
+        return count.gather(2, self.leader.clamp(max=count.shape[2] - 1))
 
 
 def class_targets(
@@ -65,42 +65,55 @@ def class_targets(
         shared: slots can share the anchor of a cell.
     """
     own = one_hot(slots.labels, logits)
-    same, union, later, first = None, own > 0, torch.zeros_like(own, dtype=torch.bool), slots.mask
+    union, later, leader, first = own > 0, None, None, slots.mask
     if shared:
-        pair = slots.mask[..., :, None] & slots.mask[..., None, :]
-        same = pair & (slots.index[..., :, None] == slots.index[..., None, :])
-        counted = same
+        leader = first_slot(slots.index, slots.mask, slots.grid.cells)
+        first = slots.mask & (leader == counting(leader.shape[2], leader.device))
+        counted = slots.mask
         if options.code == 'redmon':
-            counted = same & ~_overwritten(logits, slots.labels, same)[..., None, :]
-        union = (counted.to(logits) @ own) > 0
-        later = (same.triu(1).to(logits) @ own) > 0
-        first = first_in_cell(slots.index, slots.mask, slots.grid.cells)
+            counted = counted & ~_overwritten(logits, slots)
+        union = _classes_of(counted, leader, slots.labels, union)
+        if options.focal or options.multipliers is not None:
+            later = _classes_of(slots.mask & ~first, leader, slots.labels, union)
     eps = options.smoothing
-    target = union * (1 - eps) + eps / 2
-    weight = torch.ones_like(logits)
+    target = union * (1 - eps) + eps / 2 if eps else union.to(logits)
+    weight = None
     if options.multipliers is not None:
-        weight = torch.where(union, options.multipliers.to(logits), weight)
-        weight = torch.where((own > 0) & ~later, weight * options.normalizer, weight)
+        weight = torch.where(union, options.multipliers.to(logits), constant(1, logits))
+        own_alone = own > 0 if later is None else (own > 0) & ~later
+        weight = torch.where(own_alone, weight * options.normalizer, weight)
     if options.focal:
-        target = torch.where(later, 1 - eps / 2, own)
         score = (logits.sigmoid() * own).sum(-1, keepdim=True) + 1e-15
         slope = -(1 - score) * (2 * score * score.log() + score - 1)
-        weight = torch.where(later, weight, FOCAL_ALPHA * slope)
-    return ClassTargets(target, weight, first, same)
+        target, focus = own, FOCAL_ALPHA * slope
+        if later is not None:
+            target = torch.where(later, 1 - eps / 2, own)
+            before = constant(1, logits) if weight is None else weight
+            focus = torch.where(later, before, focus)
+        weight = focus
+    return ClassTargets(target, weight, first, leader)
 
 
-def _overwritten(logits: Tensor, labels: Tensor, same: Tensor) -> Tensor:
+def _classes_of(mask: Tensor, leader: Tensor, labels: Tensor, like: Tensor) -> Tensor:
+    """Classes of the slots in ``mask``, in the row of the leader of each: (B, A, K, C) bool."""
+    slots, classes = like.shape[2:]
+    place = leader * classes + labels
+    place = torch.where(mask, place, constant(slots * classes, place))
+    found = like.new_zeros((*like.shape[:2], slots * classes + 1))
+    return found.scatter(2, place, 1)[..., :-1].unflatten(2, (slots, classes))
+
+
+def _overwritten(logits: Tensor, slots: Slots) -> Tensor:
     """Slots whose class a later object of the anchor overwrites in Redmon's code: (B, A, K) bool.
 
     His code takes an anchor for a new one if the delta of class 0 is exactly zero. So an object
     sets all classes again if the score of class 0 is 1 in float32 and the object before it has
     class 0, or if the score is 0 and no object before it has class 0.
     """
+    index, mask, cells = slots.index, slots.mask, slots.grid.cells
+    order = counting(index.shape[2], index.device)
+    zero, last = mask & (slots.labels == 0), order == last_slot(index, mask, cells)
     score = logits[..., 0].sigmoid()
-    before = same.tril(-1)
-    order = torch.arange(labels.shape[-1], device=labels.device)
-    previous = torch.where(before, order, -1).amax(-1)
-    follows_zero = (labels == 0).gather(-1, previous.clamp(min=0))
-    has_zero = (before & (labels == 0)[..., None, :]).any(-1)
-    resets = torch.where(score == 1, follows_zero, (score == 0) & ~has_zero) & (previous >= 0)
-    return (same.triu(1) & resets[..., None, :]).any(-1)
+    until_zero = order <= last_slot(index, zero & ~last, cells)
+    before_zero = ~last & (order < first_slot(index, zero, cells))
+    return torch.where(score == 1, until_zero, (score == 0) & before_zero)

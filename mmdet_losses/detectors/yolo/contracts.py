@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
+from mmdet_losses.detectors.yolo.cells import Grid
+
 
 class YOLOV1Outputs(NamedTuple):
     """One grid of S x S cells; everything is linear."""
@@ -63,26 +65,6 @@ GridOutputs = (
     YOLOV2Outputs | YOLOV3Outputs | YOLOV4Outputs | ScaledYOLOV4Outputs | GaussianYOLOOutputs
 )
 GridOutputsT = TypeVar('GridOutputsT', bound=GridOutputs)
-
-
-class Grid(NamedTuple):
-    """Cells and anchors of one map, and how raw values become boxes."""
-
-    anchors: Tensor
-    """(A, 2) width and height as fractions of the image."""
-    size: tuple[int, int]
-    """(H, W)."""
-    scale_xy: float = 1.0
-    """Grid sensitivity: a centre is ``scale_xy * sigmoid(t) - (scale_xy - 1) / 2`` in its cell."""
-    squared: bool = False
-    """Sizes are anchors times (2 sigmoid(t))^2 instead of times exp(t)."""
-    point: float = 0.0
-    """The point of the box that x and y predict is its centre plus ``point`` times its size."""
-
-    @property
-    def cells(self) -> int:
-        """H * W."""
-        return self.size[0] * self.size[1]
 
 
 class GridLevel(NamedTuple):

@@ -18,7 +18,8 @@ from mmdet_losses.core import (
     pad_ignored,
     pad_instances,
 )
-from mmdet_losses.detectors.yolo.contracts import Grid, GridLevel, GridOutputsT, GridTargets
+from mmdet_losses.detectors.yolo.cells import Grid
+from mmdet_losses.detectors.yolo.contracts import GridLevel, GridOutputsT, GridTargets
 from mmdet_losses.detectors.yolo.grid_encoder import GridTargetEncoder
 from mmdet_losses.detectors.yolo.grids import Slots, hidden_anchors, object_slots, point_of
 from mmdet_losses.ops import (
@@ -212,7 +213,7 @@ class DarknetTargetEncoder(GridTargetEncoder[GridOutputsT, GridTargets]):
     ) -> tuple[list[Grid], Tensor, Tensor]:
         """Grids of the maps, anchors of all maps, and the anchors' order by ascending area."""
         like = torch.empty(0, dtype=dtype, device=device)
-        grids = [self.grid(i, size, img_size, like) for i, size in enumerate(feat_sizes)]
+        grids = self.grids(feat_sizes, img_size, like)
         anchors = torch.cat([grid.anchors for grid in grids])
         return grids, anchors, anchors.prod(-1).argsort(stable=True)
 

@@ -19,17 +19,31 @@ from mmdet_losses.detectors.yolo.grids import (
     grid_boxes,
     object_slots,
     positive_factors,
-    take_boxes,
+)
+from mmdet_losses.detectors.yolo.joined import (
+    SlotValues,
+    join_hidden,
+    join_maps,
+    join_slots,
+    read_slots,
 )
 from mmdet_losses.detectors.yolo.maps import (
     RawLevel,
+    by_anchor,
     first_in_cell,
+    parts,
     put_cells,
-    split_level,
     take_cells,
 )
 from mmdet_losses.detectors.yolo.summary import Formula, summary_loss
-from mmdet_losses.ops import best_match, best_overlap, check_choice, masked_sum
+from mmdet_losses.ops import (
+    best_match,
+    best_overlap,
+    check_choice,
+    constant,
+    masked_sum,
+    zero_unless,
+)
 
 BoxMode = Literal['mse', 'iou', 'giou', 'diou', 'ciou']
 IOU_NORMALIZER = {'redmon': 1.0, 'alexeyab': 0.75}
@@ -170,25 +184,19 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             formula: Formula = 'mse' if self.box == 'mse' else 'ciou'
             terms = [summary_loss(outputs.levels, targets, formula, self.weights)]
         else:
-            terms = [
-                self._level(
-                    self.options_of(i, count),
-                    raw,
-                    object_slots(target, targets),
-                    targets,
-                    None if targets.hidden is None else targets.hidden[i],
-                )
-                for i, (raw, target) in enumerate(
-                    zip(self.split(outputs, targets), targets.levels, strict=True)
-                )
-            ]
-        divisor = len(outputs.levels[0]) if self.normalizer == 'images' else 1
-        return {name: term / divisor for name, term in sum_terms(terms).items()}
+            terms = [self._terms(outputs, targets, maps) for maps in self._alike(targets)]
+        total = sum_terms(terms)
+        if self.normalizer == 'images':
+            total = {name: term / len(outputs.levels[0]) for name, term in total.items()}
+        return total
 
-    def split(self, outputs: GridOutputsT, targets: GridTargets) -> list[RawLevel]:
-        """The parts of every map."""
-        pairs = zip(outputs.levels, targets.levels, strict=True)
-        return [split_level(level, len(target.grid.anchors)) for level, target in pairs]
+    def _alike(self, targets: GridTargets) -> list[list[int]]:
+        """Numbers of the maps in groups of the same options, which are computed together."""
+        groups: dict[Any, list[int]] = {}
+        for i, level in enumerate(targets.levels):
+            options = self.options_of(i, len(targets.levels))
+            groups.setdefault((options, level.grid.scale_xy == 1), []).append(i)
+        return list(groups.values())
 
     def options_of(self, index: int, count: int) -> LayerOptions:
         """The options of one of ``count`` maps."""
@@ -200,36 +208,47 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             values[name] = value[index] if several else value
         return LayerOptions(**values)
 
-    def _level(
-        self,
-        options: LayerOptions,
-        raw: RawLevel,
-        slots: Slots,
-        targets: GridTargets,
-        hidden: Tensor | None,
+    def _terms(
+        self, outputs: GridOutputsT, targets: GridTargets, maps: list[int]
     ) -> dict[str, Tensor]:
-        """All terms of one map."""
-        free = None
+        """All terms of maps with the same options."""
+        options = self.options_of(maps[0], len(targets.levels))
+        levels = [targets.levels[i] for i in maps]
+        counts = [len(level.grid.anchors) for level in levels]
+        values = self._join(outputs, maps, counts)
+        classes = outputs.levels[maps[0]].shape[1] // counts[0] - 5
+        slots, free = join_slots([object_slots(level, targets) for level in levels]), None
+        raw = parts(values.detach()[:, None, : 5 + classes])  # for rules without a gradient
         if self.truth_threshold < 1:
             slots, free = forced_slots(raw, slots, targets, self.truth_threshold)
+        obj, found = read_slots(values, slots.index, classes)
         with torch.no_grad():
             positive = slots.claimed() if free is None else slots.claimed() | free.mask
             wanted, weight = self._objectness(options, raw, slots, positive, targets)
-            weight = weight if hidden is None else weight * (positive | ~hidden)
+            if targets.hidden is not None:
+                hidden = join_hidden([targets.hidden[i] for i in maps])
+                weight = weight * (positive | ~hidden)
             moved = self._averaged(raw, wanted, weight, targets)
         if slots.weights is not None:
             weight = weight * positive_factors(slots)
             if free is not None and free.weights is not None:
                 weight = weight * torch.where(free.mask, free.weights, 1)
-        cost = options.obj_normalizer * weight * entropy(raw.obj, wanted, slots.grid.squared)
-        terms = self._pairs(options, raw, slots, moved)
+        cost = options.obj_normalizer * weight * entropy(obj, wanted, slots.grid.squared)
+        terms = self._pairs(options, found, slots, moved)
         if free is not None:
-            terms = sum_terms([terms, self._pairs(options, raw, free, moved, shared=False)])
+            found = read_slots(values, free.index, classes)[1]
+            forced = self._pairs(options, found, free, moved, shared=False)
+            terms = sum_terms([terms, forced])
         return {
             **terms,
             'loss_obj': masked_sum(cost, positive),
             'loss_noobj': masked_sum(cost, ~positive),
         }
+
+    def _join(self, outputs: GridOutputsT, maps: list[int], counts: list[int]) -> Tensor:
+        """All values of some maps, (B, 5 + C, P); a subclass may append others."""
+        pairs = zip(maps, counts, strict=True)
+        return join_maps([by_anchor(outputs.levels[i], count) for i, count in pairs])
 
     def _averaged(
         self, raw: RawLevel, wanted: Tensor, weight: Tensor, targets: GridTargets
@@ -252,8 +271,8 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             ignored = ignored & (raw.cls.amax(2).sigmoid() > CONFIDENT)
         score = raw.obj.sigmoid()
         if options.objectness_smooth:
-            wanted = torch.where(ignored, best, 0)
-            return torch.where(positive & (wanted == score), 1, wanted), torch.ones_like(score)
+            wanted, one = zero_unless(ignored, best), constant(1, best)
+            return torch.where(positive & (wanted == score), one, wanted), torch.ones_like(score)
         weight = (positive | ~ignored).to(score)
         if (multipliers := self._multipliers(options)) is not None:
             own = multipliers[slots.labels].to(score)
@@ -270,45 +289,46 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
     def _pairs(
         self,
         options: LayerOptions,
-        raw: RawLevel,
+        found: SlotValues,
         slots: Slots,
         moved: Tensor | None,
         shared: bool = True,
     ) -> dict[str, Tensor]:
-        """Box and class terms of the slots of one map.
+        """Box and class terms of slots.
 
         Args:
             moved: result of :meth:`_averaged`.
             shared: slots can share the anchor of a cell.
         """
-        logits = take_cells(raw.cls, slots.index)
+        logits = found.cls
         with torch.no_grad():
             multipliers = self._multipliers(options)
             class_options = ClassOptions(
                 self.class_code, self.label_smoothing, self.focal, multipliers, self.cls_normalizer
             )
             classes = class_targets(logits, slots, class_options, shared)
-            factor = share = logits.new_ones(())
+            factor, share = slots.weights, None
             if multipliers is not None:
-                factor = multipliers[slots.labels].to(logits)
-            if slots.weights is not None:
-                factor = factor * slots.weights
+                own = multipliers[slots.labels].to(logits)
+                factor = own if factor is None else factor * own
             if moved is not None:
                 rising = classes.rising(logits).clamp(min=1)
-                share = torch.where(take_cells(moved, slots.index), rising, 1)
+                averaged = take_cells(moved, slots.index)
+                share = torch.where(averaged, rising, constant(1, rising))
         weights = BoxWeights(options.iou_normalizer, factor, share, options.max_delta)
         boxed = slots.last() if self.code == 'redmon' and shared else slots
-        cost = classes.weight * entropy(logits, classes.target, slots.grid.squared)
+        cost = entropy(logits, classes.target, slots.grid.squared)
+        cost = cost if classes.weight is None else cost * classes.weight
         cost = weigh(cost, self.weights(logits.shape[-1]))
         cost = cost if slots.weights is None else cost * slots.weights[..., None]
         return {
-            **self._boxes(raw, boxed, weights),
+            **self._boxes(found, boxed, weights),
             'loss_cls': masked_sum(cost, classes.first[..., None]),
         }
 
-    def _boxes(self, raw: RawLevel, slots: Slots, weights: BoxWeights) -> dict[str, Tensor]:
-        """Box terms of the slots of one map."""
-        return self.box_term(*take_boxes(raw, slots), slots, weights, self.box)
+    def _boxes(self, found: SlotValues, slots: Slots, weights: BoxWeights) -> dict[str, Tensor]:
+        """Box terms of slots."""
+        return self.box_term(found.xy, found.wh, slots, weights, self.box)
 
 
 def forced_slots(
@@ -336,8 +356,8 @@ def forced_slots(
     mask = first & take_cells(forced, slots.index)
     earlier = of_objects(slots.index, mask, take_cells(best, slots.index))
     everywhere = torch.arange(cells, device=best.device).expand_as(best)
-    parts = zip(earlier[1:], slots[1:], strict=True)
-    both = Slots(slots.grid, *(None if None in pair else torch.cat(pair, 2) for pair in parts))
+    fields = zip(earlier[1:], slots[1:], strict=True)
+    both = Slots(slots.grid, *(None if None in pair else torch.cat(pair, 2) for pair in fields))
     return both, of_objects(everywhere, forced & ~slots.claimed(), best)
 
 

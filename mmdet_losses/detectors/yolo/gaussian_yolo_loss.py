@@ -12,10 +12,10 @@ from mmdet_losses.detectors.yolo.box_terms import BoxWeights, Steer, bounded
 from mmdet_losses.detectors.yolo.contracts import GaussianYOLOOutputs, GridTargets
 from mmdet_losses.detectors.yolo.darknet_encoder import Code
 from mmdet_losses.detectors.yolo.darknet_loss import BoxMode, DarknetLoss
-from mmdet_losses.detectors.yolo.gaussian_yolo_encoder import with_sigmas
-from mmdet_losses.detectors.yolo.grids import Slots, cell_offset, slot_targets, take_boxes
-from mmdet_losses.detectors.yolo.maps import RawLevel, take_cells
-from mmdet_losses.ops import masked_sum
+from mmdet_losses.detectors.yolo.grids import Slots, slot_targets
+from mmdet_losses.detectors.yolo.joined import SlotValues, join_maps
+from mmdet_losses.detectors.yolo.maps import RawLevel
+from mmdet_losses.ops import masked_sum, zero_unless
 from mmdet_losses.registry import MODELS
 
 SIGMA_OFFSET = 0.3
@@ -96,42 +96,41 @@ class GaussianYOLOLoss(DarknetLoss[GaussianYOLOOutputs]):
         self.uc_normalizer = uc_normalizer
         self.class_code = 'redmon'  # both programs have Redmon's rule in this layer
 
-    def split(self, outputs: GaussianYOLOOutputs, targets: GridTargets) -> list[RawLevel]:
-        """The parts of every map."""
-        return with_sigmas(super().split(outputs, targets), outputs)
+    def _join(self, outputs: GaussianYOLOOutputs, maps: list[int], counts: list[int]) -> Tensor:
+        pairs = zip(maps, counts, strict=True)
+        sigmas = [outputs.sigmas[i].unflatten(1, (count, 4)).flatten(3) for i, count in pairs]
+        return torch.cat((super()._join(outputs, maps, counts), join_maps(sigmas)), 1)
 
     def _averaged(
         self, raw: RawLevel, wanted: Tensor, weight: Tensor, targets: GridTargets
     ) -> Tensor | None:
         return torch.ones_like(raw.obj, dtype=torch.bool) if self.code == 'alexeyab' else None
 
-    def _boxes(self, raw: RawLevel, slots: Slots, weights: BoxWeights) -> dict[str, Tensor]:
-        assert raw.sigma is not None
+    def _boxes(self, found: SlotValues, slots: Slots, weights: BoxWeights) -> dict[str, Tensor]:
+        xy, wh, logits = found.xy, found.wh, found.rest
+        here = slots.mask[..., None]
         with torch.no_grad():
-            here = slots.mask[..., None]
-            xy, wh = take_boxes(raw, slots)
-            logits = take_cells(raw.sigma, slots.index)
-            mean = torch.cat((cell_offset(xy, slots.grid.scale_xy), wh), -1)
+            mean = torch.cat((slots.place().offset(xy), wh), -1)
             residual = torch.cat(slot_targets(slots), -1) - mean
             cost, to_mean, to_sigma = gaussian_deltas(residual, logits.sigmoid())
             scale = (2 - slots.boxes[..., 2:].prod(-1, keepdim=True)) / 2
             own = scale if slots.weights is None else scale * slots.weights[..., None]
             value = masked_sum(own * cost, here)
-            factor = weights.normalizer * weights.multiplier[..., None]
-            to_mean = bounded(factor * scale * to_mean, slots, weights)
+            scale = weights.times(scale)
+            to_mean = bounded(scale * to_mean, slots, weights)
             to_sigma = bounded(self.uc_normalizer * own * to_sigma, slots, weights)
             to_mean, to_sigma = (sum_in_cells(each, slots) for each in (to_mean, to_sigma))
-        terms = {'loss_sigma': Steer.apply(raw.sigma, to_sigma, self.uc_normalizer * value)}
+        terms = {'loss_sigma': Steer.apply(logits, to_sigma, self.uc_normalizer * value)}
         if self.box != 'mse':
-            return {**super()._boxes(raw, slots, weights), **terms}
-        reported = masked_sum(factor * scale * cost, here)
-        means = torch.cat((raw.xy, raw.wh), 2)
-        return {'loss_box': Steer.apply(means, to_mean, reported), **terms}
+            return {**super()._boxes(found, slots, weights), **terms}
+        reported = masked_sum(scale * cost, here)
+        return {'loss_box': Steer.apply(torch.cat((xy, wh), -1), to_mean, reported), **terms}
 
 
 def sum_in_cells(deltas: Tensor, slots: Slots) -> Tensor:
-    """Sums of the deltas (B, A, K, 4) of each cell, from -1e4 to 1e4: (B, A, 4, N)."""
-    deltas = deltas.transpose(2, 3)
-    index = slots.index[:, :, None].expand_as(deltas)
-    total = deltas.new_zeros((*deltas.shape[:3], slots.grid.cells)).scatter_add(3, index, deltas)
-    return total.clamp(-LARGEST_DELTA, LARGEST_DELTA)
+    """Sums of the deltas (B, A, K, 4) of each cell, from -1e4 to 1e4, at its last slot."""
+    rows = deltas.transpose(2, 3)
+    index = slots.index[:, :, None].expand_as(rows)
+    total = rows.new_zeros((*rows.shape[:3], slots.grid.cells)).scatter_add(3, index, rows)
+    total = total.clamp(-LARGEST_DELTA, LARGEST_DELTA).gather(3, index).transpose(2, 3)
+    return zero_unless(slots.last().mask[..., None], total)

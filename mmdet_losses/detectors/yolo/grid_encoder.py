@@ -18,7 +18,8 @@ from mmdet_losses.core import (
     check_levels,
 )
 from mmdet_losses.core.types import TargetsT
-from mmdet_losses.detectors.yolo.contracts import Grid, GridOutputsT
+from mmdet_losses.detectors.yolo.cells import Grid
+from mmdet_losses.detectors.yolo.contracts import GridOutputsT
 from mmdet_losses.detectors.yolo.grids import Slots, decode_map, ideal_map, positive_anchors
 from mmdet_losses.detectors.yolo.maps import RawLevel, best_pairs, check_anchors, split_level
 
@@ -53,6 +54,11 @@ class GridTargetEncoder(TargetEncoder[GridOutputsT, TargetsT]):
     @abstractmethod
     def grid(self, level: int, size: Size, img_size: Size, like: Tensor) -> Grid:
         """Cells and anchors of one map of (H, W) = ``size``."""
+
+    def grids(self, sizes: Sequence[Size], img_size: Size, like: Tensor) -> list[Grid]:
+        """Cells and anchors of all maps, with the constants of their predictions."""
+        grids = [self.grid(i, size, img_size, like) for i, size in enumerate(sizes)]
+        return [grid._replace(table=grid.constants()) for grid in grids]
 
     @abstractmethod
     def slots(self, targets: TargetsT) -> list[Slots]:

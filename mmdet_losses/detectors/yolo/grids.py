@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mmdet_losses.core import IDEAL_LOGIT, IgnoredRegions, Size
-from mmdet_losses.detectors.yolo.contracts import Grid, GridLevel, GridTargets
+from mmdet_losses.detectors.yolo.cells import Grid, JoinedGrid, Place
+from mmdet_losses.detectors.yolo.contracts import GridLevel, GridTargets
 from mmdet_losses.detectors.yolo.maps import (
     RawLevel,
     join_level,
@@ -25,7 +26,6 @@ from mmdet_losses.ops import (
     boxes_around,
     cell_xy,
     constant,
-    made_once,
 )
 
 MAX_LOG_SIZE = 20.0
@@ -33,11 +33,11 @@ MAX_LOG_SIZE = 20.0
 
 
 class Slots(NamedTuple):
-    """(object, anchor) pairs of one map, K per anchor."""
+    """(object, anchor) pairs of one map, K per anchor, or of joined maps, A = 1 and K in all."""
 
-    grid: Grid
+    grid: Grid | JoinedGrid
     index: Tensor  # type: ignore[assignment]  # hides tuple.index, which is not used
-    """(B, A, K) int64 cell, y * W + x; a cell can occur several times."""
+    """(B, A, K) int64 cell, y * W + x, or joined prediction; one can occur several times."""
     mask: Tensor
     """(B, A, K) bool; the slot holds an object."""
     boxes: Tensor
@@ -46,6 +46,10 @@ class Slots(NamedTuple):
     """(B, A, K) int64."""
     weights: Tensor | None = None
     """(B, A, K) factors of the objects' costs; None without."""
+
+    def place(self) -> Place:
+        """Constants of the predictions of the slots."""
+        return self.grid.at(self.index)
 
     def claimed(self) -> Tensor:
         """Anchors that stand for an object: (B, A, N) bool."""
@@ -83,44 +87,42 @@ def cell_offset(xy: Tensor, scale_xy: float) -> Tensor:
     return xy.sigmoid() * scale_xy - (scale_xy - 1) / 2
 
 
-def grid_sizes(wh: Tensor, grid: Grid) -> Tensor:
-    """Widths and heights as fractions of the image from raw values, (B, A, K, 2)."""
-    if grid.squared:
-        return (wh.sigmoid() * 2).square() * grid.anchors[:, None]
-    return wh.clamp(max=MAX_LOG_SIZE).exp() * grid.anchors[:, None]
+def grid_sizes(wh: Tensor, anchors: Tensor, squared: bool) -> Tensor:
+    """Widths and heights as fractions of the image from raw values."""
+    if squared:
+        return (wh.sigmoid() * 2).square() * anchors
+    return wh.clamp(max=MAX_LOG_SIZE).exp() * anchors
 
 
-def grid_roots(wh: Tensor, grid: Grid) -> Tensor:
+def grid_roots(wh: Tensor, anchors: Tensor, squared: bool) -> Tensor:
     """Square roots of :func:`grid_sizes`, with finite gradients for sizes that underflow."""
-    roots = grid.anchors[:, None].sqrt()
-    if grid.squared:
-        return wh.sigmoid() * 2 * roots
-    return (wh.clamp(max=MAX_LOG_SIZE) / 2).exp() * roots
+    if squared:
+        return wh.sigmoid() * 2 * anchors.sqrt()
+    return (wh.clamp(max=MAX_LOG_SIZE) / 2).exp() * anchors.sqrt()
 
 
-def grid_boxes(raw: RawLevel, grid: Grid) -> tuple[Tensor, Tensor]:
+def grid_boxes(raw: RawLevel, grid: Grid | JoinedGrid) -> tuple[Tensor, Tensor]:
     """Centres and sizes of all anchors as fractions of the image, (B, A, 2, N) each."""
-    width_height = constant([[grid.size[1]], [grid.size[0]]], raw.xy)
-    point = (cell_offset(raw.xy, grid.scale_xy) + cell_corners(grid.size, raw.xy)) / width_height
-    size = grid_sizes(raw.wh.transpose(2, 3), grid).transpose(2, 3)
+    place = grid.every()
+    point = place.center(raw.xy)
+    size = grid_sizes(raw.wh, place.anchors, grid.squared)
     return center_of(point, size, grid), size
 
 
 def slot_boxes(xy: Tensor, wh: Tensor, slots: Slots) -> Tensor:
     """Boxes that the raw values of slots decode to: (B, A, K, 4) cxcywh fractions."""
-    grid = slots.grid
-    corner = cell_xy(slots.index, grid.size[1]).to(xy)
-    width_height = constant([grid.size[1], grid.size[0]], xy)
-    point, size = (cell_offset(xy, grid.scale_xy) + corner) / width_height, grid_sizes(wh, grid)
-    return torch.cat((center_of(point, size, grid), size), -1)
+    place = slots.place()
+    point = place.center(xy)
+    size = grid_sizes(wh, place.anchors, slots.grid.squared)
+    return torch.cat((center_of(point, size, slots.grid), size), -1)
 
 
-def center_of(point: Tensor, size: Tensor, grid: Grid) -> Tensor:
+def center_of(point: Tensor, size: Tensor, grid: Grid | JoinedGrid) -> Tensor:
     """Centres of boxes from the points that x and y predict."""
     return point - grid.point * size if grid.point else point
 
 
-def point_of(boxes: Tensor, grid: Grid) -> Tensor:
+def point_of(boxes: Tensor, grid: Grid | JoinedGrid) -> Tensor:
     """The points (..., 2) of boxes (..., 4) cxcywh that x and y predict."""
     return boxes[..., :2] + grid.point * boxes[..., 2:] if grid.point else boxes[..., :2]
 
@@ -144,12 +146,11 @@ def slot_targets(slots: Slots) -> tuple[Tensor, Tensor]:
 
     (B, A, K, 2) each; finite where a slot holds no object.
     """
-    grid = slots.grid
-    width_height = constant([grid.size[1], grid.size[0]], slots.boxes)
-    xy = point_of(slots.boxes, grid) * width_height - cell_xy(slots.index, grid.size[1])
-    ratio = slots.boxes[..., 2:] / grid.anchors[:, None]
-    ratio = torch.where(ratio > 0, ratio, 1)
-    return xy, torch.logit(ratio.sqrt() / 2, eps=1e-6) if grid.squared else ratio.log()
+    place = slots.place()
+    xy = point_of(slots.boxes, slots.grid) * place.sides - place.corner
+    ratio = slots.boxes[..., 2:] / place.anchors
+    ratio = torch.where(ratio > 0, ratio, constant(1, ratio))
+    return xy, torch.logit(ratio.sqrt() / 2, eps=1e-6) if slots.grid.squared else ratio.log()
 
 
 def hidden_anchors(
@@ -173,17 +174,6 @@ def hidden_anchors(
     return tuple(hidden)
 
 
-def cell_corners(size: Size, like: Tensor) -> Tensor:
-    """x and y of the corner of every cell: (2, H * W) in cells."""
-    return _cell_corners(size, like.dtype, like.device)
-
-
-@made_once(16)
-def _cell_corners(size: Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-    cells = torch.arange(size[0] * size[1], device=device)
-    return cell_xy(cells, size[1]).to(dtype).t()
-
-
 def decode_map(raw: RawLevel, grid: Grid, img_size: Size) -> Tensor:
     """Boxes of all anchors: (B, A * N, 4) xyxy pixels, in the order anchor, row, column."""
     pixels = constant([img_size[1], img_size[0]], raw.xy)
@@ -197,6 +187,7 @@ def ideal_map(slots: Slots, num_classes: int) -> Tensor:
     A ``squared`` size of four anchors or more cannot be written; the map holds the nearest one.
     """
     last, grid = slots.last().mask, slots.grid
+    assert isinstance(grid, Grid)
     xy, wh = slot_targets(slots)
     xy = torch.logit((xy + (grid.scale_xy - 1) / 2) / grid.scale_xy, eps=1e-6)
     own = slots.labels[..., None] == torch.arange(num_classes, device=xy.device)
@@ -212,6 +203,7 @@ def ideal_map(slots: Slots, num_classes: int) -> Tensor:
 def positive_anchors(slots: Slots, img_size: Size) -> Tensor:
     """Anchors of the first image's slots, in the middle of their cells: (n, 4) xyxy pixels."""
     grid = slots.grid
+    assert isinstance(grid, Grid)
     anchor, slot = slots.mask[0].nonzero(as_tuple=True)
     pixels = constant([img_size[1], img_size[0]], grid.anchors)
     width_height = constant([grid.size[1], grid.size[0]], grid.anchors)

@@ -34,15 +34,23 @@ def split_level(level: Tensor, anchors: int) -> RawLevel:
     Raises:
         ValueError: the number of channels is not a multiple of the anchors, or below 5 per anchor.
     """
+    return parts(by_anchor(promote(level), anchors))
+
+
+def by_anchor(level: Tensor, anchors: int) -> Tensor:
+    """(B, A * (5 + C), H, W) to (B, A, 5 + C, N); raises as :func:`split_level`."""
     channels = level.shape[1]
-    classes = channels // anchors - 5
-    if classes < 0 or channels % anchors:
+    if channels < 5 * anchors or channels % anchors:
         raise ValueError(
             f'A map has {channels} channels, which is not {anchors} anchors x (5 + classes); give '
             'predictor and encoder the same anchors.'
         )
-    raw = promote(level).unflatten(1, (anchors, -1)).flatten(3)
-    xy, wh, obj, cls = raw.split([2, 2, 1, classes], 2)
+    return level.unflatten(1, (anchors, -1)).flatten(3)
+
+
+def parts(values: Tensor) -> RawLevel:
+    """The parts of (B, A, 5 + C, N)."""
+    xy, wh, obj, cls = values.split([2, 2, 1, values.shape[2] - 5], 2)
     return RawLevel(xy, wh, obj.squeeze(2), cls)
 
 
@@ -75,17 +83,29 @@ def put_cells(values: Tensor, index: Tensor, mask: Tensor, cells: int, fill: flo
 
 def last_in_cell(index: Tensor, mask: Tensor, cells: int) -> Tensor:
     """The last slot of each cell: (B, A, K) bool, at most one true slot per cell."""
-    slots = index.shape[2]
-    order = counting(slots + 1, index.device)[1:].expand_as(index)
-    target = torch.where(mask, index, constant(cells, index))
-    highest = order.new_zeros((*index.shape[:2], cells + 1))
-    highest = highest.scatter_reduce(2, target, order, 'amax')
-    return mask & (highest.gather(2, target) == order)
+    return mask & (last_slot(index, mask, cells) == counting(index.shape[2], index.device))
 
 
 def first_in_cell(index: Tensor, mask: Tensor, cells: int) -> Tensor:
     """The first slot of each cell: (B, A, K) bool, at most one true slot per cell."""
-    return last_in_cell(index.flip(2), mask.flip(2), cells).flip(2)
+    return mask & (first_slot(index, mask, cells) == counting(index.shape[2], index.device))
+
+
+def last_slot(index: Tensor, mask: Tensor, cells: int) -> Tensor:
+    """Position of the last true slot in the cell of each slot, -1 without: (B, A, K)."""
+    return _outermost(index, mask, cells, 'amax', -1)
+
+
+def first_slot(index: Tensor, mask: Tensor, cells: int) -> Tensor:
+    """Position of the first true slot in the cell of each slot, K without: (B, A, K)."""
+    return _outermost(index, mask, cells, 'amin', index.shape[2])
+
+
+def _outermost(index: Tensor, mask: Tensor, cells: int, reduce: str, none: int) -> Tensor:
+    order = counting(index.shape[2], index.device).expand_as(index)
+    target = torch.where(mask, index, constant(cells, index))
+    found = order.new_full((*index.shape[:2], cells + 1), none)
+    return found.scatter_reduce(2, target, order, reduce).gather(2, index)
 
 
 def one_hot(labels: Tensor, logits: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ from mmdet_losses.core import (
     pad_instances,
     usable_boxes,
 )
+from mmdet_losses.detectors.yolo.cells import Grid
 from mmdet_losses.detectors.yolo.contracts import (
-    Grid,
     ScaledLevel,
     ScaledYOLOV4Outputs,
     ScaledYOLOV4Targets,
@@ -150,7 +150,7 @@ class ScaledYOLOV4TargetEncoder(GridTargetEncoder[ScaledYOLOV4Outputs, ScaledYOL
         self, feat_sizes: Sequence[Size], img_size: Size, dtype: torch.dtype, device: torch.device
     ) -> _Table:
         like = torch.empty(0, dtype=dtype, device=device)
-        grids = [self.grid(i, size, img_size, like) for i, size in enumerate(feat_sizes)]
+        grids = self.grids(feat_sizes, img_size, like)
         cells = [constant(size[::-1], like) for size in feat_sizes]
         pairs = zip(grids, cells, strict=True)
         level = [i for i, grid in enumerate(grids) for _ in grid.anchors]

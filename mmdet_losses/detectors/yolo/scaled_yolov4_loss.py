@@ -9,20 +9,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmdet_losses.core import DetectorLoss, build_regression, check_levels, compare_boxes
-from mmdet_losses.detectors.yolo.contracts import (
-    ScaledLevel,
-    ScaledYOLOV4Outputs,
-    ScaledYOLOV4Targets,
+from mmdet_losses.detectors.yolo.cells import JoinedGrid
+from mmdet_losses.detectors.yolo.contracts import ScaledYOLOV4Outputs, ScaledYOLOV4Targets
+from mmdet_losses.detectors.yolo.grids import Slots, grid_sizes
+from mmdet_losses.detectors.yolo.joined import (
+    join_hidden,
+    join_maps,
+    join_slots,
+    read_slots,
+    slots_per_map,
 )
-from mmdet_losses.detectors.yolo.grids import cell_offset, grid_sizes
-from mmdet_losses.detectors.yolo.maps import (
-    last_in_cell,
-    one_hot,
-    put_cells,
-    split_level,
-    take_cells,
-)
-from mmdet_losses.ops import at_least_one, boxes_around, constant, masked_sum, process_count
+from mmdet_losses.detectors.yolo.maps import by_anchor, one_hot, put_cells
+from mmdet_losses.ops import boxes_around, constant, masked_sum, process_count
 from mmdet_losses.registry import MODELS
 
 BALANCE = {3: (4.0, 1.0, 0.4), 4: (4.0, 1.0, 0.4, 0.1), 5: (4.0, 1.0, 0.5, 0.4, 0.1)}
@@ -99,66 +97,69 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
         balance = BALANCE.get(count) if self.balance is None else self.balance
         if balance is None or len(balance) != count:
             raise ValueError(f'balance={balance} does not fit {count} maps; give one per map.')
-        terms = [
-            self._level(level, target, None if targets.hidden is None else targets.hidden[i])
-            for i, (level, target) in enumerate(zip(outputs.levels, targets.levels, strict=True))
-        ]
-        box, obj, cls = zip(*terms, strict=True)
-        classes = outputs.levels[0].shape[1] // len(targets.levels[0].grid.anchors) - 5
-        shared = 3 / count * len(outputs.levels[0]) * process_count()
+        box, obj, cls = self._terms(outputs, targets, balance)
+        shared, images = 3 / count * process_count(), len(outputs.levels[0])
         obj_gain = self.obj_gain * (1.4 if count >= 4 else 1.0)
-        balanced = sum(weight * each for weight, each in zip(balance, obj, strict=True))
         return {
-            'loss_box': self.box_gain * shared * sum(box),
-            'loss_obj': obj_gain * shared * balanced,
-            'loss_cls': self.cls_gain * classes / 80 * shared * sum(cls),
+            'loss_box': self.box_gain * shared * images * box,
+            'loss_obj': obj_gain * shared * obj,
+            'loss_cls': self.cls_gain / 80 * shared * images * cls,
         }
 
-    def _level(
-        self, level: Tensor, target: ScaledLevel, hidden: Tensor | None
+    def _terms(
+        self, outputs: ScaledYOLOV4Outputs, targets: ScaledYOLOV4Targets, balance: Sequence[float]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Box, objectness and class term of one map."""
-        index, box, labels, mask, grid, factors = target
-        own = 1.0 if factors is None else factors
-        raw = split_level(level, len(grid.anchors))
-        positives = at_least_one(mask.sum())
-        xy = cell_offset(take_cells(raw.xy, index), grid.scale_xy)
-        wh = grid_sizes(take_cells(raw.wh, index), grid) * constant(grid.size[::-1], xy)
-        goal = boxes_around(box[..., :2], box[..., 2:]).to(xy)
+        """Box, objectness and class term of all maps.
+
+        Sums over maps of the mean over positive slots, the balanced mean over the cells of an
+        image, and C times the mean over positive slots and classes.
+        """
+        levels = targets.levels
+        counts = [len(level.grid.anchors) for level in levels]
+        pairs = zip(outputs.levels, counts, strict=True)
+        values = join_maps([by_anchor(each, n) for each, n in pairs])
+        slots = join_slots(
+            [Slots(e.grid, e.index, e.mask, e.box, e.labels, e.weights) for e in levels]
+        )
+        grid, mask, place = slots.grid, slots.mask, slots.place()
+        assert isinstance(grid, JoinedGrid)
+        obj, found = read_slots(values, slots.index, values.shape[1] - 5)
+
+        with torch.no_grad():
+            share = 1 / slots_per_map(slots).to(obj)
+            share = share if slots.weights is None else share * slots.weights
+        xy = place.offset(found.xy)
+        wh = grid_sizes(found.wh, place.anchors * place.sides, grid.squared)
+        goal = boxes_around(slots.boxes[..., :2], slots.boxes[..., 2:]).to(xy)
         cost = compare_boxes(
             self.loss_box, boxes_around(xy, wh), goal, mask, reduction_override='none'
         )
-        loss_box = masked_sum(cost * own, mask) / positives
 
         with torch.no_grad():
-            last = last_in_cell(index, mask, grid.cells)
+            last = slots.last().mask
             iou = (1 - cost / getattr(self.loss_box, 'loss_weight', 1.0)).clamp(min=0)
             score = 1 - self.iou_ratio + self.iou_ratio * iou
-            wanted = put_cells(score, index, last, grid.cells)
-        entropy = self._entropy(raw.obj, wanted, self.obj_pos_weight)
-        if factors is not None:
-            entropy = entropy * put_cells(factors, index, last, grid.cells, 1)
-        if hidden is not None:
-            claimed = put_cells(mask, index, mask, grid.cells)
-            entropy = torch.where(claimed | ~hidden, entropy, 0)
-        loss_obj = entropy.mean()
+            wanted = put_cells(score, slots.index, last, grid.cells)
+            shares = [each / n for each, n in zip(balance, grid.lengths, strict=True)]
+            weight = grid.by_map(shares, obj.dtype)
+            if slots.weights is not None:
+                weight = weight * put_cells(slots.weights, slots.index, last, grid.cells, 1)
+            if targets.hidden is not None:
+                weight = weight * (slots.claimed() | ~join_hidden(targets.hidden))
+        loss_obj = (self._entropy(obj, wanted, self.obj_pos_weight) * weight).sum()
+        return masked_sum(cost * share, mask), loss_obj, self._classes(found.cls, slots, share)
 
-        logits = take_cells(raw.cls, index)
+    def _classes(self, logits: Tensor, slots: Slots, share: Tensor) -> Tensor:
         classes = logits.shape[-1]
         if classes == 1:  # the official code trains no class term for one class
-            return (
-                loss_box,
-                loss_obj,
-                masked_sum(logits, torch.zeros_like(logits, dtype=torch.bool)),
-            )
-        entropy = self._entropy(logits, one_hot(labels, logits), self.cls_pos_weight)
+            return masked_sum(logits, torch.zeros_like(logits, dtype=torch.bool))
+        cost = self._entropy(logits, one_hot(slots.labels, logits), self.cls_pos_weight)
         weights = self.weights(classes)
-        entropy = entropy if weights is None else entropy * weights
-        entropy = entropy if factors is None else entropy * factors[..., None]
-        return loss_box, loss_obj, masked_sum(entropy, mask[..., None]) / (positives * classes)
+        cost = cost if weights is None else cost * weights
+        return masked_sum(cost * share[..., None], slots.mask[..., None])
 
     def _entropy(self, logits: Tensor, target: Tensor, pos_weight: float) -> Tensor:
-        weight = logits.new_full((), pos_weight)
+        weight = constant(pos_weight, logits)
         cost = F.binary_cross_entropy_with_logits(
             logits, target, pos_weight=weight, reduction='none'
         )

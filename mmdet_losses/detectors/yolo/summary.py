@@ -16,11 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmdet_losses.core import sum_terms
 from mmdet_losses.detectors.yolo.contracts import GridTargets
 from mmdet_losses.detectors.yolo.grids import (
     Slots,
-    cell_offset,
     grid_boxes,
     grid_roots,
     object_slots,
@@ -29,7 +27,8 @@ from mmdet_losses.detectors.yolo.grids import (
     slot_targets,
     take_boxes,
 )
-from mmdet_losses.detectors.yolo.maps import RawLevel, one_hot, split_level, take_cells
+from mmdet_losses.detectors.yolo.joined import join_hidden, join_maps, join_slots
+from mmdet_losses.detectors.yolo.maps import RawLevel, by_anchor, one_hot, parts, take_cells
 from mmdet_losses.ops import best_overlap, masked_sum
 
 Formula = Literal['v2', 'mse', 'ciou']
@@ -61,29 +60,11 @@ def summary_loss(
           fractions of the image; squared errors of the objectness (targets 1 and 0) and of the
           softmax of the classes.
     """
-    terms = [
-        _level(
-            split_level(level, len(grid.grid.anchors)),
-            object_slots(grid, targets),
-            targets,
-            formula,
-            None if targets.hidden is None else targets.hidden[i],
-            weights,
-        )
-        for i, (level, grid) in enumerate(zip(levels, targets.levels, strict=True))
-    ]
-    return sum_terms(terms)
-
-
-def _level(
-    raw: RawLevel,
-    slots: Slots,
-    targets: GridTargets,
-    formula: str,
-    hidden: Tensor | None,
-    weights: Callable[[int], Tensor | None],
-) -> dict[str, Tensor]:
-    slots, claimed = slots.last(), slots.claimed()
+    grids = [level.grid for level in targets.levels]
+    pairs = zip(levels, grids, strict=True)
+    values = join_maps([by_anchor(level, len(grid.anchors)) for level, grid in pairs])
+    slots = join_slots([object_slots(level, targets) for level in targets.levels]).last()
+    raw, claimed = parts(values.unsqueeze(1)), slots.claimed()
     logits = take_cells(raw.cls, slots.index)
     own = one_hot(slots.labels, logits)
     if formula == 'v2':
@@ -97,7 +78,7 @@ def _level(
         errors = F.binary_cross_entropy_with_logits(logits, own, reduction='none')
     if slots.weights is not None:
         cost, errors = cost * positive_factors(slots), errors * slots.weights[..., None]
-    class_weight = weights(logits.shape[-1])
+    class_weight, hidden = weights(logits.shape[-1]), join_hidden(targets.hidden)
     errors = errors if class_weight is None else errors * class_weight
     negative = negative if hidden is None else negative & ~hidden
     return {
@@ -115,11 +96,12 @@ def _boxes(raw: RawLevel, slots: Slots, formula: str) -> dict[str, Tensor]:
         similarity = slot_similarity(xy, wh, slots, 'ciou')
         return {'loss_box': COORD * masked_sum((1 - similarity) * own, slots.mask)}
     goal_xy, goal_wh = slot_targets(slots)
-    off_xy = (cell_offset(xy, slots.grid.scale_xy) - goal_xy).square()
+    place = slots.place()
+    off_xy = (place.offset(xy) - goal_xy).square()
     off_wh = (wh - goal_wh).square()
     if formula == 'v2':
         roots = torch.where(slots.mask[..., None], slots.boxes[..., 2:], 1).sqrt()
-        off_wh = (grid_roots(wh, slots.grid) - roots).square()
+        off_wh = (grid_roots(wh, place.anchors, slots.grid.squared) - roots).square()
     weight = COORD if formula == 'v2' else COORD / 2
     return {
         'loss_xy': weight * masked_sum(off_xy * own[..., None], slots.mask[..., None]),

@@ -17,9 +17,10 @@ from mmdet_losses.core import (
     pad_ignored,
     pad_instances,
 )
-from mmdet_losses.detectors.yolo.contracts import Grid, YOLOV1Outputs, YOLOV1Targets
+from mmdet_losses.detectors.yolo.cells import Grid, cell_corners
+from mmdet_losses.detectors.yolo.contracts import YOLOV1Outputs, YOLOV1Targets
 from mmdet_losses.detectors.yolo.darknet_encoder import darknet_boxes
-from mmdet_losses.detectors.yolo.grids import cell_corners, hidden_anchors
+from mmdet_losses.detectors.yolo.grids import hidden_anchors
 from mmdet_losses.detectors.yolo.maps import best_pairs, first_in_cell, put_cells
 from mmdet_losses.ops import boxes_around, constant, promote, scale_boxes
 from mmdet_losses.registry import TASK_UTILS

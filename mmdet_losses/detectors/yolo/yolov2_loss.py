@@ -229,7 +229,7 @@ def _negative_log(logits: Tensor, labels: Tensor, tree: ClassTree | None) -> Ten
 
 def claims_by_current_size(wh: Tensor, slots: Slots, targets: GridTargets) -> Tensor:
     """The anchor of the object's cell whose predicted size fits best: (B, A, M) bool."""
-    size = grid_sizes(wh, slots.grid).transpose(1, 2)  # (B, M, A, 2)
+    size = grid_sizes(wh, slots.place().anchors, slots.grid.squared).transpose(1, 2)  # (B, M, A, 2)
     overlap = shape_iou(targets.boxes[:, :, None, 2:], size).squeeze(2)
     anchors = torch.arange(size.shape[2], device=size.device)
     claims = (anchors == overlap.argmax(-1, keepdim=True)) & targets.mask[..., None]
