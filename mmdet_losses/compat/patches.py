@@ -155,11 +155,11 @@ def find_configs_fast() -> None:
     config.
     Versions: every MMEngine 0.10.
     """
-    utils = importlib.import_module('mmengine.config.utils')
+    utils: Any = importlib.import_module('mmengine.config.utils')
     if hasattr(utils.load, 'cache_info'):
         return
     utils.load = functools.cache(utils.load)
-    config = importlib.import_module('mmengine.config.config')
+    config: Any = importlib.import_module('mmengine.config.config')
     is_installed, installed_path = config.is_installed, config.get_installed_path
     config.is_installed = lambda package: bool(_origin(package)) or is_installed(package)
     config.get_installed_path = lambda package: (
