@@ -8,7 +8,7 @@ from typing import Generic
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.losses import GaussianFocalLoss
+from mmdet.models.losses import CrossEntropyLoss, FocalLoss, GaussianFocalLoss
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -68,15 +68,54 @@ class DetectorLoss(BaseModule, Generic[OutputsT, TargetsT]):
         """Returns ``{'loss_<term>': scalar}``."""
 
 
-def build_term(config: dict | nn.Module) -> nn.Module:
+TERMS = {
+    'classes': 'SigmoidFocalLoss',
+    'mined classes': 'HardNegativeCrossEntropyLoss',
+    'flat classes': "MMDetection's FocalLoss",
+    'heatmaps': "PenaltyReducedFocalLoss or MMDetection's GaussianFocalLoss",
+    'embeddings': 'PullPushLoss',
+}
+"""What a criterion passes to a term -> a term that takes it."""
+
+
+def build_term(
+    config: dict | nn.Module, name: str = 'the term', takes: Sequence[str] = ()
+) -> nn.Module:
     """A term built from its config, or the module itself.
 
     A name in MMDetection's registry refers to that entry under any default scope.
+
+    Args:
+        name: argument of the criterion, for the message.
+        takes: keys of :data:`TERMS`, of which the term must fit one; empty accepts every term.
+
+    Raises:
+        ValueError: the term is known to take something else. Terms of other packages are accepted.
     """
-    if isinstance(config, nn.Module):
-        return config
-    known = config['type'] in MODELS.module_dict
-    return MODELS.build({'_scope_': MODELS.scope, **config} if known else config)
+    term = config
+    if not isinstance(config, nn.Module):
+        known = config['type'] in MODELS.module_dict
+        term = MODELS.build({'_scope_': MODELS.scope, **config} if known else config)
+    fits = _fits(term)
+    if takes and fits is not None and not set(takes) & set(fits):
+        raise ValueError(
+            f'{name} is {type(term).__name__}, which does not take {takes[0]}; choose '
+            f'{" or ".join(TERMS[each] for each in takes)}.'
+        )
+    return term
+
+
+def _fits(term: nn.Module) -> tuple[str, ...] | None:
+    """What a term takes; None if it is unknown."""
+    fits = getattr(term, 'fits', ())
+    if getattr(term, 'accepts_splats', False):
+        fits = (*fits, 'heatmaps')
+    if fits or not type(term).__module__.startswith(('mmdet.', 'torch.nn.')):
+        return fits or None
+    if isinstance(term, GaussianFocalLoss):
+        return ('heatmaps',)
+    sigmoid = getattr(term, 'use_sigmoid', False)
+    return ('flat classes',) if sigmoid and isinstance(term, FocalLoss | CrossEntropyLoss) else ()
 
 
 def heatmap_term(

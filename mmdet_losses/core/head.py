@@ -21,7 +21,8 @@ from mmdet_losses.registry import MODELS, TASK_UTILS
 class EncodedDenseHead(BaseDenseHead):
     """Dense head composed of a predictor, a target encoder and a criterion.
 
-    Use it as the ``bbox_head`` of MMDetection's ``SingleStageDetector``.
+    Use it as the ``bbox_head`` of MMDetection's ``SingleStageDetector``, or with one class as the
+    ``rpn_head`` of a ``TwoStageDetector``.
 
     Args:
         predictor: config of the module that computes outputs from feature maps (MODELS).
@@ -31,14 +32,15 @@ class EncodedDenseHead(BaseDenseHead):
         test_cfg: ``score_thr``, ``nms``, ``max_per_img``, see
             :func:`~mmdet_losses.core.postprocess.postprocess`. An encoder that drops low scores
             takes its ``score_thr`` from here, unless its own config has one.
+        num_classes: checked against predictor and encoder; ``TwoStageDetector`` passes 1.
         compile: compile encoder and criterion as one graph, see
             :class:`~mmdet_losses.core.compiled.CompiledLoss`; or a dict of options of
             ``torch.compile``. The first step of every input size then takes longer.
 
     Raises:
-        ValueError: predictor and encoder have different numbers of classes, or ``score_thr`` of
-            the test is below that of the encoder, which has dropped these scores before, or
-            ``nms`` has an unknown type or option.
+        ValueError: predictor, encoder and ``num_classes`` differ, or ``score_thr`` of the test is
+            below that of the encoder, which has dropped these scores before, or ``nms`` has an
+            unknown type or option.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class EncodedDenseHead(BaseDenseHead):
         test_cfg: dict | None = None,
         init_cfg: dict | list[dict] | None = None,
         compile: bool | dict = False,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.predictor = MODELS.build(predictor)
@@ -59,6 +62,12 @@ class EncodedDenseHead(BaseDenseHead):
             raise ValueError(
                 f'num_classes is {ours} in the predictor but {theirs} in the encoder; set both to '
                 'the number of classes of the data set.'
+            )
+        ours = theirs if ours is None else ours
+        if num_classes is not None and ours not in (None, num_classes):
+            raise ValueError(
+                f'num_classes is {num_classes} in the head but {ours} in its predictor and '
+                'encoder; set num_classes of both (1 for an rpn_head).'
             )
         self.criterion = MODELS.build(criterion)
         self.train_cfg = train_cfg

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import TRANSFORMS
 
-REASONS = ('not finite', 'inverted', 'of zero size', 'outside the image', 'of unknown label')
+LARGEST_SIDE = 100
+"""Side of the largest possible box, in sides of its image; a larger one is an error."""
+REASONS = (
+    'not finite', 'inverted', 'of zero size', 'outside the image', 'of impossible size',
+    'of unknown label',
+)  # fmt: skip
 PER_OBJECT = (
     'gt_bboxes', 'gt_bboxes_labels', 'gt_ignore_flags', 'gt_masks', 'gt_instances_ids',
     'gt_keypoints', 'gt_keypoints_visible', 'gt_keypoints_ids', 'gt_weights',
@@ -35,12 +40,13 @@ def box_faults(boxes: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np
         Returns (n,) indices into :data:`REASONS` (the first that applies), -1 for a valid box.
     """
     x1, y1, x2, y2 = boxes.T
-    with np.errstate(invalid='ignore'):
+    with np.errstate(invalid='ignore', over='ignore'):
         faults = [
             ~np.isfinite(boxes).all(1),
             (x2 < x1) | (y2 < y1),
             (x2 == x1) | (y2 == y1),
             (x2 <= 0) | (y2 <= 0) | (x1 >= size[1]) | (y1 >= size[0]),
+            np.maximum(x2 - x1, y2 - y1) > LARGEST_SIDE * max(size),
         ]
     return np.select(faults, range(len(faults)), default=-1)
 
@@ -48,6 +54,9 @@ def box_faults(boxes: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np
 @TRANSFORMS.register_module()
 class CheckAnnotations(BaseTransform):
     """Drop boxes that are not finite, inverted, of zero size or completely outside the image.
+
+    A box with a side of more than 100 image sides is dropped as well, before a transform clips it
+    to the whole image.
 
     Place it directly after ``LoadAnnotations`` in a training pipeline. The first dropped box is
     logged once per reason, the others are counted. The worker processes of a data loader share the

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mmdet_losses.data.clean import LARGEST_SIDE
+
 TOO_LARGE = 10
 """A box is far too large if a side is more than this number of image sides."""
 
@@ -113,9 +115,10 @@ def unusable_boxes(content: dict, name: str) -> list[str]:
     }
     for text, chosen in used.items():
         if chosen.any():
-            count = counted(chosen, f'{of_all} {text} but are still used')
+            count = counted(chosen, f'{of_all} {text} but the data set keeps them')
             warnings.append(
                 f'{name}: {count}: correct the file, or add CheckAnnotations after '
-                'LoadAnnotations in the pipeline, which drops infinite ones.'
+                f'LoadAnnotations in the pipeline, which drops those of more than {LARGEST_SIDE} '
+                'image sides.'
             )
     return warnings

@@ -123,11 +123,6 @@ def _unknown_argument(failure: Failure) -> str | None:
     component = next((one.get(name) for one in _registries() if name in _all_names(one)), None)
     if component is None:
         return None
-    if argument == 'num_classes' and 'predictor' in inspect.signature(component).parameters:
-        return (
-            f'{name} has no argument num_classes: set num_classes of its predictor and of its '
-            'encoder. As rpn_head, to which MMDetection adds num_classes=1, it cannot be used.'
-        )
     arguments = [each for each in inspect.signature(component).parameters if each != 'self']
     return (
         f"{name} has no argument '{argument}', which the config sets: "

@@ -156,6 +156,7 @@ class HardNegativeCrossEntropyLoss(LossTerm):
     """:func:`hard_negative_cross_entropy_loss` as a component, times ``loss_weight``."""
 
     function = staticmethod(hard_negative_cross_entropy_loss)
+    fits = ('mined classes',)
 
     def __init__(
         self,

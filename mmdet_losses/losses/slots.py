@@ -9,6 +9,7 @@ from torch import nn
 
 Kind = Literal[
     'classes',
+    'mined classes',
     'scores',
     'label and score',
     'heatmaps',

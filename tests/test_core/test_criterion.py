@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from mmdet_losses.registry import MODELS, TASK_UTILS
 from tests.cases import DETECTORS
@@ -35,3 +36,31 @@ def test_mmdetections_focal_loss_equals_ours(stem, counts):
 
 def test_heatmap_criteria_are_found():
     assert {'CenterNetPoints', 'CornerNet', 'CenterTrack'} <= set(HEATMAPS)
+
+
+@pytest.mark.parametrize(
+    ('criterion', 'name', 'term', 'words'),
+    [
+        ('CenterNetPointsLoss', 'loss_heatmap', 'mmdet.MSELoss', 'MSELoss, which does not take'),
+        ('CenterNetPointsLoss', 'loss_heatmap', 'MaskedL1Loss', 'choose PenaltyReducedFocalLoss'),
+        ('CenterTrackLoss', 'loss_keypoint_heatmap', 'mmdet.FocalLoss', 'not take heatmaps'),
+        ('CornerNetLoss', 'loss_embedding', 'mmdet.AssociativeEmbeddingLoss', 'PullPushLoss'),
+        ('CornerNetSaccadeLoss', 'loss_attention', 'mmdet.L1Loss', 'loss_attention is L1Loss'),
+        ('RetinaNetLoss', 'loss_cls', 'mmdet.FocalLoss', 'choose SigmoidFocalLoss'),
+        ('RetinaNetLoss', 'loss_cls', 'HardNegativeCrossEntropyLoss', 'not take classes'),
+        ('SSDLoss', 'loss_cls', 'mmdet.CrossEntropyLoss', 'choose HardNegativeCrossEntropyLoss'),
+        ('SSDLoss', 'loss_cls', 'mmdet.MSELoss', 'loss_cls is MSELoss'),
+    ],
+)
+def test_a_term_of_something_else_raises_when_it_is_built(criterion, name, term, words):
+    with pytest.raises(ValueError, match=words):
+        MODELS.build({'type': criterion, name: dict(type=term)})
+
+
+def test_terms_of_other_packages_are_accepted():
+    class OwnLoss(nn.Module):
+        """A loss of a user."""
+
+    assert MODELS.build(dict(type='RetinaNetLoss', loss_cls=OwnLoss())).loss_cls is not None
+    for term in (dict(type='mmdet.FocalLoss'), dict(type='SigmoidFocalLoss')):
+        MODELS.build(dict(type='SSDLoss', loss_cls=term))

@@ -13,13 +13,11 @@ from torch import nn
 
 from mmdet_losses.engine.box_sizes import Resizing, input_resizing
 from mmdet_losses.engine.cli import check_keys
-from mmdet_losses.engine.explain import explain
 from mmdet_losses.engine.fit import check_checkpoint
 from mmdet_losses.engine.outputs import check_file, check_folder
 from mmdet_losses.engine.processes import UsageError
 from mmdet_losses.engine.resume import schedule_note
 from mmdet_losses.engine.tta import add_tta
-from mmdet_losses.registry import MODELS
 from tools.oracle_map import annotations_first
 
 
@@ -141,15 +139,6 @@ def test_tools_accept_concatenated_test_data():
     add_tta(cfg)
     for dataset in cfg.test_dataloader.dataset.datasets:
         assert dataset.pipeline[-1].type == 'TestTimeAug'
-
-
-def test_num_classes_on_our_head_names_the_right_places():
-    try:
-        MODELS.build(dict(type='EncodedDenseHead', num_classes=1, predictor={}, encoder={}))
-    except TypeError as error:
-        message = explain(error)
-    assert 'set num_classes of its predictor and of its encoder' in message
-    assert 'As rpn_head' in message
 
 
 def coco_metric(tmp_path, annotation):

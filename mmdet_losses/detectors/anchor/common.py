@@ -110,8 +110,11 @@ class AnchorLoss(DetectorLoss[OutputsT, TargetsT]):
             :func:`~mmdet_losses.ops.reduce.positives_divisor`.
 
     Raises:
-        ValueError: an unknown normalizer, or a ``loss_box`` that compares neither deltas nor boxes.
+        ValueError: an unknown normalizer, a ``loss_cls`` that takes something else, or a
+            ``loss_box`` that compares neither deltas nor boxes.
     """
+
+    class_terms: tuple[str, ...] = ('classes',)
 
     def __init__(
         self,
@@ -123,7 +126,7 @@ class AnchorLoss(DetectorLoss[OutputsT, TargetsT]):
     ) -> None:
         super().__init__(init_cfg, class_weight)
         check_choice('normalizer', normalizer, get_args(Normalizer))
-        self.loss_cls = build_term(loss_cls)
+        self.loss_cls = build_term(loss_cls, 'loss_cls', self.class_terms)
         self.loss_box = build_regression(loss_box, 'loss_box')
         self.normalizer = normalizer
 

@@ -46,6 +46,8 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
         Liu et al., *SSD: Single Shot MultiBox Detector*, 2016, eq. 1 to 3.
     """
 
+    class_terms = ('mined classes', 'classes', 'flat classes')
+
     def __init__(
         self,
         loss_cls: dict | None = None,

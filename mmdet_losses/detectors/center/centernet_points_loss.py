@@ -101,7 +101,9 @@ class CenterNetPointsLoss(DetectorLoss[CenterOutputsT, CenterTargetsT]):
         super().__init__(init_cfg, class_weight)
         check_choice('normalizer', normalizer, ('values', 'objects'))
         self.values_per_object = 2 if normalizer == 'values' else 1
-        self.loss_heatmap = build_term(loss_heatmap or {'type': 'PenaltyReducedFocalLoss'})
+        self.loss_heatmap = build_term(
+            loss_heatmap or {'type': 'PenaltyReducedFocalLoss'}, 'loss_heatmap', ('heatmaps',)
+        )
         loss_size = loss_size or {'type': 'MaskedL1Loss', 'loss_weight': 0.1}
         self.loss_size = build_regression(loss_size, 'loss_size')
         loss_offset = loss_offset or {'type': 'MaskedL1Loss'}

@@ -61,7 +61,9 @@ class CenterNetPoseLoss(CenterNetPointsLoss[CenterNetPoseOutputs, CenterNetPoseT
         loss_keypoints = loss_keypoints or {'type': 'MaskedWeightedL1Loss'}
         self.loss_keypoints = build_regression(loss_keypoints, 'loss_keypoints', 'deltas')
         self.loss_keypoint_heatmap = build_term(
-            loss_keypoint_heatmap or {'type': 'PenaltyReducedFocalLoss'}
+            loss_keypoint_heatmap or {'type': 'PenaltyReducedFocalLoss'},
+            'loss_keypoint_heatmap',
+            ('heatmaps',),
         )
         self.loss_keypoint_offset = build_regression(
             loss_keypoint_offset or {'type': 'MaskedL1Loss'}, 'loss_keypoint_offset', 'deltas'

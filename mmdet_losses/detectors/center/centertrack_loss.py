@@ -77,7 +77,9 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
         super().__init__(init_cfg, class_weight)
         whole = {'type': 'MaskedWeightedL1Loss'}
         tenth = {**whole, 'loss_weight': 0.1}
-        self.loss_heatmap = build_term(loss_heatmap or {'type': 'CenterTrackFocalLoss'})
+        self.loss_heatmap = build_term(
+            loss_heatmap or {'type': 'CenterTrackFocalLoss'}, 'loss_heatmap', ('heatmaps',)
+        )
         self.loss_size = build_regression(loss_size or tenth, 'loss_size')
         self.loss_offset = build_regression(loss_offset or whole, 'loss_offset', 'deltas')
         self.loss_tracking = build_regression(loss_tracking or whole, 'loss_tracking', 'deltas')
@@ -88,7 +90,9 @@ class CenterTrackLoss(DetectorLoss[CenterTrackOutputs, CenterTrackTargets]):
             loss_keypoint_offset or whole, 'loss_keypoint_offset', 'deltas'
         )
         self.loss_keypoint_heatmap = build_term(
-            loss_keypoint_heatmap or {'type': 'CenterTrackFocalLoss'}
+            loss_keypoint_heatmap or {'type': 'CenterTrackFocalLoss'},
+            'loss_keypoint_heatmap',
+            ('heatmaps',),
         )
 
     def forward(

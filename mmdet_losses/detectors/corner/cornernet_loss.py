@@ -59,8 +59,12 @@ class CornerNetLoss(DetectorLoss[CornerOutputsT, CornerTargetsT]):
         class_weight: Sequence[float] | None = None,
     ) -> None:
         super().__init__(init_cfg, class_weight)
-        self.loss_heatmap = build_term(loss_heatmap or {'type': 'PenaltyReducedFocalLoss'})
-        self.loss_embedding = build_term(loss_embedding or {'type': 'PullPushLoss'})
+        self.loss_heatmap = build_term(
+            loss_heatmap or {'type': 'PenaltyReducedFocalLoss'}, 'loss_heatmap', ('heatmaps',)
+        )
+        self.loss_embedding = build_term(
+            loss_embedding or {'type': 'PullPushLoss'}, 'loss_embedding', ('embeddings',)
+        )
         loss_offset = loss_offset or {'type': 'MaskedSmoothL1Loss'}
         self.loss_offset = build_regression(loss_offset, 'loss_offset', 'deltas')
 

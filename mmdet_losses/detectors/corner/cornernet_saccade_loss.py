@@ -50,7 +50,9 @@ class CornerNetSaccadeLoss(CornerNetLoss[CornerNetSaccadeOutputs, CornerNetSacca
         class_weight: Sequence[float] | None = None,
     ) -> None:
         super().__init__(loss_heatmap, loss_embedding, loss_offset, init_cfg, class_weight)
-        self.loss_attention = build_term(loss_attention or {'type': 'PenaltyReducedFocalLoss'})
+        self.loss_attention = build_term(
+            loss_attention or {'type': 'PenaltyReducedFocalLoss'}, 'loss_attention', ('heatmaps',)
+        )
         self.normalizer = getattr(self.loss_heatmap, 'normalizer', 'positives')
         if self.normalizer == 'positives_per_image':
             raise ValueError(
