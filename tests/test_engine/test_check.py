@@ -161,8 +161,8 @@ def test_infinite_boxes_are_reported_as_mmdetection_uses_them(tmp_path, box, use
     dataset = coco(tmp_path / 'infinite.json', boxes=[[1, 1, 5, 5], box])
     assert len(dataset.get_data_info(0)['instances']) == 1 + used
     (warning,) = unusable_boxes(coco_content([[1, 1, 5, 5], box]), 'a.json')
-    words = '1 of 2 boxes have infinite size but the data set keeps them (the first: annotation 2 in 1.png): '
-    words += 'correct the '
+    words = '1 of 2 boxes have infinite size but the data set keeps them (the first: annotation 2 '
+    words += 'in 1.png): correct the '
     assert warning.startswith(f'a.json: {words if used else "1 of 2 boxes are not used: 1 "}')
 
 
