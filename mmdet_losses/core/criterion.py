@@ -87,7 +87,7 @@ def build_term(
 
     Args:
         name: argument of the criterion, for the message.
-        takes: keys of :data:`TERMS`, of which the term must fit one; empty accepts every term.
+        takes: keys of :data:`TERMS`, the term must fit one of them; empty accepts every term.
 
     Raises:
         ValueError: the term is known to take something else. Terms of other packages are accepted.
