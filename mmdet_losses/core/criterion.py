@@ -92,8 +92,9 @@ def build_term(
     Raises:
         ValueError: the term is known to take something else. Terms of other packages are accepted.
     """
-    term = config
-    if not isinstance(config, nn.Module):
+    if isinstance(config, nn.Module):
+        term = config
+    else:
         known = config['type'] in MODELS.module_dict
         term = MODELS.build({'_scope_': MODELS.scope, **config} if known else config)
     fits = _fits(term)
