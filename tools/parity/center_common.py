@@ -1,30 +1,33 @@
-"""What the golden checks of the centre family share."""
+"""Names of the centre family's branches, and the comparison of its targets and detections."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmdet_losses.ops import Splats
 from tools.parity.golden import EXACT, Case
 from tools.parity.rows import failure
 
-# The largest terms and gradients belong to saturated heatmaps, which nothing divides.
-LOSS, GRADIENT = 5e-6, 2e-6
-L1 = {'type': 'MaskedL1Loss'}
-SMOOTH_L1 = {'type': 'MaskedSmoothL1Loss', 'beta': 1.0}
-FOCAL = {'type': 'PenaltyReducedFocalLoss', 'clamp': 1e-4}
+BRANCHES = {
+    'hm': 'heatmap',
+    'wh': 'size',
+    'reg': 'offset',
+    'hps': 'keypoints',
+    'hm_hp': 'keypoint_heatmap',
+    'hp_offset': 'keypoint_offset',
+    'tracking': 'tracking',
+    'ltrb_amodal': 'ltrb_amodal',
+    'ltrb': 'ltrb',
+}
+"""Official name of a branch -> ours."""
+FIELDS = {**BRANCHES, 'ind': 'index', 'hp_ind': 'keypoint_index', 'cat': 'labels'}
+"""Official name of a target -> ours."""
 UNSORTED = 'the official order is arbitrary where no peak is left'
-
-
-def splats_of(heatmap: Tensor) -> Splats:
-    """The same map as position and value pairs."""
-    flat = heatmap.reshape(-1)
-    index = flat.nonzero()[:, 0]
-    return Splats(index, flat[index], tuple(heatmap.shape))
 
 
 def feature_size(case: Case) -> tuple[int, int]:
@@ -33,48 +36,33 @@ def feature_size(case: Case) -> tuple[int, int]:
     return height // case.number('stride'), width // case.number('stride')
 
 
-def padded(rows: Tensor, slots: int) -> Tensor:
-    """(B, M, ...) with zero rows up to ``slots``."""
-    more = rows.new_zeros(rows.shape[0], slots - rows.shape[1], *rows.shape[2:])
-    return torch.cat((rows, more), 1)
+def read_outputs(
+    case: Case, kind: type, prefix: str = '', grad: bool = False
+) -> tuple[dict[str, Tensor], Any]:
+    """Stored name -> map, and the same maps as outputs; a missing branch is None."""
+    names = {f'{name}_logit' if name.startswith('hm') else name: name for name in BRANCHES}
+    leaves = {
+        stored: case.tensor(prefix + stored, torch.float32 if grad else None, grad)
+        for stored, name in names.items()
+        if prefix + stored in case and BRANCHES[name] in kind._fields
+    }
+    fields = dict.fromkeys(set(kind._fields) - set(kind._field_defaults))
+    return leaves, kind(**fields | {BRANCHES[names[key]]: leaf for key, leaf in leaves.items()})
 
 
-def counts(mask: Tensor) -> dict[str, Tensor]:
-    """Fields of every target type that follow from the mask."""
-    return {'mask': mask, 'num_pos': mask.sum().float(), 'num_dropped': torch.zeros(())}
+def pad_like(rows: Tensor, golden: np.ndarray) -> Tensor:
+    """(B, M, ...) with zero rows up to the number of golden rows."""
+    more = max(golden.shape[1] - rows.shape[1], 0)
+    return torch.cat((rows, rows.new_zeros(len(rows), more, *rows.shape[2:])), 1)
 
 
-def compare_all(case: Case, values: Mapping[str, Tensor], slots: int) -> None:
-    """Targets: maps within rounding; indices and masks exactly; (B, M, ...) rows padded."""
+def compare_encoded(case: Case, encoded: Any, more: Mapping[str, Tensor]) -> None:
+    """Every target that the file has: fields under their official names, and ``more``."""
+    values = {name: getattr(encoded, ours, None) for name, ours in FIELDS.items()} | dict(more)
     for key, value in values.items():
-        exact = not value.is_floating_point()
-        rows = value if value.shape[-2:] == case.array(key).shape[-2:] else padded(value, slots)
-        case.compare(key, rows, 0.0 if exact else EXACT)
-
-
-def compare_gradients(
-    case: Case, total: Tensor, leaves: dict[str, Tensor], prefix: str = ''
-) -> None:
-    """The gradient of ``total`` by each leaf against ``<prefix>grad_<name>``, where stored."""
-    stored = {name: leaf for name, leaf in leaves.items() if f'{prefix}grad_{name}' in case}
-    if not stored:
-        return
-    grads = torch.autograd.grad(total, list(stored.values()), retain_graph=True)
-    for name, grad in zip(stored, grads, strict=True):
-        case.compare(f'{prefix}grad_{name}', grad, GRADIENT)
-
-
-def compare_terms(
-    case: Case,
-    terms: dict[str, Tensor],
-    names: Sequence[tuple[str, str, float]],
-    total: str,
-) -> None:
-    """Terms (ours, official name, weight) where stored, unweighted, and their weighted sum."""
-    for ours, official, weight in names:
-        if official in case:
-            case.compare(official, terms[ours].detach() / weight, LOSS)
-    case.compare(total, sum(terms.values()).detach(), LOSS)
+        if key in case:
+            dense = value.dense() if hasattr(value, 'dense') else value
+            case.table({key: pad_like(dense, case.array(key))})
 
 
 def compare_detections(

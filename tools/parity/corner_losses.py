@@ -22,8 +22,7 @@ from mmdet_losses.detectors.corner import (
     KeypointTarget,
 )
 from mmdet_losses.losses import masked_smooth_l1_loss, penalty_reduced_focal_loss, pull_push_loss
-from tools.parity.center_common import splats_of
-from tools.parity.golden import EXACT, Case
+from tools.parity.golden import EXACT, Case, splats_of
 
 FOCAL = {'type': 'PenaltyReducedFocalLoss', 'clamp': 1e-4}
 TERM, GRADIENT = 2e-6, 2e-6

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmdet_losses.ops import Splats
 from tools.parity.rows import Array, Row, compare, compare_rows, failure, numbers
 
 EXACT = 1e-6
 """Tolerance of float32 results that follow the same formula: eight steps of float32."""
 
 
+INTEGERS = (torch.bool, torch.uint8, torch.int32, torch.int64, np.bool_, np.int32, np.int64)
 INPUT = 'inputs of the official code'
 
 
@@ -45,10 +48,20 @@ class Case:
         """Names of the arrays that fit a pattern, in alphabetical order."""
         return sorted(key for key in self.keys if fnmatch(key, pattern))
 
-    def number(self, key: str) -> int | float:
+    def number(self, key: str, default: float | None = None) -> Any:
         """A scalar; a float32 is read as the shortest decimal number (0.3, not 0.300000012)."""
+        if key not in self and default is not None:
+            return default
         value = self.array(key)[()]
         return float(str(value)) if value.dtype.kind == 'f' else int(value)
+
+    def flag(self, key: str) -> bool:
+        """A switch; False if absent."""
+        return key in self and bool(self.array(key))
+
+    def options(self, pattern: str, *names: str) -> dict[str, float]:
+        """Numbers by name; ``{}`` of the pattern is the name."""
+        return {name: self.number(pattern.format(name)) for name in names}
 
     def decimals(self, key: str) -> list[float]:
         """A row of numbers, each read as by :meth:`number`."""
@@ -99,6 +112,16 @@ class Case:
             self.add(compare(self.file.name, self.label(key), value, want, tol, each, atol))
         except Exception as error:
             self.add(failure(self.file.name, error, self.label(key)))
+
+    def table(self, values: Mapping[str, Any], tol: float = EXACT, **limits: Any) -> None:
+        """Compare an array with each value: floats within ``tol``, other types exactly.
+
+        A value can be ``(value, tol)`` if its tolerance is its own.
+        """
+        for key, value in values.items():
+            value, own = value if isinstance(value, tuple) else (value, tol)
+            exact = getattr(value, 'dtype', None) in INTEGERS
+            self.compare(key, value, 0.0 if exact else own, **({} if exact else limits))
 
     def compare_rows(
         self,
@@ -205,6 +228,18 @@ class GoldenFile:
 
 
 Check = Callable[[Case], None]
+
+
+def splats_of(heatmap: Tensor) -> Splats:
+    """The same map as position and value pairs."""
+    flat = heatmap.reshape(-1)
+    index = flat.nonzero()[:, 0]
+    return Splats(index, flat[index], tuple(heatmap.shape))
+
+
+def counts(mask: Tensor) -> dict[str, Tensor]:
+    """Fields of every target type that follow from the mask."""
+    return {'mask': mask, 'num_pos': mask.sum().float(), 'num_dropped': torch.zeros(())}
 
 
 def run(check: Check, path: Path) -> list[Row]:
