@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -12,17 +13,15 @@ from torch.utils._pytree import tree_map
 
 from mmdet_losses.core.soft_nms import official_soft_nms, soft_nms
 from mmdet_losses.detectors.corner import (
+    CenterKeypoint,
     CenterNetTripletOutputs,
     CenterNetTripletTargetEncoder,
     CornerNetOutputs,
     CornerNetSaccadeTargetEncoder,
     CornerNetTargetEncoder,
+    Keypoint,
 )
-from mmdet_losses.detectors.corner.decode import (
-    CornerPairs,
-    pair_corners,
-    top_centers,
-)
+from mmdet_losses.detectors.corner.decode import CornerPairs, pair_corners, top_centers
 from mmdet_losses.detectors.corner.saccade import (
     Crops,
     attention_locations,
@@ -35,12 +34,22 @@ from mmdet_losses.detectors.corner.saccade import (
 )
 from mmdet_losses.detectors.corner.views import canvas_view
 from mmdet_losses.ops import cell_xy, find_peaks, suppress_non_peaks
-from tools.parity.corner_losses import keypoints
-from tools.parity.golden import EXACT, Case
+from tools.parity.golden import EXACT, Case, Check
 
 NONE = 'an image has no detection, and ours has none'
 NO_CROP = 'no place is enlarged, and none of ours'
 METHODS = {'nms': 'naive', 'linear': 'linear', 'exp': 'gaussian'}
+
+
+def keypoints(maps: Mapping[str, Tensor]) -> dict[str, Keypoint | CenterKeypoint]:
+    """Official maps (``tl_heat``, ``tl_tag``, ``tl_off``, ...) as keypoints ``tl, br, center``."""
+    found: dict[str, Keypoint | CenterKeypoint] = {
+        name: Keypoint(*(maps[f'{name}_{part}'] for part in ('heat', 'tag', 'off')))
+        for name in ('tl', 'br')
+    }
+    if 'ct_heat' in maps:
+        found['center'] = CenterKeypoint(maps['ct_heat'], maps['ct_off'])
+    return found
 
 
 def decode(case: Case) -> None:
@@ -57,7 +66,7 @@ def _pairs(case: Case) -> None:
     encoder = CornerNetTargetEncoder(
         outputs.tl.heatmap.shape[1],
         peak_kernel=case.number('kernel'),
-        no_border=bool(case.array('no_border')),
+        no_border=case.flag('no_border'),
         **pairing_options(case),
     )
     _compare_pairs(case, 'det', 'num_valid', pair_corners(outputs.tl, outputs.br, encoder.pairing))
@@ -70,9 +79,9 @@ def _pairs(case: Case) -> None:
         scores=peaks.scores, pixel=peaks.index, cls=peaks.labels, x=xy[..., 0], y=xy[..., 1]
     )
     names = [f'mid_tl_topk_{name}' for name in columns]
-    wanted = np.stack([case.array(name) for name in names], -1)
-    for image, want in enumerate(wanted):
-        got = torch.stack([column[image].double() for column in columns.values()], -1)
+    wanted = np.stack([case[name] for name in names], -1)
+    rows = torch.stack([column.double() for column in columns.values()], -1)
+    for got, want in zip(rows, wanted, strict=True):
         case.compare_rows(', '.join(names), got, want, [EXACT, 0, 0, 0, 0])
 
 
@@ -85,22 +94,25 @@ def _whole_test(case: Case) -> None:
     height, width = case.size('image_size')
     case.skip('equals the number of images per scale', 'flip')
     outputs, views = [], []
-    for place, scale in enumerate(case.array('test_scales').tolist()):
+    for place, scale in enumerate(case['test_scales'].tolist()):
         both = read_outputs(case, f'in_scale{place}_', outputs_type)
         for mirrored in range(len(both.tl.heatmap)):
             image = slice(mirrored, mirrored + 1)
             outputs.append(tree_map(lambda maps, image=image: maps[image], both))
             views.append(canvas_view((height, width), round(scale, 6), flipped=bool(mirrored)))
-            _check_stride(case, views[-1].input_size, outputs[-1].tl.heatmap.shape[-2:])
+            stride, (h, w) = case.number('stride'), views[-1].input_size
+            expected, found = ((h + 1) // stride, (w + 1) // stride), both.tl.heatmap.shape[-2:]
+            if expected != tuple(found):
+                raise ValueError(f'Maps of {tuple(found)} cells for a canvas of {(h, w)} pixels.')
         if triplets:
             _compare_scale(case, both, encoder, f'mid_scale{place}_')
     [instances] = encoder.decode_views(outputs, views)
     _compare_instances(case, 'prenms', instances, 7)
-    merge, exponent = bool(case.array('merge_bbox')), case.number('weight_exp')
+    exponent = case.number('weight_exp')
     result = official_soft_nms(
         instances,
         iou_threshold=case.number('nms_threshold'),
-        merge_exponent=exponent if merge else None,
+        merge_exponent=exponent if case.flag('merge_bbox') else None,
         max_num=case.number('max_per_image'),
     )
     _compare_instances(case, 'final', result, 5)
@@ -112,36 +124,22 @@ def _compare_scale(
     """Centres and pairs of one scale."""
     centers = top_centers(outputs.center, encoder.topk)
     rows = torch.cat((centers.xy, centers.labels[..., None], centers.scores[..., None]), 2)
-    for got, want in zip(rows, case.array(f'{prefix}centers'), strict=True):
+    for got, want in zip(rows, case[f'{prefix}centers'], strict=True):
         case.compare_rows(f'{prefix}centers', got, want, [EXACT, EXACT, 0, EXACT])
     pairs = pair_corners(outputs.tl, outputs.br, encoder.pairing)
     _compare_pairs(case, f'{prefix}det', f'{prefix}num_valid', pairs)
 
 
-def _check_stride(case: Case, input_size: tuple, feat_size: tuple) -> None:
-    """Raise ``ValueError`` unless the maps belong to our canvas."""
-    expected = tuple((side + 1) // case.number('stride') for side in input_size)
-    if expected != tuple(feat_size):
-        raise ValueError(f'Maps of {tuple(feat_size)} cells for a canvas of {input_size} pixels.')
-
-
 def softnms(case: Case) -> None:
     """Every soft-NMS variant, with the rows that stay behind."""
-    boxes = case.array('in_boxes')
+    boxes = case['in_boxes']
     pattern = r'(soft|merge)_(nms|linear|exp)_Nt(\d+)_(?:sigma|exp)(\d+)_array'
     for key in case.names('*_array'):
         kind, method, threshold, number = re.match(pattern, key).groups()
-        options = (
-            {'sigma': float(f'0.{number}')} if kind == 'soft' else {'merge_exponent': float(number)}
-        )
-        result = soft_nms(
-            boxes,
-            method=METHODS[method],
-            iou_threshold=float(f'0.{threshold}'),
-            offset=1.0,
-            frozen_extras=True,
-            **options,
-        )
+        soft = {'sigma': float(f'0.{number}')}
+        options = soft if kind == 'soft' else {'merge_exponent': float(number)}
+        options |= {'offset': 1.0, 'iou_threshold': float(f'0.{threshold}')}
+        result = soft_nms(boxes, method=METHODS[method], frozen_extras=True, **options)
         case.compare(key, result.rows, EXACT)
         case.compare(key.replace('_array', '_kept'), result.kept)
 
@@ -160,10 +158,10 @@ def saccade_pieces(case: Case) -> None:
             maps,
             crops,
             case.size('image_size'),
-            strides=case.array('att_ratios').tolist(),
-            zooms=case.array(f'{prefix}att_scales').tolist(),
-            threshold=float(case.array(f'{prefix}thresh')),
-            enlarge_only=bool(case.array(f'{prefix}ignore_same')),
+            strides=case['att_ratios'].tolist(),
+            zooms=case[f'{prefix}att_scales'].tolist(),
+            threshold=float(case[f'{prefix}thresh']),
+            enlarge_only=case.flag(f'{prefix}ignore_same'),
         )
         case.compare(key, locations, EXACT)
     detections = case.tensor('in_ref_dets')
@@ -195,7 +193,7 @@ def saccade_test(case: Case) -> None:
         case.size(key) for key in ('image_size', 'input_size', 'output_size')
     )
     encoder = CornerNetSaccadeTargetEncoder(case.number('num_classes'), **pairing_options(case))
-    first = full_image_locations(image_size, case.array('init_sizes').tolist())
+    first = full_image_locations(image_size, case['init_sizes'].tolist())
     case.compare('first_locations_f64', first, EXACT)
     crops = crops_at(case.tensor('first_locations_f64'), input_size)
     case.compare('first_offsets_yx', crops.offset)
@@ -205,10 +203,10 @@ def saccade_test(case: Case) -> None:
         [case.tensor(key).sigmoid() for key in case.names('in_first_att_logits*')],
         crops,
         image_size,
-        zooms=case.array('att_scales').tolist(),
+        zooms=case['att_scales'].tolist(),
         threshold=case.number('att_threshold'),
     )
-    if bool(case.array('ref_dets')):
+    if case.flag('ref_dets'):
         locations = torch.cat((locations, detection_locations(found.bboxes, found.scores)))
     before = case.tensor('locations_before_nms_f64')
     most = case.number('att_max_crops')
@@ -253,24 +251,20 @@ def read_outputs(case: Case, prefix: str, outputs_type: type) -> tuple:
 
 def pairing_options(case: Case) -> dict:
     """Arguments of the encoder that select pairs."""
-    return {
-        'topk': case.number('K'),
-        'num_dets': case.number('num_dets'),
-        'ae_threshold': case.number('ae_threshold'),
-    }
+    return {'topk': case.number('K'), **case.options('{}', 'num_dets', 'ae_threshold')}
 
 
 def _compare_pairs(case: Case, key: str, count: str, pairs: CornerPairs) -> None:
     """The rows of every image that were not rejected."""
     case.compare(count, pairs.valid.sum(1))
     for image, instances in enumerate(pairs.instances()):
-        wanted = case.array(key)[image][: case.array(count)[image]]
+        wanted = case[key][image][: case[count][image]]
         case.compare_rows(f'{key}[{image}]', _rows(instances, 7), wanted, _limits(7), empty=NONE)
 
 
 def _compare_instances(case: Case, stem: str, instances: InstanceData, columns: int) -> None:
     rows, labels = f'{stem}_rows', f'{stem}_labels'
-    wanted = np.concatenate((case.array(rows), case.array(labels)[:, None]), 1)
+    wanted = np.concatenate((case[rows], case[labels][:, None]), 1)
     case.compare_rows(
         f'{rows}, {labels}', _rows(instances, columns), wanted, _limits(columns), empty=NONE
     )
@@ -286,3 +280,14 @@ def _rows(instances: InstanceData, columns: int) -> Tensor:
     names = ('scores', 'tl_scores', 'br_scores')[: columns - 4]
     fields = [instances[name][:, None] for name in (*names, 'labels')]
     return torch.cat((instances.bboxes, *fields), 1)
+
+
+CHECKS: dict[str, Check] = {
+    **{
+        f'decode_{name}': decode
+        for name in ('cornernet', 'squeeze', 'kernel1', 'centernet', 'saccade_no_border')
+    },
+    'decode_softnms': softnms,
+    'decode_saccade_pieces': saccade_pieces,
+    'decode_saccade_full': saccade_test,
+}
