@@ -116,6 +116,7 @@ ANCHORS = {
     },
     'feat_channels': 4,
 }
+SQUARES = {'type': 'AnchorGenerator', 'ratios': [1.0], 'scales': [3], 'strides': STRIDES}
 MAX_IOU = {'type': 'MaxIoUAssigner', 'pos_iou_thr': 0.5, 'neg_iou_thr': 0.4, 'min_pos_iou': 0}
 TRAIN = {
     'assigner': MAX_IOU,
@@ -279,12 +280,7 @@ HEADS: dict[str, Head] = {
         'YOLOFHead',
         BOXES,
         levels=1,
-        anchor_generator={
-            'type': 'AnchorGenerator',
-            'ratios': [1.0],
-            'scales': [3],
-            'strides': [8],
-        },
+        anchor_generator={**SQUARES, 'strides': [8]},
         reg_decoded_bbox=True,
         num_cls_convs=1,
         num_reg_convs=1,
@@ -381,12 +377,7 @@ HEADS: dict[str, Head] = {
         feat_channels=4,
         **SMALL,
         approx_anchor_generator=ANCHORS['anchor_generator'],
-        square_anchor_generator={
-            'type': 'AnchorGenerator',
-            'ratios': [1.0],
-            'scales': [3],
-            'strides': STRIDES,
-        },
+        square_anchor_generator=SQUARES,
         bbox_coder={'type': 'BucketingBBoxCoder', 'num_buckets': 6, 'scale_factor': 3.0},
         train_cfg={**TRAIN, 'assigner': {**MAX_IOU, 'type': 'ApproxMaxIoUAssigner'}},
     ),

@@ -28,12 +28,11 @@ FAMILIES = (
     'center',
     'corner',
     'darknet',
-    'darknet_detect',
     'darknet_training',
     'scaled_yolov4',
     'yolo_decode',
 )
-NETWORKS = ('models', 'models_anchor')
+"""Modules of ``tools/parity`` with ``CHECKS``: beginning of a file's name -> check."""
 KINDS = ('losses', 'targets', 'decode', 'models', 'trajectories')
 LISTED = 8
 """More names of arrays than this are shortened in the list of arrays that are not compared."""
@@ -61,10 +60,8 @@ def check_of(name: str, checks: Mapping[str, Check]) -> Check | None:
 
 def kind_of(name: str) -> str:
     """What a golden file is about, from its name: one of :data:`KINDS`."""
-    for kind, words in WORDS.items():
-        if any(word in name for word in words):
-            return kind
-    return 'targets'
+    kinds = (kind for kind, words in WORDS.items() if any(word in name for word in words))
+    return next(kinds, 'targets')
 
 
 def kind_of_folder(folder: Path) -> str:
@@ -72,47 +69,32 @@ def kind_of_folder(folder: Path) -> str:
     return 'trajectories' if (folder / 'names.json').exists() else 'models'
 
 
-def check_folder(folder: Path, precisions: tuple[str, ...]) -> list[Row] | None:
+def check_folder(folder: Path) -> list[Row] | None:
     """The rows of a folder of training steps or of a network; None where there is no check."""
-    if kind_of_folder(folder) == 'models':
-        return check_network(folder)
-    return importlib.import_module('tools.parity.trajectories').check_trajectory(folder, precisions)
+    module = importlib.import_module(f'tools.parity.{kind_of_folder(folder)}')
+    try:
+        if kind_of_folder(folder) == 'models':
+            return module.check_model(folder)
+        return module.check_trajectory(folder)
+    except Exception as error:  # a check that breaks is a failed check, the others still run
+        return [failure(folder.name, error)]
 
 
-def check_network(folder: Path) -> list[Row] | None:
-    """The rows of a network folder; None where no family knows the network."""
-    for module in NETWORKS:
-        rows = importlib.import_module(f'tools.parity.{module}').check_model(folder)
-        if rows is not None:
-            return rows
-    return None
-
-
-def run_checks(
-    root: Path, kinds: tuple[str, ...], precisions: tuple[str, ...] = ('float64',)
-) -> Iterator[tuple[str, list[Row] | None]]:
+def run_checks(root: Path, kinds: Sequence[str]) -> Iterator[tuple[str, list[Row] | None]]:
     """(name, rows) of each golden file and folder below ``root``; None: no check."""
     checks = file_checks()
     networks = sorted(path.parent for path in root.rglob('meta.json'))
     for path in sorted(root.rglob('*.npz')):
         drawn = path.parent.name == 'augment'  # tools/check_augmentation.py compares these
-        if drawn or path.parent in networks or kind_of(path.stem) not in kinds:
-            continue
-        check = check_of(path.stem, checks)
-        yield str(path.relative_to(root)), run(check, path) if check else None
+        if not drawn and path.parent not in networks and kind_of(path.stem) in kinds:
+            check = check_of(path.stem, checks)
+            yield str(path.relative_to(root)), run(check, path) if check else None
     for folder in networks:
         if kind_of_folder(folder) in kinds:
-            yield str(folder.relative_to(root)), _folder_rows(folder, precisions)
+            yield str(folder.relative_to(root)), check_folder(folder)
 
 
-def _folder_rows(folder: Path, precisions: tuple[str, ...]) -> list[Row] | None:
-    try:
-        return check_folder(folder, precisions)
-    except Exception as error:  # a check that breaks is a failed check, the others still run
-        return [failure(folder.name, error)]
-
-
-def line(cells: tuple[str, ...]) -> str:
+def line(*cells: str) -> str:
     """One line of the table."""
     widths = (34, 44, 10, 10, 10, 24, 0)
     return ' '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
@@ -122,7 +104,7 @@ def print_row(row: Row) -> None:
     """One comparison; long lists of tolerances are cut."""
     numbers = (f'{row.max_abs:.2e}', f'{row.max_rel:.2e}', f'{row.used:.3f}')
     verdict = 'ok' if row.ok else 'FAILED'
-    print(line((row.file, row.quantity, *numbers, f'{row.tolerance}'[:24], verdict)), flush=True)
+    print(line(row.file, row.quantity, *numbers, f'{row.tolerance}'[:24], verdict), flush=True)
 
 
 def print_notes(notes: Sequence[Row]) -> None:
@@ -133,9 +115,8 @@ def print_notes(notes: Sequence[Row]) -> None:
     for reason, rows in groups.items():
         count = sum(row.quantity.count(',') + 1 for row in rows)
         print(f'not compared: {count} arrays: {reason}')
-        if reason != INPUT:
-            for row in rows:
-                print(f'  {row.file}: {shorten(row.quantity)}')
+        for row in rows if reason != INPUT else ():
+            print(f'  {row.file}: {shorten(row.quantity)}')
 
 
 def shorten(names: str) -> str:
@@ -147,26 +128,14 @@ def shorten(names: str) -> str:
     return ', '.join(name + f' ({count})' * (count > 1) for name, count in cases.items())
 
 
-def parse_args() -> argparse.Namespace:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--golden', required=True, type=Path, metavar='DIR', help='golden files')
-    parser.add_argument(
-        '--only',
-        default=','.join(KINDS),
-        help=f'kinds to check, with commas: {",".join(KINDS)} (default: all)',
-    )
-    parser.add_argument(
-        '--precision',
-        default='float64',
-        help='of training steps: float64, float32 or both with a comma (default: float64)',
-    )
+    words = f'kinds to check, with commas: {",".join(KINDS)} (default: all)'
+    parser.add_argument('--only', default=','.join(KINDS), help=words)
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the table to FILE too')
-    return parser.parse_args()
-
-
-def main() -> int:
-    args = parse_args()
-    kinds = tuple(args.only.split(','))
+    args = parser.parse_args()
+    kinds = args.only.split(',')
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
         print(f'--only {unknown[0]!r} is no kind of golden file; choose from {", ".join(KINDS)}.')
@@ -176,10 +145,10 @@ def main() -> int:
         return 2
     torch.manual_seed(0)
     table: list[Row] = []
-    unchecked: list[str] = []
-    print(line(('file', 'quantity', 'max abs', 'max rel', 'used', 'tolerance', 'verdict')))
     notes: list[Row] = []
-    for name, rows in run_checks(args.golden, kinds, tuple(args.precision.split(','))):
+    unchecked: list[str] = []
+    print(line('file', 'quantity', 'max abs', 'max rel', 'used', 'tolerance', 'verdict'))
+    for name, rows in run_checks(args.golden, kinds):
         if rows is None:
             unchecked.append(name)
         for row in rows or ():
@@ -196,9 +165,9 @@ def main() -> int:
     for name in unchecked:
         print(f'  no check for {name}')
     if args.json:
-        rows = [row._asdict() for row in table + notes]
+        result = {'rows': [row._asdict() for row in table + notes], 'unchecked': unchecked}
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({'rows': rows, 'unchecked': unchecked}, indent=1))
+        args.json.write_text(json.dumps(result, indent=1))
     return 1 if failed else 0
 
 

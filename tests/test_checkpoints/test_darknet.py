@@ -29,8 +29,7 @@ from mmdet_losses.detectors.yolo.predictors import (
     YOLOV4Predictor,
 )
 from mmdet_losses.networks import DarknetCSP, PlainDarknet, YOLOV2Neck, YOLOV4Neck
-from tools.parity.models import recipe
-from tools.parity.models_anchor import DARKNET_CONFIGS, check_model, ssd_pattern
+from tools.parity.models import DARKNET_CONFIGS, check_model, recipe, ssd_pattern
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'models'
 TABLES = json.loads((GOLDEN / 'darknet_tables.json').read_text())

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from mmdet_losses.core.checkpoint import network_of
 from mmdet_losses.detectors.yolo.checkpoints import darknet_order
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order
-from tools.parity.models import recipe
-from tools.parity.models_anchor import DARKNET_CONFIGS, forward
+from tools.parity.models import DARKNET_CONFIGS, forward, recipe
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'models'
 WIRING = json.loads((GOLDEN / 'darknet_wiring.json').read_text())

@@ -10,8 +10,7 @@ from mmengine.registry import DefaultScope
 from mmdet_losses.core.checkpoint import CheckpointMismatch, convert, network_of, read_checkpoint
 from mmdet_losses.detectors.anchor.checkpoints import RETINANET
 from mmdet_losses.registry import MODELS
-from tools.parity.models import recipe
-from tools.parity.models_anchor import forward
+from tools.parity.models import forward, recipe
 
 
 def mmdetections(num_classes: int = 3) -> torch.nn.Module:

@@ -27,8 +27,7 @@ from mmdet_losses.detectors.yolo.checkpoints import (
 from mmdet_losses.detectors.yolo.pickled_modules import read_pickled_module
 from mmdet_losses.detectors.yolo.predictors import ScaledYOLOV4Predictor
 from mmdet_losses.networks import DarknetCSP, ScaledYOLOV4Neck
-from tools.parity.models import recipe
-from tools.parity.models_anchor import check_model, forward
+from tools.parity.models import check_model, forward, recipe
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'models'
 

@@ -11,8 +11,7 @@ from torch import nn
 
 from mmdet_losses.core.checkpoint import CheckpointMismatch, convert, network_of
 from mmdet_losses.detectors.anchor.checkpoints import SSD, background_last
-from tools.parity.models import recipe
-from tools.parity.models_anchor import check_model, forward, ssd_pattern
+from tools.parity.models import check_model, forward, recipe, ssd_pattern
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'models' / 'ssd300_vgg16_voc'
 

@@ -15,7 +15,7 @@ from mmdet_losses.detectors.yolo.checkpoints import darknet_order
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order
 from mmdet_losses.networks.darknet_from_cfg import DarknetFromCfg
 from tests import darknet_tables
-from tools.parity.models_anchor import forward
+from tools.parity.models import forward
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MAPS = dict(in_channels=(64, 128, 256), out_channels=(32, 64, 128))

@@ -35,7 +35,7 @@ def iou_family(case: Case) -> None:
     add 1e-7, which shows in fractions; MMDetection has no aspect term below an IoU of 0.5.
     """
     case.skip('alpha carries no gradient here', 'paper_grad_ciou_full')
-    kind = case.array('kind')
+    kind = case['kind']
     gt = boxes_around(*case.tensor('gt').double().split(2, -1))
     iou = box_similarity(boxes_around(*case.tensor('pred').double().split(2, -1)), gt).numpy()
     regular, sized = np.isin(kind, REGULAR), ~np.isin(kind, ZERO_AREA)
@@ -53,23 +53,21 @@ def iou_family(case: Case) -> None:
             ('mmyolo', regular, small, steep),
             ('mmdet', where, small, steep),
         ):
-            case.compare(f'{key}_{mode}', value.detach(), value_tol, where=mask)
-            case.compare(f'{key}_grad_{mode}', grad, grad_tol, where=mask)
-        if f'dk_{mode}' in case:
-            boxes = case.tensor('pred').float(), case.tensor('gt').float()
-            case.compare(f'dk_{mode}', darknet_iou(*boxes, mode), EXACT)
-            case.compare(f'dk_dir_{mode}', darknet_iou_direction(*boxes, mode), EXACT)
+            own = value.detach()
+            table = {f'{key}_{mode}': (own, value_tol), f'{key}_grad_{mode}': (grad, grad_tol)}
+            case.table(table, where=mask)
+        boxes = case.tensor('pred').float(), case.tensor('gt').float()
+        directions = darknet_iou_direction(*boxes, mode)
+        case.table({f'dk_{mode}': darknet_iou(*boxes, mode), f'dk_dir_{mode}': directions})
     first, second = (case.tensor(key).double().split(2, -1) for key in ('pred', 'gt'))
     own = pairwise_iou(boxes_around(*first)[:, None], boxes_around(*second)[:, None])[:, 0, 0]
-    case.compare('ssd_iou', own, EXACT, where=np.isfinite(case.array('ssd_iou')))
+    case.compare('ssd_iou', own, EXACT, where=np.isfinite(case['ssd_iou']))
 
 
 def ssd_encoder(case: Case) -> SSDTargetEncoder:
     """The encoder that a file describes; SSD300 for VOC by default."""
-    if 'num_classes' in case:
-        classes = int(case.number('num_classes')) - 1
-    else:
-        classes = case.array('conf').shape[-1] - 1 if 'conf' in case else 20
+    given = case['conf'].shape[-1] if 'conf' in case else 21
+    classes = case.number('num_classes', given) - 1  # without the background
     if 'min_sizes' not in case:
         return SSDTargetEncoder(classes)
     return SSDTargetEncoder(
@@ -77,8 +75,8 @@ def ssd_encoder(case: Case) -> SSDTargetEncoder:
         min_sizes=case.decimals('min_sizes'),
         max_sizes=case.decimals('max_sizes'),
         strides=case.decimals('steps'),
-        aspect_ratios=[[r for r in row if r] for row in case.array('aspect_ratios').tolist()],
-        clip=bool(case.array('clip')),
+        aspect_ratios=[[r for r in row if r] for row in case['aspect_ratios'].tolist()],
+        clip=case.flag('clip'),
     )
 
 
@@ -89,15 +87,18 @@ def _sizes(case: Case) -> tuple[list[tuple[int, int]], tuple[int, int]]:
     return [(side, side) for side in case.size('feature_maps')], case.img_size()
 
 
+def official_priors(
+    encoder: SSDTargetEncoder, feats: list, img_size: tuple[int, int], form: str = 'cxcywh'
+) -> Tensor:
+    """Priors of all maps in the order row, column, anchor."""
+    levels = encoder.priors(feats, img_size)
+    rows = [getattr(level, form)().unflatten(0, (level.shape[0], -1)) for level in levels]
+    return torch.cat([each.transpose(0, 1).flatten(0, 1) for each in rows])
+
+
 def ssd_priors(case: Case) -> None:
     """Prior boxes, in the official order."""
-    levels = ssd_encoder(case).priors(*_sizes(case))
-    case.compare('priors', torch.cat([_cell_major(level.cxcywh(), level) for level in levels]))
-
-
-def _cell_major(rows: Tensor, level: GridAnchors) -> Tensor:
-    """Rows in the order row, column, anchor."""
-    return rows.unflatten(0, (level.shape[0], -1)).transpose(0, 1).flatten(0, 1)
+    case.compare('priors', official_priors(ssd_encoder(case), *_sizes(case)))
 
 
 def ssd_match(case: Case) -> SSDTargets:
@@ -108,17 +109,19 @@ def ssd_match(case: Case) -> SSDTargets:
     case.compare('gt_boxes', fractions)
     case.skip('how close a tie is, which decides nothing here', 'best_prior_margin')
     targets = encoder.encode(case.instances('gt_boxes_px'), feats, img_size)
-    levels = encoder.priors(feats, img_size)
-    corners = torch.cat([_cell_major(level.xyxy(), level) for level in levels])
+    corners = official_priors(encoder, feats, img_size, 'xyxy')
     iou = pairwise_iou(case.tensor('gt_boxes'), corners)
     present = torch.arange(iou.shape[1]) < case.tensor('num_gt')[:, None]
     best = iou.max(-1)
-    case.compare('best_prior_idx', torch.where(present, best.indices, 0))
-    case.compare('best_prior_iou', torch.where(present, best.values, 0))
-    case.compare('best_truth_iou', torch.where(present[..., None], iou, 0).amax(1))
     order = cell_major_rank(targets.shapes, torch.device('cpu')).argsort()
-    case.compare('conf_t', torch.where(targets.mask, targets.labels + 1, 0)[:, order])
-    case.compare('loc_t', targets.box[:, order], EXACT)
+    table = {
+        'best_prior_idx': torch.where(present, best.indices, 0),
+        'best_prior_iou': (torch.where(present, best.values, 0), 0.0),
+        'best_truth_iou': (torch.where(present[..., None], iou, 0).amax(1), 0.0),
+        'conf_t': torch.where(targets.mask, targets.labels + 1, 0)[:, order],
+        'loc_t': targets.box[:, order],
+    }
+    case.table(table)
     return targets
 
 
@@ -132,17 +135,14 @@ def ssd_multibox(case: Case) -> None:
     losses = SSDLoss()(_outputs(loc, conf, targets.shapes, rank), targets)
     total = sum(losses.values())
     total.backward()
-    case.compare('loss_loc', losses['loss_box'], EXACT)
-    case.compare('loss_conf', losses['loss_cls'], EXACT)
-    case.compare('loss_total', total, EXACT)
-    case.compare('grad_loc', loc.grad, EXACT)
-    case.compare('grad_conf', conf.grad, EXACT)
+    terms = {'loss_loc': losses['loss_box'], 'loss_conf': losses['loss_cls'], 'loss_total': total}
+    case.table({**terms, 'grad_loc': loc.grad, 'grad_conf': conf.grad})
     if 'mined_neg' in case:
         labels = case.tensor('conf_t')
         cost = torch.nn.functional.cross_entropy(
             conf.detach().flatten(0, 1), labels.flatten(), reduction='none'
         ).view(labels.shape)
-        sure = case.array('mining_margin') >= MARGIN
+        sure = case['mining_margin'] >= MARGIN
         case.compare('mined_neg', mine_hard_negatives(cost, labels > 0), where=sure)
 
 
@@ -171,10 +171,10 @@ class _GivenPriors(SSDTargetEncoder):
 
 def ssd_detect(case: Case) -> None:
     """Decoded priors, and the detections of each class after NMS."""
-    classes, top_k = int(case.number('num_classes')) - 1, int(case.number('top_k'))
+    classes, top_k = case.number('num_classes') - 1, case.number('top_k')
     threshold = case.number('conf_thresh')
     encoder = _GivenPriors(case.tensor('priors'), classes, score_thr=threshold, topk=top_k)
-    count = len(case.array('priors'))
+    count = len(case['priors'])
     outputs = _outputs(
         case.tensor('loc'), case.tensor('conf'), ((count, 1, 1),), torch.arange(count)
     )
@@ -186,7 +186,7 @@ def ssd_detect(case: Case) -> None:
         for label in range(-1, classes):  # class 0 of the file is the background
             own = kept[kept.labels == label]
             rows = torch.cat((own.scores[:, None], own.bboxes), 1)[:top_k]
-            want = case.array('detections')[image, label + 1]
+            want = case['detections'][image, label + 1]
             want = want[want[:, 0] > 0]
             case.compare_rows('detections', rows, want, EXACT, empty='no box of the class')
 

@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmdet.structures import DetDataSample
-from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from mmdet_losses.detectors.yolo.contracts import GridOutputsT, GridTargets
-from mmdet_losses.detectors.yolo.darknet_cfg import parse_cfg
+from mmdet_losses.detectors.yolo.darknet_cfg import Section, parse_cfg
 from mmdet_losses.detectors.yolo.darknet_files import read_darknet_weights
 from mmdet_losses.detectors.yolo.darknet_import import import_cfg
 from mmdet_losses.detectors.yolo.grids import grid_boxes, object_slots
@@ -37,8 +34,7 @@ from mmdet_losses.registry import MODELS
 from tools.parity.darknet import darknet_data, head_output
 from tools.parity.golden import Case, Check
 from tools.parity.rows import Row
-from tools.parity.trajectories import InOrder
-from tools.parity.trajectory_model import Prepared
+from tools.parity.training import Images, Prepared, Recorder, run_training, sample_of
 from tools.parity.yolo import printed_values
 
 STEP, ROUNDING, SMALL = 1e-2, 3e-7, 1e-6
@@ -64,9 +60,8 @@ NAMES = {
 
 
 class Step(NamedTuple):
-    """A mini-batch: rate, what the layers received and what they computed."""
+    """A mini-batch: what the layers received and what they computed."""
 
-    rate: float
     inputs: list[Tensor]
     deltas: list[Tensor]
     cost: list[float]
@@ -84,7 +79,7 @@ def training(case: Case) -> None:
     case.compare('conv_layers', np.array(convs))
     with tempfile.TemporaryDirectory() as folder:
         run = train(case, _start(case), Path(folder))
-    _compare_steps(case, run.steps)
+    _compare_steps(case, run)
     _compare_parameters(case, run)
 
 
@@ -102,54 +97,25 @@ def _start(case: Case) -> Case | Path:
 # ----------------------------------------------------------------------------------- training
 
 
-class Run(NamedTuple):
-    """A training: its mini-batches, and the state of the network at the snapshots."""
-
-    steps: list[Step]
-    states: dict[int, dict[str, Tensor]]
-
-
-def train(case: Case, start: Case | Path, folder: Path) -> Run:
-    """Train the network of a case."""
+def train(case: Case, start: Case | Path, folder: Path) -> Layers:
+    """Train the network of a case; the states are numbered by updates."""
     torch.manual_seed(0)
-    redmon = case['printed'].shape[-1] == 7
     text = str(case['cfg'])
-    parts = import_cfg(text, 'redmon' if redmon else 'alexeyab').parts
+    parts = import_cfg(text, 'redmon' if case['printed'].shape[-1] == 7 else 'alexeyab').parts
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(parts['model'])
     load(model, start)
     model.double().data_preprocessor = Prepared()
-    model.bbox_head.encoder.encode = ListedTargets(model.bbox_head.encoder)
-    subdivisions, iterations = int(case['subdivisions']), int(case['iterations'])
+    model.bbox_head.encoder.encode = partial(listed_targets, model.bbox_head.encoder.assign)
+    batch, subdivisions = case.number('batch'), case.number('subdivisions')
+    total = case.number('iterations') * subdivisions
+    parts['train_cfg'].update(max_iters=total, val_interval=10**9)
     heads = [section for section in parse_cfg(text) if section.type == 'yolo']
-    recorder = Recorder(model, heads, case['snapshots'].tolist(), subdivisions)
-    batch = int(case['batch'])
-    total = iterations * subdivisions * batch
-    name = f'{case.name}_{folder.name}'
-    Runner(
-        model=model,
-        work_dir=str(folder),
-        train_dataloader=dict(
-            dataset=CaseImages(case, total),
-            sampler=dict(type=InOrder, per_epoch=total),
-            num_workers=0,
-            batch_size=batch,
-        ),
-        train_cfg={
-            **parts['train_cfg'],
-            'max_iters': iterations * subdivisions,
-            'val_interval': 10**9,
-        },
-        optim_wrapper=parts['optim_wrapper'],
-        param_scheduler=parts['param_scheduler'],
-        default_hooks=dict.fromkeys(('checkpoint', 'logger', 'sampler_seed')),
-        custom_hooks=[*parts['custom_hooks'], recorder],
-        default_scope='mmdet',
-        log_level='ERROR',
-        cfg=dict(experiment_name=name),
-        experiment_name=name,
-    ).train()
-    return Run(recorder.steps, recorder.states)
+    layers = Layers(model, heads, case['snapshots'].tolist(), subdivisions)
+    images = Images(partial(_item, case), range(len(case['image_u8'])))
+    run_training(model, parts, images, total * batch, batch, folder / case.name, layers)
+    layers.states = {step // subdivisions: state for step, state in layers.states.items()}
+    return layers
 
 
 def load(model: nn.Module, start: Case | Path) -> None:
@@ -173,54 +139,34 @@ def parameter_name(state: dict[str, Tensor], kind: str, layer: int) -> str:
     return prefix + NAMES.get(kind, kind)
 
 
-class ListedTargets:
-    """Stands for an encoder's ``encode``: targets of the ground truth as the layer was given it.
+def listed_targets(
+    assign: Any, gt_instances: list, feat_sizes: list, img_size: tuple
+) -> GridTargets:
+    """Targets of the rows that the layer was given.
 
     The official driver bypassed the loader, which would clip the boxes to the image.
     """
-
-    def __init__(self, encoder: Any) -> None:
-        self.assign = encoder.assign
-
-    def __call__(self, gt_instances: list, feat_sizes: list, img_size: tuple) -> GridTargets:
-        """Targets of the rows of a batch."""
-        rows = torch.stack([each.rows for each in gt_instances])
-        mask = (rows[..., 0] != 0).int().cumprod(1).bool()
-        boxes = torch.where(mask[..., None], rows[..., :4], 0)
-        return self.assign(boxes, rows[..., 4].long() * mask, mask, feat_sizes, img_size)
+    rows = torch.stack([each.rows for each in gt_instances])
+    mask = (rows[..., 0] != 0).int().cumprod(1).bool()
+    boxes = torch.where(mask[..., None], rows[..., :4], 0)
+    return assign(boxes, rows[..., 4].long() * mask, mask, feat_sizes, img_size)
 
 
-class CaseImages(Dataset):
-    """The images of a case, from the first one again and again."""
-
-    def __init__(self, case: Case, total: int) -> None:
-        self.images = case.tensor('image_u8')
-        self.rows = case.tensor('truth').double()
-        self.total = total
-
-    def __len__(self) -> int:
-        return self.total
-
-    def __getitem__(self, index: int) -> dict:
-        number = int(index) % len(self.images)
-        image = (self.images[number].float() / 255).double()
-        shape = tuple(image.shape[1:])
-        meta = dict(img_shape=shape, batch_input_shape=shape, pad_shape=shape)
-        sample = DetDataSample(gt_instances=InstanceData(rows=self.rows[number]), metainfo=meta)
-        return dict(inputs=image, data_samples=sample)
+def _item(case: Case, number: int) -> dict:
+    image = (case.tensor('image_u8')[number].float() / 255).double()
+    rows = case.tensor('truth')[number].double()
+    return dict(inputs=image, data_samples=sample_of(image, rows=rows))
 
 
-class Recorder(Hook):
-    """Keeps the inputs and gradients of the detection layers, and parameters at the snapshots."""
-
-    priority = 'LOWEST'
+class Layers(Recorder):
+    """Keeps the inputs, gradients and numbers of the detection layers, too."""
 
     def __init__(
-        self, model: nn.Module, heads: list, snapshots: list[int], subdivisions: int
+        self, model: nn.Module, heads: list[Section], snapshots: list[int], subdivisions: int
     ) -> None:
-        self.heads, self.snapshots, self.subdivisions = heads, snapshots, subdivisions
+        super().__init__([number * subdivisions for number in snapshots])
+        self.heads, self.subdivisions = heads, subdivisions
         self.steps: list[Step] = []
-        self.states = {0: _copy(model)}
         self.criterion = model.bbox_head.criterion
         self.criterion.register_forward_hook(self._keep)
 
@@ -229,30 +175,17 @@ class Recorder(Hook):
         for level in self.outputs.levels:
             level.retain_grad()
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """The rate in force."""
-        self.rate = runner.optim_wrapper.optimizer.param_groups[0]['lr']
-
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """What the layers computed, and the parameters if this update has a snapshot."""
+        """What the layers computed."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
         levels = self.outputs.levels
         divisor = len(levels[0]) * self.subdivisions
         deltas = [-divisor * level.grad for level in levels]
         numbers = [self._layer(i, delta.double()) for i, delta in enumerate(deltas)]
-        self.steps.append(
-            Step(
-                self.rate,
-                [level.detach() for level in levels],
-                deltas,
-                [float(cost) for cost, _ in numbers],
-                [printed for _, printed in numbers],
-            )
-        )
-        update, rest = divmod(runner.iter + 1, self.subdivisions)
-        if not rest and update in self.snapshots:
-            self.states[update] = _copy(runner.model)
+        cost, printed = [float(cost) for cost, _ in numbers], [printed for _, printed in numbers]
+        self.steps.append(Step([level.detach() for level in levels], deltas, cost, printed))
 
     def _layer(self, index: int, delta: Tensor) -> tuple[Tensor, Tensor]:
         """Cost of a detection layer, and the numbers that it prints."""
@@ -302,38 +235,31 @@ def _box_cost(
     return losses['loss_box'].detach() * len(outputs.levels[0])  # the criterion divides by images
 
 
-def _copy(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
 # --------------------------------------------------------------------------------- comparison
 
 
-def _compare_steps(case: Case, steps: list[Step]) -> None:
+def _compare_steps(case: Case, run: Layers) -> None:
     """Rates, counters, losses and printed numbers; inputs and deltas of the first mini-batch."""
-    subdivisions, batch = int(case['subdivisions']), int(case['batch'])
+    steps, subdivisions, batch = run.steps, run.subdivisions, case.number('batch')
     updates = np.arange(1, len(steps) // subdivisions + 1)
     cost = np.array([step.cost for step in steps]).reshape(len(updates), subdivisions, -1)
     loss = cost.mean(2).sum(1) / (subdivisions * batch)
     average = [loss[0]]
     for value in loss:
         average.append(0.9 * average[-1] + 0.1 * value)
-    case.compare('rate', np.array([step.rate for step in steps[::subdivisions]]), each=1e-6)
-    case.compare('batch_num', updates)
-    case.compare('seen', updates * subdivisions * batch)
-    case.compare('cost', cost, each=LOSS)
-    case.compare('loss', loss, each=LOSS)
-    case.compare('avg_loss', np.array(average[1:]), each=LOSS)
+    case.compare('rate', np.array(run.lr[::subdivisions])[:, 0], each=1e-6)
+    case.table({'batch_num': updates, 'seen': updates * subdivisions * batch})
+    losses = {'cost': cost, 'loss': loss, 'avg_loss': np.array(average[1:])}
+    case.table(losses, 0.0, each=LOSS)
     printed = torch.stack([torch.stack(step.printed) for step in steps]).double().numpy()
     case.compare('printed', printed.reshape(case['printed'].shape), each=LOSS, atol=LOSS)
-    for head, inputs, delta in zip(
-        case['head_layers'], steps[0].inputs, steps[0].deltas, strict=True
-    ):
-        case.compare(f'head_input_it1_{head}', inputs.flatten(1)[:, ::11], atol=MAP)
-        case.compare(f'delta_it1_{head}', delta.flatten(1)[:, ::11], atol=MAP)
+    for i, head in enumerate(case['head_layers']):
+        maps = {'head_input': steps[0].inputs[i], 'delta': steps[0].deltas[i]}
+        table = {f'{key}_it1_{head}': value.flatten(1)[:, ::11] for key, value in maps.items()}
+        case.table(table, 0.0, atol=MAP)
 
 
-def _compare_parameters(case: Case, run: Run) -> None:
+def _compare_parameters(case: Case, run: Layers) -> None:
     """One row per snapshot and kind of parameter; errors in units of their tolerance."""
     for number in case['snapshots'].tolist():
         for kind in (*NAMES, 'biases'):
@@ -343,7 +269,7 @@ def _compare_parameters(case: Case, run: Run) -> None:
             case.add(Row(case.file.name, label, worst, worst, text, worst <= 1, worst))
 
 
-def _errors(case: Case, run: Run, number: int, kind: str) -> Iterator[float]:
+def _errors(case: Case, run: Layers, number: int, kind: str) -> Iterator[float]:
     """Errors of one kind of parameter of every layer after ``number`` updates."""
     start, now = run.states[0], run.states[number]
 

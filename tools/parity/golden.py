@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.ops import Splats
-from tools.parity.rows import Array, Row, compare, compare_rows, failure, numbers
+from tools.parity.rows import Array, Row, compare, compare_rows, failed, failure, numbers
 
 EXACT = 1e-6
 """Tolerance of float32 results that follow the same formula: eight steps of float32."""
@@ -121,7 +121,8 @@ class Case:
         for key, value in values.items():
             value, own = value if isinstance(value, tuple) else (value, tol)
             exact = getattr(value, 'dtype', None) in INTEGERS
-            self.compare(key, value, 0.0 if exact else own, **({} if exact else limits))
+            kept = {k: v for k, v in limits.items() if k == 'where' or not exact}
+            self.compare(key, value, 0.0 if exact else own, **kept)
 
     def compare_rows(
         self,
@@ -190,12 +191,13 @@ class GoldenFile:
         with np.load(path) as file:
             self.arrays = {key: file[key] for key in file.files}
         self.path, self.name = path, path.stem
+        self.rows: list[Row] = []
         self.compared: set[str] = set()
         self.skipped: dict[str, str] = {}
+        """Name of an array -> why it is not compared; ``empty``: why it may be empty."""
         self.empty: dict[str, str] = {}
         self.inputs: dict[str, str] = {}
         """Name in the file -> name in the case."""
-        self.rows: list[Row] = []
 
     def __iter__(self) -> Iterator[Case]:
         """One case without a name where all arrays belong to the file."""
@@ -210,10 +212,7 @@ class GoldenFile:
         """All rows: comparisons, arrays that no check used, and what is not compared and why."""
         known = self.compared | set(self.skipped) | set(self.inputs)
         missed = [key for key in self.arrays if key not in known]
-        failed = [
-            Row(self.name, f'{key}: not checked', np.inf, np.inf, '', False, np.inf)
-            for key in missed
-        ]
+        unused = [failed(self.name, f'{key}: not checked') for key in missed]
         reasons: dict[str, list[str]] = {}
         for key, reason in (self.skipped | self.empty).items():
             reasons.setdefault(reason, []).append(key)
@@ -224,7 +223,7 @@ class GoldenFile:
             for reason, names in reasons.items()
             if names
         ]
-        return self.rows + failed + notes
+        return self.rows + unused + notes
 
 
 Check = Callable[[Case], None]

@@ -65,10 +65,9 @@ def compare(
     words += [f'{value:g}' for value in np.unique(np.atleast_1d(atol)) if value]
     tolerance = ' + '.join(words) or 'exact'
     if have.shape != gold.shape:
-        shapes = f'{quantity}: shape {have.shape} instead of {gold.shape}'
-        return Row(file, shapes, np.inf, np.inf, tolerance, False, np.inf)
+        return failed(file, f'{quantity}: shape {have.shape} instead of {gold.shape}', tolerance)
     if not gold.size:
-        return Row(file, f'{quantity}: empty', np.inf, np.inf, tolerance, False, np.inf)
+        return failed(file, f'{quantity}: empty', tolerance)
     finite = np.isfinite(gold)
     largest = float(np.abs(gold[finite]).max(initial=0.0))
     with np.errstate(invalid='ignore'):
@@ -76,24 +75,10 @@ def compare(
     same = (have == gold) | (np.isnan(have) & np.isnan(gold))
     error = np.where(same, 0.0, np.where(np.isfinite(error), error, np.inf))
     allowed = tol * max(largest, TINY) + each * np.where(finite, np.abs(gold), 0.0) + atol
-    used = units(error, allowed)
-    worst = float(error.max())
-    return Row(
-        file,
-        quantity,
-        worst,
-        worst / largest if largest else worst,
-        tolerance,
-        bool(used <= 1),
-        used,
-    )
-
-
-def units(error: np.ndarray, allowed: np.ndarray | float) -> float:
-    """The largest error in units of what is allowed; infinite where nothing is allowed."""
     with np.errstate(divide='ignore', invalid='ignore'):
-        ratio = np.where(error > 0, error / np.asarray(allowed), 0.0)
-    return float(ratio.max(initial=0.0))
+        used = float(np.where(error > 0, error / np.asarray(allowed), 0.0).max(initial=0.0))
+    worst = float(error.max())
+    return Row(file, quantity, worst, worst / (largest or 1.0), tolerance, used <= 1, used)
 
 
 def compare_rows(
@@ -115,10 +100,9 @@ def compare_rows(
     limits = np.asarray(allowed, dtype=np.float64)
     text = ', '.join(f'{value:.1e}' for value in dict.fromkeys(limits.tolist()))
     if len(have) != len(gold) and not (ties and len(have) > len(gold)):
-        message = f'{quantity}: {len(have)} rows instead of {len(gold)}'
-        return Row(file, message, np.inf, np.inf, text, False, np.inf)
+        return failed(file, f'{quantity}: {len(have)} rows instead of {len(gold)}', text)
     if not gold.size:
-        return Row(file, f'{quantity}: empty', np.inf, np.inf, text, False, np.inf)
+        return failed(file, f'{quantity}: empty', text)
     free, worst, used = np.ones(len(have), bool), 0.0, 0.0
     for row in gold:
         with np.errstate(invalid='ignore', divide='ignore'):
@@ -129,12 +113,15 @@ def compare_rows(
         free[best] = False
         worst, used = max(worst, float(error[best].max())), max(used, float(scaled[best]))
     largest = float(np.abs(gold[np.isfinite(gold)]).max(initial=0.0))
-    relative = worst / largest if largest else worst
-    return Row(file, quantity, worst, relative, text, bool(used <= 1), used)
+    return Row(file, quantity, worst, worst / (largest or 1.0), text, used <= 1, used)
+
+
+def failed(file: str, quantity: str, tolerance: str = '') -> Row:
+    """The row of a quantity that has no difference."""
+    return Row(file, quantity, np.inf, np.inf, tolerance, False, np.inf)
 
 
 def failure(file: str, error: Exception, where: str = '') -> Row:
     """The row of a check that raised an error."""
     message = ' '.join(str(error).split())[:200]
-    text = f'{where} {type(error).__name__}: {message}'.strip()
-    return Row(file, text, np.inf, np.inf, '', False, np.inf)
+    return failed(file, f'{where} {type(error).__name__}: {message}'.strip())

@@ -22,14 +22,14 @@ def loss(case: Case) -> None:
     """Positives, targets, terms and gradients."""
     count = len(case.names('p[0-9]'))
     height, width = case.img_size()
-    classes = int(case.number('num_classes'))
+    classes = case.number('num_classes')
     box, cls, cls_pw, obj, obj_pw, threshold, gamma = case.decimals('hyp')
     feats, anchors = [], []
     for level in range(count):
-        rows, columns = case.array(f'p{level}').shape[2:4]
+        rows, columns = case[f'p{level}'].shape[2:4]
         feats.append((rows, columns))
         pixels = np.array([width / columns, height / rows])
-        anchors.append((case.array(f'anchors{level}').astype(np.float64) * pixels).tolist())
+        anchors.append((case[f'anchors{level}'].astype(np.float64) * pixels).tolist())
     encoder = ScaledYOLOV4TargetEncoder(classes, anchors, anchor_threshold=threshold)
     targets = encoder.encode(case.instances(), feats, (height, width))
     criterion = ScaledYOLOV4Loss(
@@ -48,16 +48,9 @@ def loss(case: Case) -> None:
     total.backward()
     batch = len(leaves[0])
     _compare_targets(case, targets, criterion, leaves)
-    for key, value in {
-        'lbox': losses['loss_box'] / batch,
-        'lobj': losses['loss_obj'] / batch,
-        'lcls': losses['loss_cls'] / batch,
-        'loss_sum': total / batch,
-        'loss_total': total,
-    }.items():
-        case.compare(key, value, EXACT)
-    for level, leaf in enumerate(leaves):
-        case.compare(f'grad{level}', leaf.grad, 2e-6)
+    table = {f'l{name}': losses[f'loss_{name}'] / batch for name in ('box', 'obj', 'cls')}
+    case.table({**table, 'loss_sum': total / batch, 'loss_total': total})
+    case.table({f'grad{level}': leaf.grad for level, leaf in enumerate(leaves)}, 2e-6)
 
 
 def _official_order(level: ScaledLevel, values: Tensor) -> Tensor:
@@ -80,12 +73,8 @@ def _compare_targets(
         anchor = torch.arange(shape[1])[:, None].expand(shape)
         row, column = level.index // level.grid.size[1], level.index % level.grid.size[1]
         index = torch.stack((image, anchor, row, column), -1)
-        for key, value, tol in (
-            ('indices', index, 0.0),
-            ('tcls', level.labels, 0.0),
-            ('tbox', level.box, EXACT),
-        ):
-            found = _official_order(level, value)
+        for key, value in {'indices': index, 'tcls': level.labels, 'tbox': level.box}.items():
+            found, tol = _official_order(level, value), EXACT if key == 'tbox' else 0.0
             case.compare(f'{key}{number}', found, tol, empty='no object fits an anchor of this map')
         tobj = _objectness(level, criterion, leaves[number].detach())
         case.compare(f'tobj{number}', tobj, EXACT)
@@ -109,13 +98,13 @@ def _objectness(level: ScaledLevel, criterion: ScaledYOLOV4Loss, leaf: Tensor) -
 
 def decode(case: Case) -> None:
     """Decoded predictions, and the detections after NMS."""
-    count, strides = len(case.names('x[0-9]')), case.array('strides').tolist()
+    count, strides = len(case.names('x[0-9]')), case['strides'].tolist()
     maps = tuple(case.tensor(f'x{level}') for level in range(count))
     size = (int(maps[0].shape[2] * strides[0]), int(maps[0].shape[3] * strides[0]))
     threshold = case.number('conf_thres')
     encoder = ScaledYOLOV4TargetEncoder(
         case.number('num_classes'),
-        [case.array(f'anchors{level}').tolist() for level in range(count)],
+        [case[f'anchors{level}'].tolist() for level in range(count)],
         strides=strides,
         topk=None,
         score_thr=threshold,

@@ -26,25 +26,13 @@ from mmdet_losses.detectors.yolo import (
     YOLOV3Loss,
     YOLOV3Outputs,
     YOLOV3TargetEncoder,
+    grids,
+    maps,
 )
 from mmdet_losses.detectors.yolo.cells import Grid
 from mmdet_losses.detectors.yolo.darknet_encoder import DarknetTargetEncoder
-from mmdet_losses.detectors.yolo.grids import (
-    Slots,
-    cell_offset,
-    grid_boxes,
-    object_slots,
-    slot_boxes,
-    take_boxes,
-)
-from mmdet_losses.detectors.yolo.maps import (
-    RawLevel,
-    first_in_cell,
-    join_level,
-    put_cells,
-    split_level,
-    take_cells,
-)
+from mmdet_losses.detectors.yolo.grids import Slots, object_slots
+from mmdet_losses.detectors.yolo.maps import RawLevel, split_level, take_cells
 from mmdet_losses.detectors.yolo.yolov2_loss import claims_by_current_size
 from mmdet_losses.ops import best_match, box_center, box_size, darknet_iou
 from tools.parity.golden import EXACT, Case
@@ -56,44 +44,45 @@ POTENTIALS = ('xy', 'wh', 'obj', 'noobj', 'cls')
 DELTA = dict(tol=EXACT, each=3e-6)
 SUM = 7e-6
 """Of float32 sums over thousands of terms, in darknet and here."""
-PRINTED = dict(tol=2e-6)
+PRINTED = 2e-6
 """darknet prints six decimals."""
+
+
+def v1_outputs(cls: Tensor, conf: Tensor, box: Tensor) -> YOLOV1Outputs:
+    """Outputs from the parts of a [detection] layer, the cells before the channels."""
+    cells = cls.permute(0, 3, 1, 2), conf.permute(0, 3, 1, 2)
+    return YOLOV1Outputs(*cells, box.permute(0, 3, 4, 1, 2))
 
 
 def yolov1(case: Case) -> None:
     """[detection]: deltas, cost, potentials, responsible boxes, what the layer prints."""
-    leaves = [case.leaf(key) for key in ('pred_cls', 'pred_conf', 'pred_box')]
-    cls, conf, box = leaves
-    outputs = YOLOV1Outputs(
-        cls.permute(0, 3, 1, 2), conf.permute(0, 3, 1, 2), box.permute(0, 3, 4, 1, 2)
-    )
-    names = ('coord', 'object', 'class')
-    scales = {f'{name}_scale': case.number(f'opt_{name}_scale') for name in names}
-    softmax, root = bool(case.array('opt_softmax')), bool(case.array('opt_sqrt'))
+    leaves = [case.leaf(f'pred_{name}') for name in ('cls', 'conf', 'box')]
+    cls, conf, _ = leaves
+    outputs, size = v1_outputs(*leaves), tuple(cls.shape[1:3])
+    softmax, root = case.flag('opt_softmax'), case.flag('opt_sqrt')
     encoder = YOLOV1TargetEncoder(cls.shape[3], conf.shape[3], root, softmax=softmax)
-    targets = encoder.encode(case.instances(), [tuple(cls.shape[1:3])], case.img_size())
+    targets = encoder.encode(case.instances(), [size], case.img_size())
     case.compare('truth', grid_rows(targets, cls.shape[3]), EXACT)
     criterion = YOLOV1Loss(
         no_object_scale=case.number('opt_noobject_scale'),
-        rescore=bool(case.array('opt_rescore')),
+        rescore=case.flag('opt_rescore'),
         square_root=root,
         softmax=softmax,
-        forced=bool(case.array('opt_forced')),
-        **scales,
+        forced=case.flag('opt_forced'),
+        **case.options('opt_{}', 'coord_scale', 'object_scale', 'class_scale'),
     )
     losses = criterion(outputs, targets)
     sum(losses.values()).backward()
-    deltas = [-leaf.grad for leaf in leaves]
-    for key, delta in zip(('delta_cls', 'delta_conf', 'delta_box'), deltas, strict=True):
-        case.compare(key, delta, EXACT)
-    case.compare('cost', sum(delta.double().square().sum() for delta in deltas), EXACT)
+    deltas = dict(zip(('delta_cls', 'delta_conf', 'delta_box'), leaves, strict=True))
+    case.table({key: -leaf.grad for key, leaf in deltas.items()})
+    cost = sum(leaf.grad.double().square().sum() for leaf in leaves)
     if softmax:
         case.skip('half squares of the softmax, whose gradient is not the delta', 'pot_cls')
-    for key in POTENTIALS[: 4 if softmax else 5]:
-        case.compare(f'pot_{key}', losses[f'loss_{key}'], EXACT)
-    scores = encoder.decode_all(outputs, (1, 1))[2].unflatten(1, (conf.shape[3], *cls.shape[1:3]))
-    case.compare('out_cls', scores[:, 0], EXACT)
-    _compare_responsible(case, criterion, outputs, targets, scores[:, 0].movedim(-1, 1))
+    names = POTENTIALS[: 4 if softmax else 5]
+    case.table({'cost': cost, **{f'pot_{name}': losses[f'loss_{name}'] for name in names}})
+    scores = encoder.decode_all(outputs, (1, 1))[2].unflatten(1, (conf.shape[3], *size))[:, 0]
+    case.compare('out_cls', scores, EXACT)
+    _compare_responsible(case, criterion, outputs, targets, scores.movedim(-1, 1))
 
 
 def grid_rows(targets: YOLOV1Targets, classes: int) -> Tensor:
@@ -108,36 +97,32 @@ def _compare_responsible(
 ) -> None:
     with torch.no_grad():
         chosen, iou = criterion._responsible(outputs.box, targets)
-    case.compare('responsible', torch.where(targets.mask, chosen.int().argmax(1), -1))
     reached = torch.where(chosen, iou, 0).sum(1)
-    case.compare('resp_iou', reached, EXACT)
+    owner = torch.where(targets.mask, chosen.int().argmax(1), -1)
+    case.table({'responsible': owner, 'resp_iou': reached})
     mask, count = targets.mask, targets.mask.sum()
     right = cls.gather(1, targets.labels[:, None]).squeeze(1)
     printed = [reached.sum() / count, (right * mask).sum() / count]
     printed += [(cls * mask[:, None]).sum() / (count * cls.shape[1])]
     printed += [(outputs.conf * chosen).sum() / count, outputs.conf.mean(), count]
-    case.compare('printed', torch.stack([each.float() for each in printed]), **PRINTED)
+    case.compare('printed', torch.stack([each.float() for each in printed]), PRINTED)
 
 
 def encoder_of(
     case: Case, classes: int, **options: Any
 ) -> tuple[YOLOV3TargetEncoder, list[list[int]]]:
     """The encoder of the whole model, and the anchors of each map; the file has the first map."""
-    anchors = case.array('anchors').tolist()
-    own = case.array('mask').tolist()
+    anchors = case['anchors'].tolist()
+    own = case['mask'].tolist()
     others = [i for i in range(len(anchors)) if i not in own]
     groups = [own, others] if others else [own]
-
-    def option(name: str, default: float) -> float:
-        return case.number(name) if name in case else default
-
-    scale = option('opt_scale_x_y', option('scale_x_y', 1.0))
+    scale = case.number('opt_scale_x_y', case.number('scale_x_y', 1.0))
     encoder = YOLOV3TargetEncoder(
         classes,
         [[anchors[i] for i in group] for group in groups],
         scale_xy=scale,
-        iou_threshold=option('opt_iou_thresh', 1.0),
-        squared=bool(option('opt_new_coords', scale >= 2)),
+        iou_threshold=case.number('opt_iou_thresh', 1.0),
+        squared=bool(case.number('opt_new_coords', scale >= 2)),
         topk=None,
         **options,
     )
@@ -160,7 +145,7 @@ def decode_first(
 def _use_other_input(case: Case) -> None:
     """Add the arrays of the earlier case that has the same input."""
     if 'x_same_as' in case:
-        owner = str(case.array('x_same_as'))
+        owner = str(case['x_same_as'])
         for key in ('x', 'output', 'boxes'):
             case.keys.setdefault(key, f'{owner}__{key}')
 
@@ -208,9 +193,9 @@ def yolov3(case: Case) -> None:
     _use_other_input(case)
     case.skip('the sigmoid of x, which is the input of the layer', 'x_activated')
     case.skip('input size over map size', 'stride')
-    x, count = case.leaf('x'), len(case.array('mask'))
+    x, count = case.leaf('x'), len(case['mask'])
     code = 'alexeyab' if 'opt_iou_normalizer' in case else 'redmon'
-    mapping = case.array('opt_map').tolist() if 'opt_map' in case else None
+    mapping = case['opt_map'].tolist() if 'opt_map' in case else None
     encoder, groups = encoder_of(case, x.shape[1] // count - 5, code=code, class_map=mapping)
     targets = _listed_targets(case, encoder, [tuple(x.shape[2:])] * len(groups))
     targets = targets._replace(levels=targets.levels[:1])
@@ -226,40 +211,34 @@ def yolov3(case: Case) -> None:
     _compare_claims(case, encoder, x.detach(), slots)
     size = slots.grid.size
     positive = slots.claimed()
-    iou, best = best_match(*grid_boxes(raw, slots.grid), targets.boxes, targets.mask)
+    iou, best = best_match(*grids.grid_boxes(raw, slots.grid), targets.boxes, targets.mask)
     forced = iou > criterion.truth_threshold
     options = criterion.options_of(0, 1)
     wanted, weight = criterion._objectness(options, raw, slots, positive | forced, targets)
     ignored = ((weight == 0) | (wanted > 0)) & ~positive & ~forced
     if code == 'redmon':  # the file calls an anchor ignored if its delta is zero
         ignored &= raw.obj.sigmoid() > 0
-        case.compare('thresh_pos', forced.unflatten(2, size))
         owner = torch.where(~positive & forced, best, _owners(slots))
-        case.compare('gt_index', owner.unflatten(2, size))
-        case.compare('printed', printed_values(slots, raw, output, (0.5, 0.75)), **PRINTED)
+        case.table({'thresh_pos': forced.unflatten(2, size), 'gt_index': owner.unflatten(2, size)})
+        case.compare('printed', printed_values(slots, raw, output, (0.5, 0.75)), PRINTED)
     case.compare('ignore', ignored.unflatten(2, size))
 
 
 def _yolov3_criterion(case: Case, code: str) -> YOLOV3Loss:
-    thresholds = {
-        f'{name}_threshold': case.number(f'opt_{name}_thresh') for name in ('ignore', 'truth')
-    }
+    names = ('ignore', 'truth')
+    thresholds = {f'{name}_threshold': case.number(f'opt_{name}_thresh') for name in names}
     if code == 'redmon':
         return YOLOV3Loss(**thresholds)
-    bound = case.number('opt_max_delta')
-    counters = None
-    if 'opt_counters_per_class' in case:
-        counters = case.array('opt_counters_per_class').tolist()
-    names = ('iou_normalizer', 'obj_normalizer', 'cls_normalizer')
+    bound, counters = case.number('opt_max_delta'), 'opt_counters_per_class'
     return YOLOV3Loss(
-        box=BOX_TERMS[int(case.array('opt_iou_loss'))],
+        box=BOX_TERMS[case.number('opt_iou_loss')],
         code='alexeyab',
         max_delta=None if bound > UNLIMITED else bound,
         label_smoothing=case.number('opt_label_smooth_eps'),
-        objectness_smooth=bool(case.array('opt_objectness_smooth')),
-        focal=bool(case.array('opt_focal_loss')),
-        class_counters=counters,
-        **{name: case.number(f'opt_{name}') for name in names},
+        objectness_smooth=case.flag('opt_objectness_smooth'),
+        focal=case.flag('opt_focal_loss'),
+        class_counters=case[counters].tolist() if counters in case else None,
+        **case.options('opt_{}', 'iou_normalizer', 'obj_normalizer', 'cls_normalizer'),
         **thresholds,
     )
 
@@ -274,9 +253,7 @@ def _compare_yolo_deltas(
         score = x.detach().double().sigmoid()
         delta = precise / (score * (1 - score))
     case.compare('delta', delta, **DELTA)
-    for key in POTENTIALS:
-        if f'pot_{key}' in case and f'loss_{key}' in losses:
-            case.compare(f'pot_{key}', losses[f'loss_{key}'], SUM)
+    case.table({k.replace('loss', 'pot'): value for k, value in losses.items()}, SUM)
     squares = delta.square().unflatten(1, (count, -1))
     total, boxes = squares.sum(), squares[:, :, :4].sum()
     if 'opt_obj_normalizer' not in case:
@@ -293,7 +270,9 @@ def layer_output(encoder: DarknetTargetEncoder, raw: RawLevel, grid: Grid) -> Te
     """The output (B, A * (5 + C), H, W) of a [yolo] layer; sizes in the exp form stay raw."""
     obj, cls = encoder.scores(raw)
     wh = raw.wh.sigmoid() if grid.squared else raw.wh
-    return join_level(RawLevel(cell_offset(raw.xy, grid.scale_xy), wh, obj, cls), grid.size)
+    return maps.join_level(
+        RawLevel(grids.cell_offset(raw.xy, grid.scale_xy), wh, obj, cls), grid.size
+    )
 
 
 def _compare_claims(case: Case, encoder: DarknetTargetEncoder, x: Tensor, slots: Slots) -> None:
@@ -301,21 +280,18 @@ def _compare_claims(case: Case, encoder: DarknetTargetEncoder, x: Tensor, slots:
     size, cells = slots.grid.size, slots.grid.cells
     number = torch.zeros(*slots.mask.shape[:2], cells, dtype=torch.int64)
     number = number.scatter_add(2, slots.index, slots.mask.long()).unflatten(2, size)
-    case.compare('pos', number > 0)
-    case.compare('num_truth', number)
+    case.table({'pos': number > 0, 'num_truth': number})
     if 'boxes' in case:
         boxes = decode_first(encoder, x, case.img_size())[0].unflatten(1, (-1, *size))
-        bounded = (case.array('boxes') < 1e5).all(-1)
-        case.compare(
-            'boxes', boxes, tol=0.0 if bounded.sum() == 0 else 2e-7, each=EXACT, where=bounded
-        )
+        bounded = (case['boxes'] < 1e5).all(-1)
+        case.compare('boxes', boxes, tol=2e-7, each=EXACT, where=bounded)
 
 
 def _owners(slots: Slots) -> Tensor:
     """Row of the object that each anchor stands for, the last one, or -1: (B, A, N)."""
     last = slots.last()
     order = torch.arange(slots.mask.shape[2]).expand_as(slots.index)
-    return put_cells(order, last.index, last.mask, slots.grid.cells, -1)
+    return maps.put_cells(order, last.index, last.mask, slots.grid.cells, -1)
 
 
 def printed_values(
@@ -330,7 +306,9 @@ def printed_values(
     ``counted``: the slots whose class score is part of the sum.
     """
     parts = output.unflatten(1, (slots.mask.shape[1], -1)).flatten(3)
-    iou = darknet_iou(slot_boxes(*take_boxes(raw, slots), slots), slots.boxes)[slots.mask]
+    iou = darknet_iou(grids.slot_boxes(*grids.take_boxes(raw, slots), slots), slots.boxes)[
+        slots.mask
+    ]
     cls = take_cells(parts[:, :, 5:], slots.index).gather(-1, slots.labels[..., None])[..., 0]
     cls = cls * (slots.mask if counted is None else counted)
     obj = take_cells(parts[:, :, 4], slots.index)[slots.mask]
@@ -342,39 +320,36 @@ def printed_values(
 def yolov2(case: Case) -> None:
     """[region]: claims, deltas, cost, potentials, what the layer prints."""
     _use_other_input(case)
-    x, count = case.leaf('x'), len(case.array('anchors'))
+    x, count = case.leaf('x'), len(case['anchors'])
     (height, width), img_size = x.shape[2:], case.img_size()
     code = 'redmon' if 'opt_background' in case else 'alexeyab'
     case.skip('the [region] layer of AlexeyAB reads it for a softmax tree alone', 'opt_classfix')
-    background = code == 'redmon' and bool(case.array('opt_background'))
-    softmax = bool(case.array('opt_softmax'))
+    background, softmax = case.flag('opt_background'), case.flag('opt_softmax')
     stride = np.array([img_size[1] / width, img_size[0] / height])
     encoder = YOLOV2TargetEncoder(
         x.shape[1] // count - 5,
-        [(case.array('anchors') * stride).tolist()],
+        [(case['anchors'] * stride).tolist()],
         softmax=softmax,
         background=background,
         code=code,
-        class_map=case.array('opt_map').tolist() if 'opt_map' in case else None,
+        class_map=case['opt_map'].tolist() if 'opt_map' in case else None,
         topk=None,
     )
     targets = _listed_targets(case, encoder, [(height, width)])
-    names = ('object', 'class', 'coord')
     criterion = YOLOV2Loss(
         no_object_scale=case.number('opt_noobject_scale'),
         code=code,
         softmax=softmax,
         background=background,
-        rescore=bool(case.array('opt_rescore')),
+        rescore=case.flag('opt_rescore'),
         ignore_threshold=case.number('opt_thresh'),
-        match_shape=bool(case.array('opt_bias_match')),
-        **{f'{name}_scale': case.number(f'opt_{name}_scale') for name in names},
+        match_shape=case.flag('opt_bias_match'),
+        **case.options('opt_{}', 'object_scale', 'class_scale', 'coord_scale'),
     ).eval()
     criterion.seen.fill_(case.number('seen'))
     losses = criterion(YOLOV2Outputs((x,)), targets)
     sum(losses.values()).backward()
-    for key in POTENTIALS:
-        case.compare(f'pot_{key}', losses[f'loss_{key}'], SUM)
+    case.table({k.replace('loss', 'pot'): value for k, value in losses.items()}, SUM)
     _compare_region(case, encoder, targets, x, criterion)
 
 
@@ -390,7 +365,7 @@ def _compare_region(
     Redmon's delta lacks the derivative of the sigmoid, which ``delta_logit`` has; AlexeyAB's delta
     has it, and its output is cell-major with raw x, y.
     """
-    grid, count = targets.levels[0].grid, len(case.array('anchors'))
+    grid, count = targets.levels[0].grid, len(case['anchors'])
     raw, redmon = split_level(x.detach(), count), criterion.code == 'redmon'
     obj, cls = encoder.scores(raw)
     if criterion.background:
@@ -420,6 +395,6 @@ def _compare_region(
     case.compare('obj_target', torch.where(positive, wanted, 0), atol=8e-6)
     counted = None  # without softmax, a later object of an anchor is not part of the mean
     if not criterion.softmax:
-        counted = first_in_cell(slots.index, slots.mask, grid.cells)
+        counted = maps.first_in_cell(slots.index, slots.mask, grid.cells)
     printed = printed_values(slots, raw, output.flatten(1, 2), (0.5,), counted)
-    case.compare('printed', printed, **PRINTED)
+    case.compare('printed', printed, PRINTED)

@@ -10,7 +10,6 @@ from torch import Tensor
 from mmdet_losses.core import postprocess
 from mmdet_losses.data import DarknetLetterBox
 from mmdet_losses.detectors.yolo import (
-    YOLOV1Outputs,
     YOLOV1TargetEncoder,
     YOLOV2TargetEncoder,
     YOLOV3TargetEncoder,
@@ -29,9 +28,9 @@ KINDS = {
 def loader(case: Case) -> None:
     """What darknet's loader makes of boxes: lists (v2 to v4) and grids (v1)."""
     case.skip("the loader's input; gt_boxes are the same in pixels", 'boxes_in_file')
-    classes = int(case.number('num_classes'))
+    classes = case.number('num_classes')
     for key in case.names('list_max*'):
-        want = case.array(key)
+        want = case[key]
         encoder = YOLOV3TargetEncoder(
             classes, [[(10, 10)]], max_objects=want.shape[1], code='alexeyab'
         )
@@ -40,7 +39,7 @@ def loader(case: Case) -> None:
     dropped = zip(case.instances(), case.tensor('grid_dropped').bool(), strict=True)
     instances = [each[~mask[: len(each)]] for each, mask in dropped]
     for key in case.names('grid_s*'):
-        size = case.array(key).shape[1:3]
+        size = case[key].shape[1:3]
         targets = YOLOV1TargetEncoder(classes).encode(instances, [size], case.img_size())
         case.compare(key, yolo.grid_rows(targets, classes), EXACT)
 
@@ -57,22 +56,20 @@ def decode(case: Case) -> None:
     elif 'anchors' in case:
         objects = torch.ones_like(objects)  # what a [region] layer reports
     cxcywh = torch.cat((box_center(boxes), box_size(boxes)), -1)
-    case.compare('boxes', cxcywh, EXACT)
-    case.compare('objectness', objects, EXACT)
-    case.compare('prob', prob, EXACT)
+    case.table({'boxes': cxcywh, 'objectness': objects, 'prob': prob})
     threshold = case.number('nms_thresh')
     for kind, config in KINDS.items():
         if f'{kind}_boxes' in case:
-            table = _after_nms(boxes, prob, dict(nms=dict(iou_threshold=threshold, **config)))
+            table = after_nms(boxes, prob, dict(nms=dict(iou_threshold=threshold, **config)))
             alive = table.amax(1) > 0
             names = [f'{kind}_boxes', f'{kind}_prob']
-            want = np.concatenate([case.array(name) for name in names], 1)
+            want = np.concatenate([case[name] for name in names], 1)
             got = torch.cat((cxcywh, table), 1)[alive]
             case.compare_rows(', '.join(names), got, want, EXACT)
 
 
-def _after_nms(boxes: Tensor, prob: Tensor, config: dict) -> Tensor:
-    """Probabilities of every box, 0 where NMS drops them."""
+def after_nms(boxes: Tensor, prob: Tensor, config: dict) -> Tensor:
+    """Probabilities (n, C) of every box, 0 where the threshold or NMS drops them."""
     row, label = prob.nonzero(as_tuple=True)
     pairs = InstanceData(bboxes=boxes[row], scores=prob[row, label], labels=label, row=row)
     kept = postprocess(pairs, {}, config)
@@ -86,26 +83,24 @@ def _decode_case(case: Case) -> tuple[Tensor, Tensor, Tensor]:
     width, height = case.size('image_wh')
     if 'x' not in case:
         case.skip('a [detection] layer has no letter box', 'letter')
-        cls, conf, box = (case.tensor(key) for key in ('pred_cls', 'pred_conf', 'pred_box'))
-        outputs = YOLOV1Outputs(
-            cls.permute(0, 3, 1, 2), conf.permute(0, 3, 1, 2), box.permute(0, 3, 4, 1, 2)
-        )
+        cls, conf, box = (case.tensor(f'pred_{name}') for name in ('cls', 'conf', 'box'))
+        outputs = yolo.v1_outputs(cls, conf, box)
         count, size = conf.shape[3], cls.shape[1:3]
         decoded = YOLOV1TargetEncoder(cls.shape[3], count).decode_all(outputs, (height, width))
         return tuple(cell_major(each, count, size) for each in decoded)
     x, input_size = case.tensor('x'), case.img_size()
     if 'mask' in case:
-        count = len(case.array('mask'))
+        count = len(case['mask'])
         encoder, _ = yolo.encoder_of(case, x.shape[1] // count - 5)
     else:
-        count = len(case.array('anchors'))
+        count = len(case['anchors'])
         stride = np.array([input_size[1] / x.shape[3], input_size[0] / x.shape[2]])
-        anchors = [(case.array('anchors') * stride).tolist()]
+        anchors = [(case['anchors'] * stride).tolist()]
         encoder = YOLOV2TargetEncoder(x.shape[1] // count - 5, anchors)
     decoded = yolo.decode_first(encoder, x, input_size)
     rows, objects, scores = (cell_major(each, count, x.shape[2:]) for each in decoded)
     boxes = boxes_around(rows[:, :2], rows[:, 2:])
-    if int(case.number('letter')):
+    if case.number('letter'):
         boxes = _without_letter_box(boxes, input_size, (height, width))
     return boxes, objects, scores
 
