@@ -112,7 +112,8 @@ def train(case: Case, start: Case | Path, folder: Path) -> Layers:
     parts['train_cfg'].update(max_iters=total, val_interval=10**9)
     heads = [section for section in parse_cfg(text) if section.type == 'yolo']
     layers = Layers(model, heads, case['snapshots'].tolist(), subdivisions)
-    images = Images(partial(_item, case), range(len(case['image_u8'])))
+    pixels, rows = case.tensor('image_u8'), case.tensor('truth').double()
+    images = Images(partial(_item, pixels, rows), range(len(pixels)))
     run_training(model, parts, images, total * batch, batch, folder / case.name, layers)
     layers.states = {step // subdivisions: state for step, state in layers.states.items()}
     return layers
@@ -152,10 +153,9 @@ def listed_targets(
     return assign(boxes, rows[..., 4].long() * mask, mask, feat_sizes, img_size)
 
 
-def _item(case: Case, number: int) -> dict:
-    image = (case.tensor('image_u8')[number].float() / 255).double()
-    rows = case.tensor('truth')[number].double()
-    return dict(inputs=image, data_samples=sample_of(image, rows=rows))
+def _item(pixels: Tensor, rows: Tensor, number: int) -> dict:
+    image = (pixels[number].float() / 255).double()
+    return dict(inputs=image, data_samples=sample_of(image, rows=rows[number]))
 
 
 class Layers(Recorder):
