@@ -20,7 +20,7 @@ from mmdet_losses.ops import (
     pairwise_iou,
     unflatten_levels,
 )
-from tools.parity.golden import EXACT, Case, Check
+from tools.parity.golden import EXACT, Case, Check, columns
 
 MARGIN = 1e-5
 """Golden margins below this are decided by float32 rounding."""
@@ -185,7 +185,7 @@ def ssd_detect(case: Case) -> None:
         kept = postprocess(instances, {}, dict(score_thr=threshold, nms=nms))
         for label in range(-1, classes):  # class 0 of the file is the background
             own = kept[kept.labels == label]
-            rows = torch.cat((own.scores[:, None], own.bboxes), 1)[:top_k]
+            rows = columns(own, 'scores', 'bboxes')[:top_k]
             want = case['detections'][image, label + 1]
             want = want[want[:, 0] > 0]
             case.compare_rows('detections', rows, want, EXACT, empty='no box of the class')

@@ -22,12 +22,11 @@ from tools.parity.center_common import (
     compare_detections,
     compare_encoded,
     count_candidates,
-    detections,
     feature_size,
     pad_like,
     read_outputs,
 )
-from tools.parity.golden import EXACT, Case, Check, counts, splats_of
+from tools.parity.golden import EXACT, Case, Check, columns, counts, splats_of
 
 # The largest terms and gradients belong to saturated heatmaps, which nothing divides.
 LOSS, GRADIENT = 5e-6, 2e-6
@@ -325,10 +324,8 @@ def decode(case: Case) -> None:
     heat = suppress_non_peaks(outputs.heatmap.sigmoid())
     case.compare('heat_nms', heat, EXACT)
     candidates = k if pose else count_candidates(heat, k)  # K bounds the keypoints too
-    columns = (
-        ('bboxes', 'scores', 'keypoints', 'labels') if pose else ('bboxes', 'scores', 'labels')
-    )
-    first = case.number('num_joints', outputs.keypoint_heatmap.shape[1]) if pose else heat.shape[1]
+    fields = ('bboxes', 'scores', *(['keypoints'] if pose else []), 'labels')
+    first = (outputs.keypoint_heatmap if pose else heat).shape[1]
     rows = {}
     for key, changes in RUNS.items():
         if key not in case:
@@ -337,7 +334,7 @@ def decode(case: Case) -> None:
         options = {'size_target': 'class'} if read.get('size') is not None else {}
         encoder = task.type('TargetEncoder')(first, topk=candidates, **options)
         instances = encoder.decode(outputs._replace(**read), heat.shape[-2:])
-        rows[key] = detections(instances, *columns)
+        rows[key] = [columns(each, *fields) for each in instances]
         compare_detections(case, key, rows[key], case.tensor(key), 4)
     if 'peak_ind' in case:
         peaks, scores = top_peaks(heat, candidates), case.tensor('dets')[..., 4:5]

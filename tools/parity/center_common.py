@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.structures import InstanceData
 from torch import Tensor
 
 from tools.parity.golden import EXACT, Case
@@ -89,12 +88,3 @@ def count_candidates(heat: Tensor, k: int) -> int:
     flat = heat.flatten(1)
     last = flat.topk(k).values[:, -1:]
     return max(k, int((flat >= last).sum(1)[last[:, 0] > 0].max())) if (last > 0).any() else k
-
-
-def detections(instances: Sequence[InstanceData], *fields: str) -> list[Tensor]:
-    """Fields of each image as the columns of one array (N, F)."""
-    return [torch.cat([_columns(each[name]) for name in fields], 1).double() for each in instances]
-
-
-def _columns(values: Tensor) -> Tensor:
-    return values.flatten(1) if values.dim() > 1 else values[:, None]

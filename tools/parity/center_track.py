@@ -20,11 +20,10 @@ from tools.parity.center_common import (
     compare_detections,
     compare_encoded,
     count_candidates,
-    detections,
     feature_size,
     read_outputs,
 )
-from tools.parity.golden import EXACT, Case, Check
+from tools.parity.golden import EXACT, Case, Check, columns
 
 
 def _frames(case: Case, prefix: str, count: str) -> list[InstanceData]:
@@ -83,7 +82,7 @@ def decode(case: Case) -> None:
     encoder = CenterTrackTargetEncoder(classes, topk=with_ties)
     for key, each in runs.items():
         want = torch.cat((case.tensor(key), case.tensor('out_scores')[..., None]), -1)
-        rows = detections(encoder.decode(each, size), 'bboxes', 'scores')
+        rows = [columns(one, 'bboxes', 'scores') for one in encoder.decode(each, size)]
         compare_detections(case, f'{key}, out_scores', rows, want, 4)
     names = [f'out_{name}' for name in ('scores', 'clses', 'xs', 'ys', 'cts', 'tracking')]
     fields = ('scores', 'labels', 'centers', 'centers', 'tracking')
@@ -95,9 +94,10 @@ def _compare_columns(
     case: Case, names: list[str], instances: list[InstanceData], fields: tuple[str, ...]
 ) -> None:
     """Arrays of the detections, the score first, as the columns of rows."""
-    columns = [case.tensor(name).float() for name in names]
-    want = torch.cat([each.flatten(2) if each.ndim > 2 else each[..., None] for each in columns], 2)
-    compare_detections(case, ', '.join(names), detections(instances, *fields), want, 0)
+    arrays = [case.tensor(name).float() for name in names]
+    want = torch.cat([each.flatten(2) if each.ndim > 2 else each[..., None] for each in arrays], 2)
+    got = [columns(each, *fields) for each in instances]
+    compare_detections(case, ', '.join(names), got, want, 0)
 
 
 def _compare_post(case: Case, decoded: list[InstanceData], size: tuple[int, int]) -> None:
@@ -129,7 +129,7 @@ def tracker(case: Case) -> None:
             for frame, n in enumerate(case['n_det'].tolist())
         ]
         case.compare(f'{prefix}n', np.array([len(each) for each in frames]))
-        columns = {
+        rows = {
             'id': [each.instances_ids for each in frames],
             'age': [each.age for each in frames],
             'active': [each.active for each in frames],
@@ -138,10 +138,10 @@ def tracker(case: Case) -> None:
             'bbox': [each.bboxes for each in frames],
             'ct': [each.centers for each in frames],
         }
-        for name, rows in columns.items():
+        for name, found in rows.items():
             golden = case[prefix + name]
             got = np.full(golden.shape, -1 if golden.dtype.kind == 'i' else 0, golden.dtype)
-            for frame, row in enumerate(rows):
+            for frame, row in enumerate(found):
                 got[frame, : len(row)] = row[: golden.shape[1]].numpy()
             case.compare(prefix + name, got)
 

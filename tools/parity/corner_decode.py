@@ -34,7 +34,7 @@ from mmdet_losses.detectors.corner.saccade import (
 )
 from mmdet_losses.detectors.corner.views import canvas_view
 from mmdet_losses.ops import cell_xy, find_peaks, suppress_non_peaks
-from tools.parity.golden import EXACT, Case, Check
+from tools.parity.golden import EXACT, Case, Check, columns
 
 NONE = 'an image has no detection, and ours has none'
 NO_CROP = 'no place is enlarged, and none of ours'
@@ -74,13 +74,11 @@ def _pairs(case: Case) -> None:
     scores = suppress_non_peaks(outputs.tl.heatmap.sigmoid(), kernel)
     case.compare('mid_tl_heat_after_nms', scores, EXACT)
     peaks = find_peaks(outputs.tl.heatmap, encoder.topk, kernel)
-    xy = cell_xy(peaks.index, scores.shape[-1])
-    columns = dict(
-        scores=peaks.scores, pixel=peaks.index, cls=peaks.labels, x=xy[..., 0], y=xy[..., 1]
-    )
-    names = [f'mid_tl_topk_{name}' for name in columns]
+    x, y = cell_xy(peaks.index, scores.shape[-1]).unbind(-1)
+    fields = dict(scores=peaks.scores, pixel=peaks.index, cls=peaks.labels, x=x, y=y)
+    names = [f'mid_tl_topk_{name}' for name in fields]
     wanted = np.stack([case[name] for name in names], -1)
-    rows = torch.stack([column.double() for column in columns.values()], -1)
+    rows = torch.stack([field.double() for field in fields.values()], -1)
     for got, want in zip(rows, wanted, strict=True):
         case.compare_rows(', '.join(names), got, want, [EXACT, 0, 0, 0, 0])
 
@@ -107,7 +105,7 @@ def _whole_test(case: Case) -> None:
         if triplets:
             _compare_scale(case, both, encoder, f'mid_scale{place}_')
     [instances] = encoder.decode_views(outputs, views)
-    _compare_instances(case, 'prenms', instances, 7)
+    _compare_instances(case, 'prenms', instances)
     exponent = case.number('weight_exp')
     result = official_soft_nms(
         instances,
@@ -115,7 +113,7 @@ def _whole_test(case: Case) -> None:
         merge_exponent=exponent if case.flag('merge_bbox') else None,
         max_num=case.number('max_per_image'),
     )
-    _compare_instances(case, 'final', result, 5)
+    _compare_instances(case, 'final', result)
 
 
 def _compare_scale(
@@ -131,7 +129,7 @@ def _compare_scale(
 
 
 def softnms(case: Case) -> None:
-    """Every soft-NMS variant, with the rows that stay behind."""
+    """Every soft-NMS variant, with the numbers of the rows that are kept."""
     boxes = case['in_boxes']
     pattern = r'(soft|merge)_(nms|linear|exp)_Nt(\d+)_(?:sigma|exp)(\d+)_array'
     for key in case.names('*_array'):
@@ -149,9 +147,8 @@ def saccade_pieces(case: Case) -> None:
     maps = [case.tensor(key) for key in case.names('in_att*')]
     for scale, each in enumerate(maps):
         case.compare(f'attnms_out{scale}', suppress_non_peaks(each))
-    crops = Crops(
-        case.tensor('decode_atts_scales').double(), case.tensor('decode_atts_offsets').double()
-    )
+    zoom, offset = (case.tensor(f'decode_atts_{name}').double() for name in ('scales', 'offsets'))
+    crops = Crops(zoom, offset)
     for key in case.names('decode_atts_*_out_f64'):
         prefix = key.removesuffix('out_f64')
         locations = attention_locations(
@@ -181,7 +178,7 @@ def _compare_crops(case: Case) -> None:
     crops = crops_at(locations, (height, width))
     case.compare('crop_offsets_yx', crops.offset)
     rows = case.tensor('in_remap_dets')
-    # The file's boxes live on a map of a quarter of the input, rounded up (8 cells for 31 pixels).
+    # The boxes are in cells of a map of a quarter of the input, rounded up (8 for 31 pixels).
     cells = ((height + 1) // 4, (width + 1) // 4)
     boxes = boxes_in_image(rows[..., :4], crops, cells, (height, width))
     case.compare('remap_out', torch.cat((boxes, rows[..., 4:]), -1), EXACT)
@@ -189,9 +186,8 @@ def _compare_crops(case: Case) -> None:
 
 def saccade_test(case: Case) -> None:
     """The whole test of CornerNet-Saccade, both passes."""
-    image_size, input_size, feat_size = (
-        case.size(key) for key in ('image_size', 'input_size', 'output_size')
-    )
+    image_size, input_size = case.size('image_size'), case.size('input_size')
+    feat_size = case.size('output_size')
     encoder = CornerNetSaccadeTargetEncoder(case.number('num_classes'), **pairing_options(case))
     first = full_image_locations(image_size, case['init_sizes'].tolist())
     case.compare('first_locations_f64', first, EXACT)
@@ -223,9 +219,9 @@ def saccade_test(case: Case) -> None:
         found = InstanceData.cat([found, closer])
     else:
         case.skip(NO_CROP, 'in_second_*')
-    _compare_instances(case, 'prenms', found, 7)
+    _compare_instances(case, 'prenms', found)
     result = official_soft_nms(found, sigma=case.number('softnms_sigma'), stale_rows=False)
-    _compare_instances(case, 'final', result, 5)
+    _compare_instances(case, 'final', result)
 
 
 def _saccade_pass(
@@ -259,27 +255,20 @@ def _compare_pairs(case: Case, key: str, count: str, pairs: CornerPairs) -> None
     case.compare(count, pairs.valid.sum(1))
     for image, instances in enumerate(pairs.instances()):
         wanted = case[key][image][: case[count][image]]
-        case.compare_rows(f'{key}[{image}]', _rows(instances, 7), wanted, _limits(7), empty=NONE)
+        _compare_rows(case, f'{key}[{image}]', instances, wanted)
 
 
-def _compare_instances(case: Case, stem: str, instances: InstanceData, columns: int) -> None:
+def _compare_instances(case: Case, stem: str, instances: InstanceData) -> None:
     rows, labels = f'{stem}_rows', f'{stem}_labels'
     wanted = np.concatenate((case[rows], case[labels][:, None]), 1)
-    case.compare_rows(
-        f'{rows}, {labels}', _rows(instances, columns), wanted, _limits(columns), empty=NONE
-    )
+    _compare_rows(case, f'{rows}, {labels}', instances, wanted)
 
 
-def _limits(columns: int) -> list[float]:
-    """Tolerances of x1, y1, x2, y2, score, (tl, br,) class."""
-    return [EXACT] * columns + [0.0]
-
-
-def _rows(instances: InstanceData, columns: int) -> Tensor:
-    """x1, y1, x2, y2, score, (tl, br,) class."""
-    names = ('scores', 'tl_scores', 'br_scores')[: columns - 4]
-    fields = [instances[name][:, None] for name in (*names, 'labels')]
-    return torch.cat((instances.bboxes, *fields), 1)
+def _compare_rows(case: Case, keys: str, instances: InstanceData, wanted: np.ndarray) -> None:
+    """x1, y1, x2, y2, score, (scores of both corners,) class."""
+    scores = ('scores', 'tl_scores', 'br_scores')[: wanted.shape[1] - 5]
+    rows = columns(instances, 'bboxes', *scores, 'labels')
+    case.compare_rows(keys, rows, wanted, [EXACT] * (rows.shape[1] - 1) + [0.0], empty=NONE)
 
 
 CHECKS: dict[str, Check] = {

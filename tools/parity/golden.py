@@ -236,6 +236,12 @@ def splats_of(heatmap: Tensor) -> Splats:
     return Splats(index, flat[index], tuple(heatmap.shape))
 
 
+def columns(instances: InstanceData, *fields: str) -> Tensor:
+    """Fields of instances as the columns of one array (N, F)."""
+    values = (instances[name] for name in fields)
+    return torch.cat([x.flatten(1) if x.dim() > 1 else x[:, None] for x in values], 1).double()
+
+
 def counts(mask: Tensor) -> dict[str, Tensor]:
     """Fields of every target type that follow from the mask."""
     return {'mask': mask, 'num_pos': mask.sum().float(), 'num_dropped': torch.zeros(())}

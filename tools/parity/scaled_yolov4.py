@@ -15,7 +15,7 @@ from mmdet_losses.detectors.yolo import (
 )
 from mmdet_losses.detectors.yolo.contracts import ScaledLevel
 from mmdet_losses.ops import box_center, box_size
-from tools.parity.golden import EXACT, Case, Check
+from tools.parity.golden import EXACT, Case, Check, columns
 
 
 def loss(case: Case) -> None:
@@ -117,7 +117,7 @@ def decode(case: Case) -> None:
     config = dict(score_thr=threshold, nms=nms, max_per_img=300)
     for image, instances in enumerate(encoder.decode(outputs, size)):
         kept = postprocess(instances, {}, config)
-        rows = torch.cat((kept.bboxes, kept.scores[:, None], kept.labels[:, None]), 1)
+        rows = columns(kept, 'bboxes', 'scores', 'labels')
         case.compare_rows(f'nms{image}', rows, tol=[EXACT] * 5 + [0.0])
 
 

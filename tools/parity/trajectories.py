@@ -221,7 +221,7 @@ def make_inverse(
 ) -> Callable[[Mapping[str, Tensor]], Official]:
     """The inverse of a conversion, found by converting the numbers of all elements.
 
-    It returns the tensors of which all elements are in ours, under their official names. A
+    It returns the official tensors whose elements are all in ours. A
     conversion moves elements and folds biases into running means. Element numbers show where each
     one goes; a second conversion with all biases zero shows it for the running means.
     """
