@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import platform
 import shutil
 import sys
@@ -37,31 +36,15 @@ IMAGES = 8  # drawn with ground truth and predictions
 STAGES = 5
 
 
-class ShowProgress(Hook):
-    """Hook that prints the progress and the remaining time of the training."""
+class LastMetrics(Hook):
+    """Hook that keeps the metrics of the last validation, and its epoch."""
 
-    priority = 'VERY_LOW'
+    epoch = 0
+    metrics: dict[str, float] = {}
 
-    def __init__(self, every: int = 25) -> None:
-        self.every = every
-        self.validated, self.metrics = 0, {}
-
-    def before_train(self, runner: Runner) -> None:
-        self.start = time.time()
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        done, total = runner.iter + 1, runner.max_iters
-        if done % self.every == 0 or done == total:
-            left = (time.time() - self.start) / done * (total - done)
-            loss = float(outputs['loss'])
-            show(
-                f'  epoch {runner.epoch + 1} of {runner.max_epochs}, step {done} of {total}, '
-                f'loss {loss:.2f}, about {left:.0f} s left'
-            )
-
-    def after_val_epoch(self, runner, metrics=None) -> None:
-        self.validated, self.metrics = runner.epoch, metrics
-        show(f'  validation after epoch {runner.epoch}: mAP {metrics["coco/bbox_mAP"]:.3f}')
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Keep the metrics."""
+        self.epoch, self.metrics = runner.epoch, metrics or {}
 
 
 def show(text: str) -> None:
@@ -95,13 +78,11 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def train(cfg: Config, progress: ShowProgress) -> Runner:
+def train(cfg: Config, last: LastMetrics) -> Runner:
     """Train and validate with MMEngine's runner; its log goes to a file only."""
     runner = engine.build_runner(cfg)
-    for handler in runner.logger.handlers:
-        if not isinstance(handler, logging.FileHandler):
-            handler.setLevel(logging.WARNING)
-    runner.register_hook(progress)
+    runner.register_hook(engine.ConsoleProgressHook())
+    runner.register_hook(last)
     runner.train()
     return runner
 
@@ -168,13 +149,13 @@ def main() -> int:
     cfg = load_config(args)
     stage(2, f'training {CONFIG.relative_to(ROOT)} for {cfg.train_cfg.max_epochs} epochs')
     began = time.time()
-    progress = ShowProgress()
-    runner = train(cfg, progress)
+    last = LastMetrics()
+    runner = train(cfg, last)
 
     stage(3, 'evaluating the last epoch on the validation split (COCO AP)')
     checkpoint = args.out / f'epoch_{runner.max_epochs}.pth'
-    if progress.validated == runner.max_epochs:
-        metrics = progress.metrics
+    if last.epoch == runner.max_epochs:
+        metrics = last.metrics
     else:
         load_checkpoint(runner.model, str(checkpoint), map_location='cpu', strict=True)
         metrics = runner.val_loop.run()
@@ -207,4 +188,6 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    with engine.quiet_console():
+        status = main()
+    sys.exit(status)

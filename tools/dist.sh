@@ -5,6 +5,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 export PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # torchrun sets it too, with a warning
 
 exec "${PYTHON:-python}" "$here/launch.py" \
     --nnodes="${NNODES:-1}" \

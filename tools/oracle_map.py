@@ -28,6 +28,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 
 from mmdet_losses.engine.data_config import leaf_configs
+from mmdet_losses.engine.progress import show_progress
 from mmdet_losses.metrics.oracle import OneIdealBranch, Perfect, lost
 from mmdet_losses.registry import MODELS
 
@@ -60,15 +61,13 @@ def measure(cfg: Config, perfect: Perfect | None = None) -> dict[str, float]:
     evaluator.dataset_meta = loader.dataset.metainfo
     perfect = perfect or Perfect(MODELS.build(cfg.model))
     counts = dict(objects=0, lost=0, dropped=0)
-    for number, batch in enumerate(loader, 1):
+    for batch in show_progress(loader, len(loader), 'batches'):
         encoded = perfect(batch)
         counts['dropped'] += int(perfect.encoder.statistics(encoded.targets).get('num_dropped', 0))
         for sample, decoded in zip(encoded.samples, encoded.decoded, strict=True):
             counts['objects'] += len(sample.gt_instances)
             counts['lost'] += int(lost(sample.gt_instances, decoded).sum())
         evaluator.process(perfect.results(encoded), batch)
-        print(f'\r  {number} of {len(loader)} batches', end='', file=sys.stderr, flush=True)
-    print(file=sys.stderr)
     return {**evaluator.evaluate(len(loader.dataset)), **counts}
 
 

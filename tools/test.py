@@ -14,6 +14,7 @@ from mmdet_losses import engine
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.evaluation import DumpDetResults
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 
 from mmdet_losses.engine.tta import TTA_SCALES, add_tta
 
@@ -77,7 +78,16 @@ def test(cfg: Config, args: argparse.Namespace) -> None:
         engine.check_checkpoint(args.checkpoint, runner.model, args.config)
     if args.out is not None:
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
-    runner.test()
+    if is_main_process() and not args.verbose:
+        runner.register_hook(engine.ConsoleProgressHook())
+    metrics = runner.test()
+    if is_main_process():
+        print(engine.metrics_text(metrics))
+        if args.show_dir:
+            print(f'images: {Path(runner.log_dir) / args.show_dir}')
+        if args.out:
+            print(f'predictions: {args.out}')
+        print(engine.log_line(runner))
 
 
 if __name__ == '__main__':

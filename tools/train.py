@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmdet_losses import engine
 
@@ -60,11 +64,12 @@ def train(cfg: Config, args: argparse.Namespace) -> None:
     runner = engine.build_runner(cfg)
     if cfg.resume:
         engine.check_checkpoint(cfg.load_from, runner.model, args.config)
+    if is_main_process() and not args.verbose:
+        runner.register_hook(engine.ConsoleProgressHook())
     runner.train()
     if is_main_process():
-        found = runner.message_hub.log_scalars.items()
-        scalars = {key: each.current() for key, each in found if len(each.data[0])}
-        print('\n'.join(engine.closing_lines(scalars, runner.work_dir, args.config)))
+        lines = engine.closing_lines(engine.last_validation(runner), runner.work_dir, args.config)
+        print('\n'.join([engine.log_line(runner), *lines]))
 
 
 if __name__ == '__main__':

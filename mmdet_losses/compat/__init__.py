@@ -8,6 +8,7 @@ from mmdet_losses.compat.mmcv_ops import has_mmcv_ops, provide_missing_mmcv_ops
 from mmdet_losses.compat.patches import (
     defer_matplotlib,
     find_configs_fast,
+    ignore_pkg_resources_warnings,
     let_coco_files_be_incomplete,
     let_empty_results_have_an_ap,
     let_losses_check_their_head,
@@ -18,9 +19,16 @@ from mmdet_losses.compat.patches import (
     trust_engine_checkpoints,
 )
 
-__all__ = ['PATCHES', 'apply_patches', 'has_mmcv_ops', 'require_stack']
+__all__ = [
+    'PATCHES',
+    'apply_patches',
+    'has_mmcv_ops',
+    'ignore_pkg_resources_warnings',
+    'require_stack',
+]
 
 PATCHES = (
+    ignore_pkg_resources_warnings,
     provide_missing_mmcv_ops,
     defer_matplotlib,
     let_mmengine_find_configs,

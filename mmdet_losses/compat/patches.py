@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import util
 from importlib.abc import Loader, MetaPathFinder
@@ -21,6 +22,17 @@ _CURES = {
     'mmcv': 'pip install mmcv==2.1.0 after torch (or onedl-mmcv)',
     'mmdet': 'pip install mmdet==3.3.0 (or onedl-mmdetection)',
 }
+
+
+def ignore_pkg_resources_warnings() -> None:
+    """Ignore the deprecation warnings about ``pkg_resources``.
+
+    Reason: MMEngine and MMDetection import ``pkg_resources``, which prints a warning of three lines
+    at each import and reload, four times before the first line of a tool. A user cannot change it.
+    Versions: every MMEngine 0.10 with setuptools 67.5 to 80.
+    """
+    for message in ('pkg_resources is deprecated', 'Deprecated call to `pkg_resources'):
+        warnings.filterwarnings('ignore', message=message)
 
 
 def require_stack() -> None:

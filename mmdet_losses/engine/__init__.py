@@ -9,7 +9,8 @@ from mmdet_losses.engine.cli import (
     merge_options,
     run_tool,
 )
-from mmdet_losses.engine.closing import closing_lines
+from mmdet_losses.engine.closing import closing_lines, last_validation, log_line, metrics_text
+from mmdet_losses.engine.console import ConsoleProgressHook, quiet_console
 from mmdet_losses.engine.cpu import ChannelsLastHook, CPUAutocastOptimWrapper
 from mmdet_losses.engine.darknet import DarknetEMAHook, DarknetLR, UnfreezeHook
 from mmdet_losses.engine.data_report import check_data
@@ -36,6 +37,7 @@ __all__ = [
     'ChannelsLastHook',
     'CheckDataHook',
     'ClassLayersHook',
+    'ConsoleProgressHook',
     'DarknetEMAHook',
     'DarknetLR',
     'EpochSeedHook',
@@ -59,8 +61,12 @@ __all__ = [
     'check_folder',
     'closing_lines',
     'end_processes',
+    'last_validation',
     'load_config',
+    'log_line',
     'merge_options',
+    'metrics_text',
+    'quiet_console',
     'run_tool',
     'settle_start',
     'skip_replaced_weights',

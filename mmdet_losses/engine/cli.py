@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import inspect
 import os
@@ -14,9 +15,10 @@ from typing import Any
 
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.config import Config, DictAction
-from mmengine.dist import get_dist_info, is_distributed
+from mmengine.dist import is_distributed
 from mmengine.runner import Runner
 
+from mmdet_losses.engine.console import quiet_console, report_error
 from mmdet_losses.engine.data_config import leaf_configs
 from mmdet_losses.engine.explain import explain
 from mmdet_losses.engine.processes import UsageError, end_processes, start_processes
@@ -33,7 +35,7 @@ RUNNER_KEYS = (
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the config, ``--cfg-options`` and ``--debug``."""
+    """Add the config, ``--cfg-options``, ``--debug``, ``--quiet`` and ``--verbose``."""
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--cfg-options',
@@ -44,11 +46,18 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
         'data_root=DIR also changes the paths of data sets and evaluators',
     )
     parser.add_argument('--debug', action='store_true', help='show the traceback of known errors')
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument(
+        '--quiet',
+        action='store_true',
+        help='print errors, progress and results (default); the log file has everything',
+    )
+    output.add_argument('--verbose', action='store_true', help='print everything')
     parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the common arguments of MMDetection's train and test commands, and ``--debug``."""
+    """Add the common arguments of MMDetection's train and test commands, and our own."""
     add_config_arguments(parser)
     parser.add_argument('--work-dir', help='folder of logs, checkpoints and metrics')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -60,9 +69,11 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 def run_tool(work: Callable[[Config, argparse.Namespace], None], args: argparse.Namespace) -> None:
     """Load the config, call ``work(cfg, args)``, and end the process group.
 
-    A known error prints one message and exits with status 1.
+    The console is quiet unless ``--verbose`` is set. A known error prints one message and exits
+    with status 1.
     """
-    status = _run(work, args)
+    with contextlib.nullcontext() if args.verbose else quiet_console():
+        status = _run(work, args)
     end_processes()  # after `_run` has returned, so that its runner and model can be freed
     if status:
         sys.exit(status)
@@ -77,10 +88,9 @@ def _run(work: Callable[[Config, argparse.Namespace], None], args: argparse.Name
     except Exception as error:
         message = str(error) if isinstance(error, UsageError) else explain(error, cfg)
         if message is not None and not args.debug:
-            rank, world = get_dist_info()
-            print(f'error{f" (rank {rank})" if world > 1 else ""}: {message}', file=sys.stderr)
+            report_error(message)
         elif is_distributed():
-            traceback.print_exception(error)
+            report_error(''.join(traceback.format_exception(error)), known=False)
         else:
             raise
         return 1

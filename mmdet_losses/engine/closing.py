@@ -1,12 +1,38 @@
-"""Last lines of a training: result, checkpoint and next commands."""
+"""Last lines of a training or test: result, files and next command."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-AP_KEYS = {'bbox_mAP': 'AP', 'bbox_mAP_50': 'AP50', 'keypoints_mAP': 'AP of keypoints'}
+from mmengine.runner import Runner
+
+AP_KEYS = {
+    'bbox_mAP': 'AP', 'bbox_mAP_50': 'AP50', 'keypoints_mAP': 'AP of keypoints', 'mota': 'MOTA',
+    'idf1': 'IDF1',
+}  # fmt: skip
 """End of a metric's name -> its name in the closing line."""
+
+
+def metrics_text(metrics: Mapping[str, float]) -> str:
+    """The metrics of :data:`AP_KEYS`, or all if there is none of them.
+
+    Example:
+        >>> metrics_text({'coco/bbox_mAP': 0.41, 'coco/bbox_mAP_s': 0.2, 'data_time': 1.0})
+        'AP 0.410'
+        >>> metrics_text({'voc/mAP': 0.7, 'voc/AP50': 0.8})
+        'voc/mAP 0.700, voc/AP50 0.800'
+    """
+    found: dict[str, float] = {}
+    for key, value in metrics.items():
+        found.setdefault(key.rpartition('/')[2], value)
+    named = [(name, found[key]) for key, name in AP_KEYS.items() if key in found]
+    rows = named or [(key, value) for key, value in metrics.items() if '/' in key]
+    return ', '.join(
+        f'{name} {value:.3f}' if isinstance(value, float) else f'{name} {value}'
+        for name, value in rows
+    )
 
 
 def last_checkpoint(work_dir: str) -> str | None:
@@ -19,25 +45,49 @@ def last_checkpoint(work_dir: str) -> str | None:
     return str(near if near.is_file() else path)
 
 
-def closing_lines(scalars: Mapping[str, float], work_dir: str, config: str) -> list[str]:
+def tool_command(name: str) -> str:
+    """Command of another tool, in the folder of the running one.
+
+    Example:
+        >>> tool_command('predict.py')
+        'python tools/predict.py'
+    """
+    beside = Path(sys.argv[0]).with_name(name)
+    return f'python {beside if beside.is_file() else Path("tools") / name}'
+
+
+def log_line(runner: Runner) -> str:
+    """The line with the path of the log file."""
+    return f'log: {Path(runner.log_dir) / f"{runner.timestamp}.log"}'
+
+
+def last_validation(runner: Runner) -> dict[str, float]:
+    """Metrics of the last validation of a training."""
+    found = runner.message_hub.log_scalars.items()
+    return {
+        key.removeprefix('val/'): scalar.current()
+        for key, scalar in found
+        if key.startswith('val/') and len(scalar.data[0])
+    }
+
+
+def closing_lines(metrics: Mapping[str, float], work_dir: str, config: str) -> list[str]:
     """The lines to print after a training.
 
     Args:
-        scalars: last value of every metric, named as in MMEngine's message hub.
+        metrics: of the last validation.
         work_dir: of the training.
         config: path of the config.
 
     Example:
-        >>> closing_lines({'val/coco/bbox_mAP': 0.41}, 'no_such_folder', 'mine.py')
+        >>> closing_lines({'coco/bbox_mAP': 0.41}, 'no_such_folder', 'mine.py')
         ['AP 0.410']
     """
-    found = {key.rpartition('/')[2]: value for key, value in scalars.items() if 'val/' in key}
-    lines = [f'{name} {found[key]:.3f}' for key, name in AP_KEYS.items() if key in found]
-    result = [', '.join(lines)] if lines else []
+    result = [text] if (text := metrics_text(metrics)) else []
     checkpoint = last_checkpoint(work_dir)
     if checkpoint is not None:
         result += [
             f'checkpoint: {checkpoint}',
-            f'next: python tools/predict.py {config} {checkpoint} IMAGES --out predicted',
+            f'next: {tool_command("predict.py")} {config} {checkpoint} IMAGES --out predicted',
         ]
     return result

@@ -7,70 +7,78 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TextIO, TypeVar
 
+from tqdm import tqdm
+
 Item = TypeVar('Item')
 LINE_INTERVAL = 10.0
 """Seconds between two plain lines."""
+FIRST_LINE = 3.0
+"""Seconds before the first plain line."""
 
 
-def show_progress(
-    items: Iterable[Item], total: int | None, unit: str, stream: TextIO | None = None
-) -> Iterator[Item]:
-    """Iterate over items and show number, rate and remaining time.
+class Progress:
+    """Number, rate and remaining time of long work.
 
     On a terminal the progress is a bar. In a file or a pipe it is a line every
     :data:`LINE_INTERVAL` seconds, and a last line if there was one before.
 
     Args:
-        items: Anything iterable.
         total: Number of items; ``None`` if it is not known.
         unit: Name of the items, for example 'images'.
         stream: Where to show it; default: standard error.
     """
-    stream = sys.stderr if stream is None else stream
-    yield from (_bar if stream.isatty() else _lines)(items, total, unit, stream)
 
+    def __init__(self, total: int | None, unit: str, stream: TextIO | None = None) -> None:
+        self.total, self.unit = total, unit
+        self.stream = sys.stderr if stream is None else stream
+        self.number = self.printed = 0
+        self.start = self.last = time.monotonic()
+        self.bar = None
+        if self.stream.isatty():
+            self.bar = tqdm(total=total, unit=f' {unit}', file=self.stream, leave=False)
 
-def _bar(items: Iterable[Item], total: int | None, unit: str, stream: TextIO) -> Iterator[Item]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    def advance(self, text: str = '') -> None:
+        """Count one item; ``text`` is shown beside the number."""
+        self.number += 1
+        if self.bar is not None:
+            self.bar.set_postfix_str(text, refresh=False)
+            self.bar.update()
+        elif time.monotonic() - self.last >= (LINE_INTERVAL if self.printed else FIRST_LINE):
+            self._print_line(text)
 
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f'{unit}, {{task.fields[rate]:.1f}} per second'),
-        TimeRemainingColumn(),
-    )
-    start = time.monotonic()
-    with Progress(*columns, console=Console(file=stream), transient=True) as progress:
-        task = progress.add_task('', total=total, rate=0.0)
-        for number, item in enumerate(items, 1):
-            yield item
-            rate = number / max(time.monotonic() - start, 1e-9)
-            progress.update(task, advance=1, rate=rate)
+    def message(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self.bar is not None:
+            self.bar.write(text, file=self.stream)
+        else:
+            print(text, file=self.stream, flush=True)
 
+    def close(self) -> None:
+        """Remove the bar, or print the last line."""
+        if self.bar is not None:
+            self.bar.close()
+        elif 0 < self.printed < self.number:
+            self._print_line()
 
-def _lines(items: Iterable[Item], total: int | None, unit: str, stream: TextIO) -> Iterator[Item]:
-    start = last = time.monotonic()
-    number = 0
-    for number, item in enumerate(items, 1):
-        yield item
+    def _print_line(self, text: str = '') -> None:
         now = time.monotonic()
-        if now - last >= LINE_INTERVAL:
-            last = now
-            print(_line(number, total, unit, now - start), file=stream, flush=True)
-    if last > start:
-        print(_line(number, number, unit, time.monotonic() - start), file=stream, flush=True)
+        self.last, self.printed = now, self.number
+        rate = self.number / max(now - self.start, 1e-9)
+        line = f'{self.number}{f" of {self.total}" if self.total else ""} {self.unit}, '
+        line += f'{rate:.1f} per second'
+        if self.total and self.total > self.number:
+            line += f', about {(self.total - self.number) / rate:.0f} s left'
+        self.message(f'{line}{f", {text}" if text else ""}')
 
 
-def _line(number: int, total: int | None, unit: str, seconds: float) -> str:
-    rate = number / max(seconds, 1e-9)
-    text = f'{number}{f" of {total}" if total else ""} {unit}, {rate:.1f} per second'
-    if total and total > number:
-        text += f', about {(total - number) / rate:.0f} s left'
-    return text
+def show_progress(
+    items: Iterable[Item], total: int | None, unit: str, stream: TextIO | None = None
+) -> Iterator[Item]:
+    """Iterate over items and show their :class:`Progress`."""
+    progress = Progress(total, unit, stream)
+    try:
+        for item in items:
+            yield item
+            progress.advance()
+    finally:
+        progress.close()

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmdet.evaluation import VOCMetric, eval_map
 from mmengine.logging import MMLogger
+from terminaltables import AsciiTable
 
 from mmdet_losses.registry import METRICS
 
@@ -49,13 +50,18 @@ class ClassAPMetric(VOCMetric):
         annotations, predictions = zip(*results, strict=True)
         found: dict[str, Any] = {}
         for threshold in self.iou_thrs:
-            logger.info(f'AP at an IoU of {threshold:g}')
-            found[f'AP{round(100 * threshold):02d}'], _ = eval_map(
-                predictions,
-                annotations,
-                iou_thr=threshold,
-                dataset=self.dataset_meta['classes'],
-                logger=logger,
-                nproc=1,
+            found[f'AP{round(100 * threshold):02d}'], classes = eval_map(
+                predictions, annotations, iou_thr=threshold, logger='silent', nproc=1
             )
+            table = self._table(classes)
+            logger.info(f'AP at an IoU of {threshold:g}\n{table}')
         return {'mAP': sum(found.values()) / len(found), **found}
+
+    def _table(self, results: Sequence[dict[str, Any]]) -> str:
+        """Number of objects and predictions, recall and AP of every class."""
+        rows = [('class', 'gts', 'dets', 'recall', 'ap')]
+        for name, result in zip(self.dataset_meta['classes'], results, strict=True):
+            recall = float(result['recall'][-1]) if result['recall'].size else 0.0
+            counts = str(result['num_gts']), str(result['num_dets'])
+            rows.append((name, *counts, f'{recall:.3f}', f'{float(result["ap"]):.3f}'))
+        return AsciiTable(rows).table

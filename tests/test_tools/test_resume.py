@@ -14,7 +14,7 @@ def test_resume_after_kill(tools, trained, workers, tmp_path):
     kill_command(process)
     assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_1.pth']
 
-    result = tools.run('train.py', tools.config, *options, '--resume')
+    result = tools.run('train.py', tools.config, '--verbose', *options, '--resume')
     assert result.status == 0, result.text[-3000:]
     assert 'resumed epoch: 1, iter: 4' in result.text
     whole = tools.weights(trained.work_dir / 'epoch_3.pth')

@@ -50,8 +50,10 @@ def usage_error(module, monkeypatch, capsys):
 
 @pytest.mark.short_training
 def test_training_on_the_cpu_prints_a_message(trained):
-    assert trained.text.count('No GPU found: running on the CPU with one process.') == 1
-    checkpoint, command = trained.text.rstrip().splitlines()[-2:]
+    first, *progress, log, checkpoint, command = trained.text.rstrip().splitlines()
+    assert first == 'No GPU found: running on the CPU with one process.'
+    assert all(' of 12 steps, ' in line for line in progress), trained.text
+    assert 'System environment' in Path(log.removeprefix('log: ')).read_text()
     assert checkpoint == f'checkpoint: {trained.work_dir / "epoch_3.pth"}'
     assert command.startswith('next: python tools/predict.py ')
     assert sorted(path.name for path in trained.work_dir.glob('*.pth')) == [
@@ -98,7 +100,16 @@ def test_testing_writes_predictions_images_and_the_ap_of_every_class(trained, to
     assert len(predictions) == 8
     assert all((p['pred_instances']['bboxes'][:, 2:] <= 200).all() for p in predictions)
     assert len(list(tmp_path.glob('*/drawn/*'))) == 8
-    for text in ('| class', '| one', '| two', 'voc/mAP', 'voc/AP50', 'voc/AP75'):
+    for text in (
+        '| class',
+        '| one',
+        '| two',
+        'voc/mAP',
+        'voc/AP50',
+        'voc/AP75',
+        'images: ',
+        'log: ',
+    ):
         assert text in result.text
 
 
@@ -232,6 +243,7 @@ def test_unknown_errors_have_a_traceback(tools):
         launcher='none',
         local_rank=0,
         debug=False,
+        verbose=False,
     )
 
     def fail(cfg, args):
