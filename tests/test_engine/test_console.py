@@ -24,6 +24,7 @@ def test_the_console_has_errors_and_own_messages_and_the_file_has_all(tmp_path, 
         log_from('mmdet_losses.engine.check', logger, 'four images have no objects')
         logger.warning('the file client is deprecated')
         logger.error('out of memory')
+        warnings.simplefilter('always')
         warnings.warn('an old function', stacklevel=1)
         COCO().createIndex()
     printed = capsys.readouterr()

@@ -250,6 +250,7 @@ def test_labels_stay_inside_the_image_and_the_image_is_not_changed():
 
 def test_progress_is_lines_outside_a_terminal(monkeypatch):
     monkeypatch.setattr(progress, 'LINE_INTERVAL', 0)
+    monkeypatch.setattr(progress, 'FIRST_LINE', 0)
     stream = io.StringIO()
     assert list(progress.show_progress(iter('abc'), 3, 'images', stream)) == ['a', 'b', 'c']
     lines = stream.getvalue().splitlines()
