@@ -30,7 +30,7 @@ def quiet_console() -> Iterator[None]:
     """Print errors and messages of this package only.
 
     MMEngine's log of a training begins with 200 lines about the environment, the config and the
-    hooks. They stay in the log file, and so do warnings and the lines that pycocotools prints.
+    hooks. They are in the log file, with the warnings and the lines that pycocotools prints.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_filtered_loggers())
