@@ -5,10 +5,17 @@ under other names, and a requirement would install a second copy over them. The 
 at import instead, and raises an error that names what is missing.
 """
 
+import os
 import re
+import zipfile
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+try:
+    from setuptools.command.editable_wheel import editable_wheel
+except ImportError:  # setuptools before 64 installs an editable package without a wheel
+    editable_wheel = None
 
 ROOT = Path(__file__).resolve().parent
 
@@ -22,23 +29,66 @@ def read_version() -> str:
     return found[1]
 
 
+def mim_files() -> list[str]:
+    """Files of `.mim`, which MMEngine and mim read; its folders are links.
+
+    They are listed because `**` in package data needs setuptools 62.3, and an older one would leave
+    out half of the configs without a message.
+    """
+    package = ROOT / 'mmdet_losses'
+    found = []
+    for folder, _, names in os.walk(package / '.mim', followlinks=True):
+        paths = [(Path(folder) / name).relative_to(package) for name in names]
+        found += [
+            path.as_posix()
+            for path in paths
+            if path.suffix in ('.py', '.yml')
+            and (path.parts[1] != 'tools' or path.parts[2:] in (('train.py',), ('test.py',)))
+        ]
+    return sorted(found)
+
+
+def name_package_folder(wheel: Path) -> None:
+    """Put the folder of the package into `top_level.txt` of an editable wheel, as its first line.
+
+    mim and MMEngine search for a package in the folder of its distribution, joined with this line.
+    In an editable install the package is elsewhere, and an absolute path leads there.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    top = next(name for name in content if name.endswith('.dist-info/top_level.txt'))
+    record = top.replace('top_level.txt', 'RECORD')
+    content[top] = f'{ROOT / "mmdet_losses"}\nmmdet_losses\n'.encode()
+    lines = content[record].decode().splitlines()  # a row without a hash is valid
+    lines = [f'{top},,' if line.startswith(f'{top},') else line for line in lines]
+    content[record] = ('\n'.join(lines) + '\n').encode()
+    with zipfile.ZipFile(wheel, 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+
+
+commands = {}
+if editable_wheel is not None:
+
+    class EditableWheel(editable_wheel):
+        """Editable wheel in which mim finds the configs."""
+
+        def run(self) -> None:
+            """Build the wheel, then change it."""
+            super().run()
+            for wheel in Path(self.dist_dir).glob('mmdet_losses-*.whl'):
+                name_package_folder(wheel)
+
+    commands['editable_wheel'] = EditableWheel
+
 setup(
     name='mmdet_losses',
     version=read_version(),
     description='Losses and target encoders of the classic one-stage detectors for MMDetection',
     license='Apache-2.0',
     packages=find_packages(include=['mmdet_losses', 'mmdet_losses.*']),
-    # MMEngine and mim read configs and tools from `.mim`; its folders are links.
-    package_data={
-        'mmdet_losses': [
-            'py.typed',
-            '.mim/model-index.yml',
-            '.mim/configs/**/*.py',
-            '.mim/configs/*/metafile.yml',
-            '.mim/tools/train.py',
-            '.mim/tools/test.py',
-        ]
-    },
+    package_data={'mmdet_losses': ['py.typed', *mim_files()]},
+    cmdclass=commands,
     python_requires='>=3.10',
     install_requires=['numpy', 'pycocotools', 'torch>=2.1'],
     extras_require={

@@ -125,6 +125,22 @@ def test_import_needs_neither_pkg_resources_nor_network(installed: Path, tmp_pat
     assert Path(last_line(done)) == installed / 'mmdet_losses' / '__init__.py'
 
 
+def test_an_editable_install_names_the_folder_where_mim_finds_the_configs(
+    checkout: Path, tmp_path: Path
+) -> None:
+    code = f'from setuptools import build_meta; print(build_meta.build_editable({str(tmp_path)!r}))'
+    done = run_command([sys.executable, '-W', 'ignore', '-c', code], cwd=checkout)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with zipfile.ZipFile(tmp_path / last_line(done)) as archive:
+        names = archive.namelist()
+        top = next(name for name in names if name.endswith('.dist-info/top_level.txt'))
+        folder, module = archive.read(top).decode().split()
+        record = next(name for name in names if name.endswith('.dist-info/RECORD'))
+        assert f'{top},,' in archive.read(record).decode().splitlines()
+    assert module == 'mmdet_losses'
+    assert (tmp_path / folder / '.mim' / 'configs' / CONFIG).is_file()
+
+
 @pytest.mark.parametrize('place', ['checkout', 'installed'])
 def test_a_config_inherits_from_the_package(
     place: str, request: pytest.FixtureRequest, tmp_path: Path

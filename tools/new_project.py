@@ -21,6 +21,7 @@ from mmdet_losses import engine
 # isort: split
 from mmengine.registry import init_default_scope
 
+from mmdet_losses.engine.closing import tool_command
 from tools.datasets.projects import RECIPES, config_text, plan
 from tools.datasets.weights import fetch
 
@@ -62,9 +63,9 @@ def write(args: argparse.Namespace) -> list[str]:
     return [
         f'{out}: classes: {len(project.classes)}, training images: {project.images}, '
         f'input: {project.side} x {project.side} pixels',
-        f'next: python tools/browse_targets.py {out}   # draws the targets',
-        f'      python tools/train.py {out}',
-        f'      python tools/predict.py {out} {checkpoint} {args.data}/images --out predicted',
+        f'next: {tool_command("browse_targets.py")} {out}   # draws the targets',
+        f'      {tool_command("train.py")} {out}',
+        f'      {tool_command("predict.py")} {out} {checkpoint} {args.data}/images --out predicted',
     ]
 
 

@@ -47,30 +47,32 @@ def _run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize('detector', ['yolov4_tiny', 'centernet_points'])
-def test_the_config_has_the_classes_paths_and_weights(detector, run, tmp_path):
+def test_the_config_has_the_classes_paths_and_weights(detector, run, tmp_path, monkeypatch):
     write_data(tmp_path / 'data' / 'mine')
     status, printed = run('--data', 'data/mine', '--detector', detector)
     assert status == 0
     name = f'{detector}_mine'
     assert f'{name}.py: classes: 2, training images: 10, input: 320 x 320 pixels' in printed
     assert f'python tools/train.py {name}.py' in printed
+    monkeypatch.chdir('/')  # a config works from any folder
     cfg = Config.fromfile(tmp_path / f'{name}.py')
+    root = f'{tmp_path}/data/mine/'
     for loader in (cfg.train_dataloader.dataset, cfg.val_dataloader, cfg.test_dataloader):
         assert loader.dataset.metainfo.classes == ('cat', 'big dog')
-        assert loader.dataset.data_root == 'data/mine/'
+        assert loader.dataset.data_root == root
     assert cfg.train_dataloader.dataset.times == 64
-    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == 'data/mine/val.json'
+    assert cfg.val_evaluator.ann_file == cfg.test_evaluator.ann_file == f'{root}val.json'
     assert cfg.work_dir == f'work_dirs/{name}'
     head = cfg.model.bbox_head
     assert head.predictor.num_classes == head.encoder.num_classes == 2
     if detector == 'yolov4_tiny':
-        assert (cfg.model.backbone.num_classes, cfg.load_from) == (2, 'my.pth')
+        assert (cfg.model.backbone.num_classes, cfg.load_from) == (2, f'{tmp_path}/my.pth')
         areas = [w * h for level in head.encoder.anchors for w, h in level]
         assert [len(level) for level in head.encoder.anchors] == [3, 3]
         assert max(areas[3:]) < min(areas[:3]), 'the first level has the large anchors'
         assert 15 * 15 < min(areas) < max(areas) < 60 * 75
     else:
-        assert cfg.model.backbone.init_cfg.checkpoint == 'my.pth'
+        assert cfg.model.backbone.init_cfg.checkpoint == f'{tmp_path}/my.pth'
     assert len((tmp_path / f'{name}.py').read_text().splitlines()) < 90
 
 

@@ -153,17 +153,36 @@ def choose_anchors(sizes: Tensor, count: int) -> tuple[list[list[tuple[int, int]
     return [[(int(w), int(h)) for w, h in level] for level in levels], fit
 
 
+def from_config(path: str | Path, out: Path) -> str:
+    """A path as it is written into the config ``out``: relative paths start in its folder.
+
+    MMEngine replaces ``{{ fileDirname }}``, so the config works from any folder.
+
+    Example:
+        >>> from_config('/data/cats', Path('cats.py'))
+        '/data/cats'
+        >>> from_config('data/cats', Path('configs/cats.py'))
+        '{{ fileDirname }}/../data/cats'
+    """
+    if Path(path).is_absolute():
+        return Path(path).as_posix()
+    near = Path(os.path.relpath(Path(path).absolute(), out.absolute().parent)).as_posix()
+    return f'{{{{ fileDirname }}}}/{near}'
+
+
 def config_text(project: Project, weights: str, out: Path) -> str:
     """The config, with comments."""
     base = Path(os.path.relpath(CONFIGS / f'{project.recipe}_own.py', out.resolve().parent))
     cfg = _recipe_config(project.recipe)
     size = (project.side, project.side)
+    weights = from_config(weights, out)
+    data_root = from_config(project.data, out).rstrip('/') + '/'
     parts = [
         f'# {project.recipe} on {project.data}, written by tools/new_project.py. Change what you '
         'like.',
         f'_base_ = {base.as_posix()!r}',
         '',
-        f'data_root = {project.data.as_posix().rstrip("/") + "/"!r}',
+        f'data_root = {data_root!r}',
         f'classes = {project.classes!r}  # in the order of the annotation files',
         f'num_classes = {len(project.classes)}',
         f'# (w, h); nine of ten objects have more than {project.small:.0f} x {project.small:.0f} '
