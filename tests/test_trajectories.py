@@ -30,6 +30,17 @@ def test_a_recipe_trains_like_the_official_code(name):
     assert not failed(rows)
 
 
+def test_every_array_is_compared_listed_or_failed(monkeypatch):
+    case = TrajectoryCase(GOLDEN / 'ctdet_resdcn18')
+    assert all(row.reason for row in case.rest())
+    case.io['unknown'] = case.io['lr']
+    assert [row.quantity for row in case.rest() if not row.ok] == ['unknown: not checked']
+    monkeypatch.setattr(trajectories, 'train', lambda *_: 1 / 0)
+    rows = trajectories.check_trajectory(case.folder)
+    assert {row.quantity.split()[0] for row in rows} >= {'lr', 'loss.total', 'after1.norm'}
+    assert not any(row.ok for row in rows)
+
+
 @pytest.mark.parametrize(
     ('mistake', 'expected'),
     [

@@ -13,6 +13,7 @@ import torch
 from mmdet_losses.compat import has_mmcv_ops
 from mmdet_losses.core.checkpoint import CheckpointMismatch, KeyMap, convert, network_of
 from mmdet_losses.detectors.checkpoints import LAYOUTS
+from tools.parity import models
 from tools.parity.models import NETWORKS, check_model, find, strip
 
 GOLDEN = Path(__file__).parents[1] / 'golden' / 'models'
@@ -85,6 +86,14 @@ def test_parity_sees_one_changed_weight(tmp_path):
     (folder / 'meta.json').write_text(json.dumps(meta))
     failed = {row.quantity for row in check_model(folder) if not row.ok}
     assert failed == {'tl_heat_1', 'tl_tag_1', 'tl_off_1'}
+
+
+def test_an_error_fails_every_output_by_its_name(monkeypatch):
+    monkeypatch.setattr(models, 'make_weights', lambda *_: 1 / 0)
+    rows = check_model(GOLDEN / 'ctdet_resdcn18')
+    assert [row.quantity for row in rows if not row.ok and 'division' in row.quantity] == [
+        f'{name}_0 ZeroDivisionError: division by zero' for name in ('hm', 'wh', 'reg')
+    ]
 
 
 @pytest.mark.parametrize('name', cases())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ FILES = [path for path in FILES if path.suffix == '.npz']
 CHECKS = file_checks()
 
 
+@cache
 def rows_of(path: Path) -> list[Row]:
     check = check_of(path.stem, CHECKS)
     assert check is not None, f'no check for {path.name}'

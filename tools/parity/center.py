@@ -192,7 +192,7 @@ def _variant_targets(case: Case, prefix: str, encoded: Any) -> Any:
         parts = case.tensor('tgt_dense_hps'), case.tensor('tgt_dense_hps_mask')
         return encoded._replace(dense_keypoints=center.DenseKeypoints(*parts))
     if prefix == 'mse_':
-        found = {_field(m[1]): key for key in case.keys if (m := SIGMA.match(key))}
+        found = {_field(m[1]): key for key in reversed(case.keys) if (m := SIGMA.match(key))}
         return encoded._replace(**{k: splats_of(case.tensor(key)) for k, key in found.items()})
     return encoded
 

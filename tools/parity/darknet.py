@@ -317,19 +317,15 @@ def _by_left_edge(rows: Tensor) -> Tensor:
 
 def posix_checksum(data: bytes) -> list[int]:
     """Checksum and number of bytes, as ``cksum`` prints them."""
-    table = []
+    table, crc, length = [], 0, len(data)
     for byte in range(256):
         value = byte << 24
         for _ in range(8):
             value = (value << 1) ^ (0x104C11DB7 if value >> 31 else 0)
         table.append(value)
-    crc, size = 0, len(data)
-    length = size
-    while length:
-        data, length = data + bytes([length & 255]), length >> 8
-    for byte in data:
+    for byte in data + length.to_bytes((length.bit_length() + 7) // 8, 'little'):
         crc = (crc << 8) & 0xFFFFFFFF ^ table[crc >> 24 ^ byte]
-    return [~crc & 0xFFFFFFFF, size]
+    return [~crc & 0xFFFFFFFF, length]
 
 
 CHECKS: dict[str, Check] = {'cfg_forward': cfg_forward, 'real_': detections}
