@@ -154,6 +154,8 @@ def mean_over_stacks(
 ) -> dict[str, Tensor]:
     """Mean of every term over the stacks of a network (intermediate supervision)."""
     each = stacks(outputs)
+    if len(each) == 1:
+        return terms_of(each[0])
     with ExpectedGradient(1 / len(each)):
         per_stack = [terms_of(stack) for stack in each]
     return {name: torch.stack([terms[name] for terms in per_stack]).mean() for name in per_stack[0]}

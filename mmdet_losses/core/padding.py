@@ -95,9 +95,9 @@ def _object_weights(gt_instances: Sequence[InstanceData], slots: int) -> Tensor 
 def pad_rows(rows: Sequence[Tensor], slots: int) -> Tensor:
     """The first ``slots`` rows (n, ...) of each image, padded with zeros to (B, slots, ...).
 
-    Two kernel launches for any number of images.
+    One kernel launch for any number of images.
     """
-    zeros = rows[0].new_zeros((slots, *rows[0].shape[1:]))
+    zeros = constant(0, rows[0]).expand((slots, *rows[0].shape[1:]))
     parts = [part for each in rows for part in (each[:slots], zeros[len(each) :])]
     return torch.cat(parts).unflatten(0, (len(rows), slots))
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mmdet_losses.losses.term import LossTerm
-from mmdet_losses.ops import Reduction, promote, reduce_loss
+from mmdet_losses.ops import Reduction, promote, reduce_loss, zero_unless
 from mmdet_losses.registry import MODELS
 
 
@@ -49,7 +49,8 @@ def masked_difference(pred: Tensor, target: Tensor, mask: Tensor | None) -> Tens
     difference = promote(pred) - promote(target)
     if mask is None:
         return difference
-    return torch.where(per_value(mask, difference) != 0, difference, 0)
+    mask = per_value(mask, difference)
+    return zero_unless(mask if mask.dtype == torch.bool else mask != 0, difference)
 
 
 def per_value(mask: Tensor, values: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmdet_losses.losses.masked_l1 import masked_difference, reduce_masked
 from mmdet_losses.losses.term import LossTerm
-from mmdet_losses.ops import Reduction
+from mmdet_losses.ops import Reduction, constant
 from mmdet_losses.registry import MODELS
 
 
@@ -44,7 +44,7 @@ def masked_smooth_l1_loss(
         Law and Deng, *CornerNet: Detecting Objects as Paired Keypoints*, eq. 3.
     """
     difference = masked_difference(pred, target, mask)
-    zero = torch.zeros_like(difference)
+    zero = torch.broadcast_to(constant(0, difference), difference.shape)
     distance = F.smooth_l1_loss(difference, zero, reduction='none', beta=beta)
     return reduce_masked(distance, mask, reduction, avg_factor)
 

@@ -21,7 +21,16 @@ import torch
 from torch import Tensor, nn
 
 from mmdet_losses.losses.slots import Kind, check_slot
-from mmdet_losses.ops import REDUCTIONS, Reduction, check_choice, gather_cells, promote, reduce_loss
+from mmdet_losses.ops import (
+    REDUCTIONS,
+    Reduction,
+    check_choice,
+    constant,
+    gather_cells,
+    promote,
+    reduce_loss,
+    zero_unless,
+)
 from mmdet_losses.registry import MODELS
 
 CornerLists = Sequence[Sequence[tuple[tuple[int, int], tuple[int, int]]]]
@@ -66,23 +75,29 @@ def pull_push_loss(
         (tensor(0.), tensor(0.5000))
     """
     mask = mask.bool()
-    tl, br = (torch.where(mask, _flat(each, mask), 0) for each in (tl, br))
-    mean = (tl + br) / 2
-    count = mask.sum(1).to(tl.dtype)
+    corners = zero_unless(mask, torch.stack([_flat(each, mask) for each in (tl, br)]))
+    mean, (tl, br) = corners.mean(0), corners.unbind()
+    count = mask.sum(1, dtype=tl.dtype)
     objects, pairs = count + eps, count * (count - 1) + eps
     if eps == 0:
         objects, pairs = objects.clamp(min=1), pairs.clamp(min=1)
-    apart = (tl - mean).square() + (br - mean).square()
+    apart = (tl - br).square()  # twice the sum of both squared distances to the mean
     apart = apart if weight is None else apart * weight
-    pull = (apart / objects[:, None]).sum(1)
+    pull = apart / (2 * objects)[:, None]
 
     closeness = (margin - (mean[:, :, None] - mean[:, None, :]).abs()).relu()
-    excess = (closeness - (margin / objects)[:, None, None]) / pairs[:, None, None]
-    both = mask[:, :, None] & mask[:, None, :]
+    excess = closeness - (constant(margin, objects) / objects)[:, None, None]
+    share = (mask[:, :, None] & mask[:, None, :]) / pairs[:, None, None]
     if weight is not None:
-        excess = excess * (weight[:, :, None] + weight[:, None, :]) / 2
-    push = torch.where(both, excess, 0).sum((1, 2))
-    return reduce_loss(pull, reduction), reduce_loss(push, reduction)
+        share = share * (weight[:, :, None] + weight[:, None, :]) / 2
+    return _over_images(pull, reduction), _over_images(excess * share, reduction)
+
+
+def _over_images(values: Tensor, reduction: Reduction) -> Tensor:
+    """Sums of the values (B, ...) of each image, reduced over images."""
+    if reduction == 'sum':
+        return values.sum()
+    return reduce_loss(values.flatten(1).sum(1), reduction)
 
 
 def _flat(embeddings: Tensor, mask: Tensor) -> Tensor:

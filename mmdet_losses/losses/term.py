@@ -56,4 +56,4 @@ class LossTerm(nn.Module):
         options = {name: getattr(self, name) for name in self._names}
         with ExpectedGradient(self.loss_weight):
             loss = self.function(*inputs, reduction=reduction or self.reduction, **options, **more)
-        return self.loss_weight * loss
+        return loss if self.loss_weight == 1 else self.loss_weight * loss

@@ -48,7 +48,8 @@ def darknet_iou(first: Tensor, second: Tensor, mode: IoUMode = 'iou') -> Tensor:
     ratio = (first[..., :2] - second[..., :2]).square().sum(-1) / diagonal
     if mode == 'diou':
         return torch.where(diagonal == 0, iou, iou - ratio**_DISTANCE_POWER)
-    gap, _ = _aspect(first, second)
+    angles = [torch.atan(each[..., 2] / each[..., 3]) for each in (first, second)]
+    gap = 4 / math.pi**2 * (angles[1] - angles[0]).square()
     alpha = gap / (1 - iou + gap + 1e-6)
     return torch.where(diagonal == 0, iou, iou - ratio - alpha * gap)
 
@@ -148,7 +149,9 @@ class DarknetPair(NamedTuple):
         move = 2 * (gap * diagonal - reach * (grows[1] - grows[0])) / square
         resize = reach * (grows[0] + grows[1]) / square
         if mode == 'ciou':
-            value, angles = _aspect(pred, target)
+            angle, angle_t = torch.atan(self.boxes[..., 2] / self.boxes[..., 3]).unbind()
+            angles = angle_t - angle
+            value = 4 / math.pi**2 * angles.square()
             alpha = value / (1 - self.ratio.squeeze(-1) + value + 1e-6)
             slope = 8 / math.pi**2 * alpha * angles
             turn = pred[..., 2:].flip(-1) * constant([1.0, -1.0], pred)
@@ -167,9 +170,3 @@ def _low(boxes: Tensor) -> Tensor:
 
 def _high(boxes: Tensor) -> Tensor:
     return boxes[..., :2] + boxes[..., 2:] / 2
-
-
-def _aspect(pred: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The v of CIoU and the difference of the angles; 0 / 0 is NaN, as in darknet."""
-    angles = torch.atan(target[..., 2] / target[..., 3]) - torch.atan(pred[..., 2] / pred[..., 3])
-    return 4 / math.pi**2 * angles.square(), angles

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.structures import InstanceData
 
 from mmdet_losses.core import Ignored, Size, ideal_logits
@@ -64,10 +65,11 @@ class CenterNetTripletTargetEncoder(
     ) -> CenterNetTripletTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         objects = self.find_objects(gt_instances, feat_sizes[0], img_size, ignored)
-        corners = self.corners(objects, objects.usable)
-        points = box_center(objects.boxes)[:, :, None]
-        [center] = self.keypoints(points, objects, corners.mask, window_per_sigma=5.0)
-        return CenterNetTripletTargets(*corners[:5], center, corners.weights)
+        mask, num_pos, dropped = self.kept(objects, objects.usable)
+        corners, center = objects.boxes.unflatten(-1, (2, 2)), box_center(objects.boxes)
+        points = torch.cat((corners, center[:, :, None]), 2)
+        tl, br, middle = self.keypoints(points, objects, mask, (6.0, 6.0, 5.0))
+        return CenterNetTripletTargets(tl, br, mask, num_pos, dropped, middle, objects.weights)
 
     def pairs_of_views(
         self, outputs: Sequence[CenterNetTripletOutputs], views: Sequence[InputView]

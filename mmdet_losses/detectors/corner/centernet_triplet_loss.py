@@ -24,6 +24,6 @@ class CenterNetTripletLoss(CornerNetLoss[CenterNetTripletOutputs, CenterNetTripl
     def _terms(
         self, outputs: CenterNetTripletOutputs, targets: CenterNetTripletTargets
     ) -> dict[str, Tensor]:
-        mask, count = weigh_slots(targets.mask, targets.weights), targets.mask.sum() + 1e-4
+        mask, count = weigh_slots(targets.mask, targets.weights), targets.num_pos + 1e-4
         center = self._keypoint('center', outputs.center, targets.center, mask, count)
         return {**super()._terms(outputs, targets), **center}

@@ -81,7 +81,7 @@ class CornerNetLoss(DetectorLoss[CornerOutputsT, CornerTargetsT]):
         )
         more = () if targets.weights is None else (targets.weights,)
         pull, push = self.loss_embedding(*embeddings, mask, *more)
-        num_objects = mask.sum() + 1e-4
+        num_objects = targets.num_pos + 1e-4
         mask = weigh_slots(mask, targets.weights)
         return {
             'loss_pull': pull,

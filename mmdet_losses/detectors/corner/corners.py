@@ -134,22 +134,31 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
 
     def corners(self, objects: Objects, chosen: Tensor) -> CornerNetTargets:
         """Targets of both corners for the first chosen (B, M) objects."""
-        mask = keep_first(chosen, self.max_objects)
-        num_pos = mask.sum(dtype=torch.float32)
-        dropped = objects.given.count - num_pos
-        if chosen is not objects.usable:
-            dropped = dropped - (objects.usable & ~chosen).sum()
+        mask, num_pos, dropped = self.kept(objects, chosen)
         tl, br = self.keypoints(objects.boxes.unflatten(-1, (2, 2)), objects, mask)
         return CornerNetTargets(
             tl, br, mask=mask, num_pos=num_pos, num_dropped=dropped, weights=objects.weights
         )
 
+    def kept(self, objects: Objects, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The first chosen (B, M) objects as a mask, their number, and that of dropped objects."""
+        mask = keep_first(chosen, self.max_objects)
+        num_pos = mask.sum(dtype=torch.float32)
+        dropped = objects.given.count - num_pos
+        if chosen is not objects.usable:
+            dropped = dropped - (objects.usable & ~chosen).sum()
+        return mask, num_pos, dropped
+
     def keypoints(
-        self, xy: Tensor, objects: Objects, mask: Tensor, window_per_sigma: float = 6.0
+        self,
+        xy: Tensor,
+        objects: Objects,
+        mask: Tensor,
+        windows_per_sigma: Sequence[float] = (6.0, 6.0),
     ) -> list[KeypointTarget]:
         """Heatmap, cell index and offset of K points (B, M, K, 2) in pixels of each object."""
-        exact = scale_boxes(xy.double(), *objects.scale)
-        exact = zero_unless(mask[..., None, None], exact)
+        points = xy.movedim(2, 0).to(torch.float64, memory_format=torch.contiguous_format)
+        exact = zero_unless(mask[..., None], scale_boxes(points, *objects.scale))
         cells = exact.floor()
         offsets = (exact - cells).float()
         cells = cells.long()
@@ -158,13 +167,14 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
         largest = self.radius
         if not isinstance(largest, int):
             largest = largest_radius(*size, **largest)
-        sigma = (2 * objects.radius + 1) / window_per_sigma
+        half = objects.radius + 0.5
+        sigmas = {each: half / (each / 2) for each in set(windows_per_sigma)}
         targets = []
-        for point in range(xy.shape[2]):
+        for point, window in enumerate(windows_per_sigma):
             heatmap: Splats = splat_gaussians(
-                cells[:, :, point],
+                cells[point],
                 objects.radius,
-                sigma,
+                sigmas[window],
                 objects.labels,
                 mask,
                 (self.num_classes, *size),
@@ -172,11 +182,9 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
             )
             counted = weigh_cells(
                 counted_cells(heatmap, objects.ignored, objects.img_size),
-                *(objects.weights, objects.labels, index[..., point], mask, heatmap.shape),
+                *(objects.weights, objects.labels, index[point], mask, heatmap.shape),
             )
-            targets.append(
-                KeypointTarget(heatmap, index[..., point], offsets[:, :, point], counted)
-            )
+            targets.append(KeypointTarget(heatmap, index[point], offsets[point], counted))
         return targets
 
     def decode(self, outputs: CornerOutputsT, img_size: Size) -> list[InstanceData]:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mmdet_losses.detectors.yolo.darknet_encoder import Code
 from mmdet_losses.detectors.yolo.grids import Slots
-from mmdet_losses.detectors.yolo.maps import first_slot, last_slot, one_hot
-from mmdet_losses.ops import constant, counting
+from mmdet_losses.detectors.yolo.maps import first_slot, last_slot
+from mmdet_losses.ops import constant, counting, zero_unless
 
 FOCAL_ALPHA = 0.5
 
@@ -64,8 +64,8 @@ def class_targets(
     Args:
         shared: slots can share the anchor of a cell.
     """
-    own = one_hot(slots.labels, logits)
-    union, later, leader, first = own > 0, None, None, slots.mask
+    own = slots.labels[..., None] == counting(logits.shape[-1], logits.device)
+    union, later, leader, first = own, None, None, slots.mask
     if shared:
         leader = first_slot(slots.index, slots.mask, slots.grid.cells)
         first = slots.mask & (leader == counting(leader.shape[2], leader.device))
@@ -80,14 +80,14 @@ def class_targets(
     weight = None
     if options.multipliers is not None:
         weight = torch.where(union, options.multipliers.to(logits), constant(1, logits))
-        own_alone = own > 0 if later is None else (own > 0) & ~later
+        own_alone = own if later is None else own & ~later
         weight = torch.where(own_alone, weight * options.normalizer, weight)
     if options.focal:
-        score = (logits.sigmoid() * own).sum(-1, keepdim=True) + 1e-15
+        score = zero_unless(own, logits.sigmoid()).sum(-1, keepdim=True) + 1e-15
         slope = -(1 - score) * (2 * score * score.log() + score - 1)
-        target, focus = own, FOCAL_ALPHA * slope
+        target, focus = own.to(logits), FOCAL_ALPHA * slope
         if later is not None:
-            target = torch.where(later, 1 - eps / 2, own)
+            target = torch.where(later, 1 - eps / 2, target)
             before = constant(1, logits) if weight is None else weight
             focus = torch.where(later, before, focus)
         weight = focus

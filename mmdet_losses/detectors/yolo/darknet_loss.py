@@ -229,11 +229,13 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
                 hidden = join_hidden([targets.hidden[i] for i in maps])
                 weight = weight * (positive | ~hidden)
             moved = self._averaged(raw, wanted, weight, targets)
+            if options.obj_normalizer != 1:
+                weight = weight * options.obj_normalizer
         if slots.weights is not None:
             weight = weight * positive_factors(slots)
             if free is not None and free.weights is not None:
                 weight = weight * torch.where(free.mask, free.weights, 1)
-        cost = options.obj_normalizer * weight * entropy(obj, wanted, slots.grid.squared)
+        cost = weight * entropy(obj, wanted, slots.grid.squared)
         terms = self._pairs(options, found, slots, moved)
         if free is not None:
             found = read_slots(values, free.index, classes)[1]
