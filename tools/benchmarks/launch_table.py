@@ -88,9 +88,9 @@ BUDGETS = {
 }
 """Greatest number of launches of encode, and of encode, loss and gradient.
 
-The goals are 60 for every encoder and, with the loss, 150 for CornerNet, 100 for CenterNetPoints,
-120 for RetinaNet, 200 for SSD and 250 for YOLOv3, YOLOv4 and Scaled-YOLOv4. The numbers here are the
-counts that were reached.
+These counts are reached. The goals are 60 for every encoder and, with the loss, 150 for
+CornerNet, 100 for CenterNetPoints, 120 for RetinaNet, 200 for SSD and 250 for YOLOv3, YOLOv4 and
+Scaled-YOLOv4.
 """
 
 
