@@ -47,8 +47,9 @@ def build_packages(out: Path) -> None:
     """
     code = (
         'import sys; from setuptools import build_meta; '
-        'build_meta.build_sdist(sys.argv[1]); build_meta.build_wheel(sys.argv[1])'
+        'out = sys.argv[1]; build_meta.build_sdist(out); build_meta.build_wheel(out)'
     )
+    shutil.rmtree(ROOT / 'build', ignore_errors=True)  # has modules that were removed since
     command = [sys.executable, '-W', 'ignore', '-c', code, str(out.resolve())]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
