@@ -7,6 +7,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
+from mmengine.utils.dl_utils.misc import mmcv_full_available
 from torch import Tensor
 
 from mmdet_losses import compat
@@ -47,6 +48,11 @@ def compiled() -> object:
     if not compat.has_mmcv_ops():
         pytest.skip('MMCV has no compiled operators here to compare with')
     return sys.modules['mmcv._ext']
+
+
+def test_mmengine_finds_no_compiled_operators_in_the_stand_in(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, 'mmcv._ext', StandIn('mmcv._ext'))
+    assert not mmcv_full_available()
 
 
 @pytest.mark.parametrize('offset', [0, 1])

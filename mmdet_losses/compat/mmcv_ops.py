@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -39,6 +40,11 @@ def has_mmcv_ops() -> bool:
 class _ExtensionStandIn(ModuleType):
     """Replacement of ``mmcv._ext`` that implements ``nms`` and ``softnms`` only."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        # without a loader, `mmcv_full_available` of MMEngine is false; without a spec, it raises
+        self.__spec__ = ModuleSpec(name, None)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith('__'):
             raise AttributeError(name)
@@ -46,8 +52,9 @@ class _ExtensionStandIn(ModuleType):
         def missing(*_: Any, **__: Any) -> None:
             raise RuntimeError(
                 f'MMCV was installed without its compiled operators, so `{name}` is not '
-                'available; build them with `make env`, or use a network without deformable '
-                'convolution.'
+                'available; build them with `make env`, or compile MMCV in your environment (`pip '
+                'uninstall mmcv-lite`, then `pip install mmcv==2.1.0`), or use a network without '
+                'deformable convolution.'
             )
 
         return missing
