@@ -7,11 +7,11 @@ _base_ = [
 ]
 
 num_classes = 3
-size = (320, 256)  # (w, h)
+size = (384, 288)  # (w, h)
 # three sizes of cells around the median ones, for an input of this size
 anchors = [  # coarse to fine
-    [(72, 76), (92, 98), (124, 124)],
-    [(18, 19), (40, 42), (54, 57)],
+    [(86, 86), (110, 110), (149, 140)],
+    [(22, 21), (48, 47), (65, 64)],
 ]
 
 load_from = 'work_dirs/official/yolov4-tiny.pth'
@@ -45,13 +45,44 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
     ),
 ]
-train_dataloader = dict(dataset=dict(times=5, dataset=dict(pipeline=train_pipeline)))
+# tools/test.py --tta: all four flips
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='DarknetResize', size=size)],
+            [
+                dict(type='RandomFlip', prob=0.0),
+                dict(type='RandomFlip', prob=1.0, direction='horizontal'),
+                dict(type='RandomFlip', prob=1.0, direction='vertical'),
+                dict(type='RandomFlip', prob=1.0, direction='diagonal'),
+            ],
+            [dict(type='LoadAnnotations', with_bbox=True)],
+            [
+                dict(
+                    type='PackDetInputs',
+                    meta_keys=(
+                        'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
+                        'flip_direction',
+                    ),
+                )
+            ],
+        ],
+    ),
+]  # fmt: skip
+tta_model = dict(
+    type='AveragedBoxesTTAModel',
+    tta_cfg=dict(iou_threshold=0.6, score_thr=0.001, max_per_img=100),
+)
+
+train_dataloader = dict(batch_size=4, dataset=dict(times=5, dataset=dict(pipeline=train_pipeline)))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 max_epochs = 2  # 10 passes over the 205 images
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs, dynamic_intervals=None)
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=50),
     dict(

@@ -47,7 +47,7 @@ from mmdet_losses.ops.matching import (
     match_forced_best,
     match_max_iou,
 )
-from mmdet_losses.ops.nms import NmsKind, adaptive_nms, greedy_nms
+from mmdet_losses.ops.nms import NmsKind, adaptive_nms, average_overlapping, greedy_nms
 from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode, box_similarity, check_exponent
 from mmdet_losses.ops.peaks import Peaks, find_peaks, suppress_non_peaks, top_peaks
 from mmdet_losses.ops.precision import promote
@@ -83,6 +83,7 @@ __all__ = [
     'adaptive_nms',
     'apply_affine',
     'at_least_one',
+    'average_overlapping',
     'best_logits',
     'best_match',
     'best_overlap',

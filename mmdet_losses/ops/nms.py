@@ -66,6 +66,37 @@ def greedy_nms(
     return rank[kept[rank]]
 
 
+def average_overlapping(
+    boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, views: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes of several views of an image, averaged where greedy NMS would drop all but one.
+
+    Shape:
+        boxes: (n, 4) xyxy. scores, labels: (n,). Returns boxes (k, 4), scores (k,), labels (k,), by
+        descending score of the best box of each average.
+
+    Convention:
+        A dropped box belongs to the best kept box of its class that it overlaps by more than
+        ``iou_threshold``. Each group becomes its mean box, weighted by the scores. The score is the
+        sum of the scores divided by the number of ``views``, at most 1.
+
+    Source:
+        Box voting (Gidaris and Komodakis, ICCV 2015, section 5.2) with the confidence of weighted
+        boxes fusion (Solovyev et al., 2021).
+    """
+    kept = greedy_nms(boxes, scores, labels, iou_threshold)
+    if not len(kept):
+        return boxes[kept], scores[kept], labels[kept]
+    inside = pairwise_iou(boxes, boxes[kept]) > iou_threshold
+    inside &= labels[:, None] == labels[kept]
+    inside[kept, torch.arange(len(kept), device=kept.device)] = True  # boxes without an area
+    group = inside.to(torch.uint8).argmax(1)  # the first one, which has the highest score
+    total = scores.new_zeros(len(kept)).index_add(0, group, scores)
+    weighted = boxes.new_zeros(len(kept), 4).index_add(0, group, boxes * scores[:, None])
+    mean = torch.where(total[:, None] > 0, weighted / total[:, None], boxes[kept])
+    return mean, (total / views).clamp_max(1), labels[kept]
+
+
 def _survivors(drops: Tensor) -> Tensor:
     """(n,) bool: boxes that no kept better box drops, where ``drops[i, j]`` means i drops j.
 

@@ -7,7 +7,7 @@ import torch
 from mmcv.ops import batched_nms
 
 from mmdet_losses.ops import nms, pairwise_iou
-from mmdet_losses.ops.nms import adaptive_nms, greedy_nms
+from mmdet_losses.ops.nms import adaptive_nms, average_overlapping, greedy_nms
 
 
 def crowd(boxes: int, seed: int = 0, classes: int = 3, side: float = 60.0):
@@ -93,3 +93,34 @@ def test_adaptive_nms_equals_a_slow_loop(eta):
         assert torch.equal(have, greedy_nms(boxes, scores, labels, 0.6))
     with pytest.raises(ValueError, match='eta=0 is outside'):
         adaptive_nms(boxes, scores, labels, 0.6, 0)
+
+
+@pytest.mark.parametrize('threshold', [0.3, 0.6])
+def test_averages_equal_a_slow_loop(threshold):
+    boxes, scores, labels = crowd(120)
+    scores[::10] = 0  # boxes without weight
+    groups: dict[int, list[int]] = {k: [] for k in plain(boxes, scores, labels, threshold)}
+    for i in range(len(boxes)):
+        same = [k for k in groups if labels[k] == labels[i]]
+        groups[
+            i if i in groups
+            else next(k for k in same if overlap(boxes[k], boxes[i], None) > threshold)
+        ].append(i)  # fmt: skip
+    found = average_overlapping(boxes, scores, labels, threshold, views=4)
+    for box, score, label, (best, group) in zip(*found, groups.items(), strict=True):
+        total = scores[group].sum()
+        mean = (boxes[group] * scores[group, None]).sum(0) / total if total > 0 else boxes[best]
+        torch.testing.assert_close(box, mean)
+        torch.testing.assert_close(score, (total / 4).clamp_max(1))
+        assert label == labels[best]
+    assert max(map(len, groups.values())) > 1
+
+
+def test_averages_of_no_boxes_and_of_boxes_without_an_area():
+    empty = torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long)
+    assert [len(each) for each in average_overlapping(*empty, 0.5, 2)] == [0, 0, 0]
+    points = torch.tensor([[5.0, 5, 5, 5], [7, 7, 7, 7]])
+    boxes, scores, _ = average_overlapping(points, torch.tensor([0.4, 0.8]), torch.zeros(2), 0.5, 2)
+    assert boxes.tolist() == points.flip(0).tolist() and scores.tolist() == pytest.approx(
+        [0.4, 0.2]
+    )

@@ -30,11 +30,9 @@ class Detector(BaseModel):
         raise AssertionError('the views are given')
 
 
-def merged(views, **tta_cfg):
+def merged(views, kind='PostprocessTTAModel', **tta_cfg):
     with DefaultScope.overwrite_default_scope('mmdet'):
-        model = MODELS.build(
-            dict(type='PostprocessTTAModel', module=Detector(), tta_cfg=ConfigDict(tta_cfg))
-        )
+        model = MODELS.build(dict(type=kind, module=Detector(), tta_cfg=ConfigDict(tta_cfg)))
     return model.merge_preds([views])[0].pred_instances
 
 
@@ -44,6 +42,16 @@ def test_flipped_boxes_are_flipped_back_before_nms():
     found = merged([upright, mirrored], nms=NMS, max_per_img=10)
     assert found.bboxes.tolist() == [[10, 10, 30, 30], [80, 0, 100, 20]]
     assert found.scores.tolist() == pytest.approx([0.9, 0.5])
+
+
+def test_overlapping_boxes_of_the_views_are_averaged():
+    upright = view([[10.0, 10, 30, 30]], [0.6], flip=False)
+    mirrored = view([[71.0, 10, 91, 30], [0.0, 0, 20, 20]], [0.3, 0.5], flip=True)
+    options = dict(kind='AveragedBoxesTTAModel', iou_threshold=0.5, score_thr=0.01)
+    found = merged([upright, mirrored], **options, max_per_img=10)
+    x = (10 * 0.6 + 9 * 0.3) / 0.9
+    torch.testing.assert_close(found.bboxes, torch.tensor([[x, 10, x + 20, 30], [80, 0, 100, 20]]))
+    assert found.scores.tolist() == pytest.approx([0.45, 0.25])
 
 
 def test_views_without_boxes_and_a_limit_of_results():
