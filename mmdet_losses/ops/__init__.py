@@ -47,7 +47,13 @@ from mmdet_losses.ops.matching import (
     match_forced_best,
     match_max_iou,
 )
-from mmdet_losses.ops.nms import NmsKind, adaptive_nms, average_overlapping, greedy_nms
+from mmdet_losses.ops.nms import (
+    NmsKind,
+    adaptive_nms,
+    average_overlapping,
+    greedy_nms,
+    padded_nms,
+)
 from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode, box_similarity, check_exponent
 from mmdet_losses.ops.peaks import Peaks, find_peaks, suppress_non_peaks, top_peaks
 from mmdet_losses.ops.precision import promote
@@ -129,6 +135,7 @@ __all__ = [
     'mean_over_ranks',
     'mirror_affine',
     'mirror_boxes',
+    'padded_nms',
     'pairwise_iou',
     'positives_divisor',
     'process_count',

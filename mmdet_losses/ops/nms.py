@@ -55,7 +55,7 @@ def greedy_nms(
     kept = torch.zeros_like(labels, dtype=torch.bool)
     while len(rest):
         block, rest = rest[:BLOCK], rest[BLOCK:]
-        block = block[_survivors(drops(block, block))]
+        block = block[_survivors(drops(block, block).triu(1))]
         kept[block] = True
         # Only the last class of a block goes on after it.
         own = block[labels[block] == labels[rest[0]]] if len(rest) else rest
@@ -97,26 +97,68 @@ def average_overlapping(
     return mean, (total / views).clamp_max(1), labels[kept]
 
 
+def padded_nms(
+    boxes: Tensor,
+    labels: Tensor,
+    mask: Tensor,
+    iou_threshold: float,
+    kind: NmsKind = 'iou',
+    beta: float = 0.6,
+) -> Tensor:
+    """:func:`greedy_nms` as a mask, for an exported network: no shape depends on a value.
+
+    Shape:
+        boxes: (B, K, 4) xyxy, by descending score. labels: (B, K). mask: (B, K) bool, false for
+        padding. Returns (B, K) bool; memory grows with the square of K.
+    """
+    overlap = pairwise_iou(boxes, boxes)
+    if kind == 'diou':
+        overlap = overlap - _relative_distance(boxes[:, :, None], boxes[:, None]) ** beta
+    rank = torch.arange(boxes.shape[1], device=boxes.device)
+    drops = (overlap > iou_threshold) & (labels[:, :, None] == labels[:, None])
+    drops = drops & (rank[:, None] < rank) & mask[:, :, None]
+    if torch.onnx.is_in_onnx_export():
+        return mask & torch.jit.script(_survivors)(drops)  # becomes a loop of the graph
+    if torch.compiler.is_compiling():
+        return mask & _traced_survivors(drops)
+    return mask & _survivors(drops)
+
+
 def _survivors(drops: Tensor) -> Tensor:
-    """(n,) bool: boxes that no kept better box drops, where ``drops[i, j]`` means i drops j.
+    """(..., n) bool: boxes that no kept better box drops, where ``drops[..., i, j]`` means i drops
+    j, and j is after i.
 
     After i rounds the first i boxes are final; usually a few rounds are enough for all.
     """
-    drops = drops.triu(1)
-    kept = torch.ones(len(drops), dtype=torch.bool, device=drops.device)
-    while True:
-        now = ~(drops & kept[:, None]).any(0)
-        if torch.equal(now, kept):
-            return kept
+    kept = ~drops.any(-2)  # any start is right; an exporter would fix the batch of a constant one
+    changed = True
+    while changed:
+        now = ~(drops & kept[..., None]).any(-2)
+        changed = bool((now != kept).any())
         kept = now
+    return kept
+
+
+def _traced_survivors(drops: Tensor) -> Tensor:
+    """:func:`_survivors` as a loop operator, which ``torch.export`` captures."""
+
+    def changed(kept: Tensor, before: Tensor, drops: Tensor) -> Tensor:
+        return (kept != before).any()
+
+    def step(kept: Tensor, before: Tensor, drops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return ~(drops & kept[..., None]).any(-2), kept.clone(), drops.clone()
+
+    first = ~drops.any(-2)
+    start = (first, torch.ones_like(first), drops)
+    return torch.while_loop(changed, step, start)[0]
 
 
 def _relative_distance(boxes: Tensor, others: Tensor) -> Tensor:
-    """Squared distance of the centres over the squared diagonal of the hull: (n,) of (n, 4)."""
-    center, other = ((each[:, :2] + each[:, 2:]) / 2 for each in (boxes, others))
+    """Squared distance of the centres over the squared diagonal of the hull: (..., 4) to (...)."""
+    center, other = ((each[..., :2] + each[..., 2:]) / 2 for each in (boxes, others))
     distance = (center - other).square().sum(-1)
-    low = torch.minimum(boxes[:, :2], others[:, :2])
-    high = torch.maximum(boxes[:, 2:], others[:, 2:])
+    low = torch.minimum(boxes[..., :2], others[..., :2])
+    high = torch.maximum(boxes[..., 2:], others[..., 2:])
     diagonal = (high - low).square().sum(-1)
     return distance / torch.where(diagonal > 0, diagonal, 1)
 

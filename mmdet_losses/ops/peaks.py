@@ -38,11 +38,16 @@ def find_peaks(logits: Tensor, k: int, kernel: int = 3) -> Peaks:
     """
     if use_triton(logits):
         return top_peaks(gpu_kernels('peaks').peak_scores(logits, kernel, sigmoid=True), k)
-    if logits.device.type == 'cpu' and not torch.compiler.is_compiling():
+    if logits.device.type == 'cpu' and not _is_captured():
         images = [_sparse_peaks(image, k, kernel) for image in logits]
         if all(images) and images:
             return Peaks(*map(torch.stack, zip(*images, strict=True)))
     return top_peaks(suppress_non_peaks(promote(logits).sigmoid(), kernel), k)
+
+
+def _is_captured() -> bool:
+    """Whether the operations become a graph, in which no shape may depend on a value."""
+    return torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export()
 
 
 def suppress_non_peaks(heatmap: Tensor, kernel: int = 3) -> Tensor:

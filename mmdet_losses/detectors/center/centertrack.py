@@ -86,6 +86,21 @@ class CenterTrack(SingleStageDetector):
         self.tracker = MODELS.build({'type': 'CenterTrackTracker', **(tracker or {})})
         self._last: LastFrame | None = None
 
+    @property
+    def input_channels(self) -> dict[str, int]:
+        """Names and channels of the inputs of :meth:`extract_feat`, in their order, for export.
+
+        Raises:
+            ValueError: a heatmap without a previous image.
+        """
+        if self.previous_heatmap and not self.previous_image:
+            raise ValueError(
+                'previous_heatmap=True with previous_image=False cannot be exported; set both.'
+            )
+        inputs = {'image': 3, 'previous_image': 3, 'previous_heatmap': 1}
+        used = 1 + self.previous_image + self.previous_heatmap
+        return dict(list(inputs.items())[:used])
+
     def forward(
         self,
         inputs: Tensor,
