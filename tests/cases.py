@@ -255,6 +255,8 @@ ELSEWHERE: dict[str, str] = {
     'RedmonCrop': 'test_data/test_darknet_redmon.py',
     'RedmonPlace': 'test_data/test_darknet_redmon.py',
     'SSDAugmentation': 'test_data/test_ssd.py',
+    'ExpandCrop': 'test_data/test_ssd_mmdet.py',
+    'PlanarImage': 'test_data/test_pixels.py',
     'ScaledYOLOv4HSV': 'test_data/test_scaled_yolov4.py',
     'ScaledYOLOv4LetterBox': 'test_data/test_scaled_yolov4.py',
     'ScaledYOLOv4Mosaic': 'test_data/test_scaled_yolov4.py',

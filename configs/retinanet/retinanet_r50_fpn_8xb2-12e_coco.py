@@ -78,6 +78,7 @@ train_dataloader = dict(
             dict(type='CrowdAnnotations', crowd='drop'),
             dict(type='Resize', scale=(1333, 800), keep_ratio=True),
             dict(type='RandomFlip', prob=0.5),
+            dict(type='PlanarImage'),  # a faster PackDetInputs
             dict(type='PackDetInputs'),
         ]
     )

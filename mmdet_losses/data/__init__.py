@@ -25,6 +25,7 @@ from mmdet_losses.data.object_weights import (
 from mmdet_losses.data.objects import CrowdAnnotations, CrowdsAsObjects, DropIgnored
 from mmdet_losses.data.pair_preprocessor import PairDataPreprocessor
 from mmdet_losses.data.pairs import PackPairInputs, PairAffine, SamplePair, WithPrevious
+from mmdet_losses.data.pixels import PlanarImage
 from mmdet_losses.data.public_detections import LoadPublicDetections
 from mmdet_losses.data.reference_crop import PackCropInputs, ReferenceScaleCrop
 from mmdet_losses.data.scaled_yolov4 import (
@@ -34,6 +35,7 @@ from mmdet_losses.data.scaled_yolov4 import (
 )
 from mmdet_losses.data.split_batch import SplitBatchSampler
 from mmdet_losses.data.ssd import SSDAugmentation
+from mmdet_losses.data.ssd_mmdet import ExpandCrop
 from mmdet_losses.data.video import IdentityVideoDataset
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     'DataError',
     'DrawnSizeBatchSampler',
     'DropIgnored',
+    'ExpandCrop',
     'IdentityVideoDataset',
     'LoadKeypointAnnotations',
     'LoadPublicDetections',
@@ -64,6 +67,7 @@ __all__ = [
     'PackWeightedInputs',
     'PairAffine',
     'PairDataPreprocessor',
+    'PlanarImage',
     'RandomCenterCropPadMinObjects',
     'RedmonColors',
     'RedmonCrop',

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from mmdet_losses.data.pixels import by_planes, in_memory_order
 from mmdet_losses.registry import TRANSFORMS
 
 # Principal components of ImageNet's colours (Krizhevsky et al., 2012), pixels in [0, 1]: one
@@ -19,6 +20,8 @@ EIGENVECTORS = np.array(
         [-0.56089297, 0.71832671, 0.41158938],
     ]
 )
+GRAY = np.array([0.114, 0.587, 0.299, 0])
+"""Grey value of B, G, R, 1."""
 
 
 @TRANSFORMS.register_module()
@@ -47,15 +50,20 @@ class ColorJitterLighting(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """See the class."""
-        image = results['img'].astype(np.float32)
-        gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None]
+        image = in_memory_order(results['img'])
+        mean = GRAY @ cv2.mean(image)
+        # All steps are linear, so one matrix on (B, G, R, 1) does them together.
+        matrix = np.eye(3, 4)
         for partner in np.random.permutation(3):
-            alpha = np.float32(1 + np.random.uniform(-self.variance, self.variance))
-            image *= alpha
-            if partner:
-                image += (1 - alpha) * (gray if partner == 1 else gray.mean())
+            alpha = 1 + np.random.uniform(-self.variance, self.variance)
+            matrix *= alpha
+            if partner == 1:
+                matrix += (1 - alpha) * GRAY
+            elif partner == 2:
+                matrix[:, 3] += (1 - alpha) * mean
         shift = EIGENVECTORS @ (EIGENVALUES * np.random.normal(scale=self.lighting, size=3))
-        results['img'] = image + (255 * shift).astype(np.float32)
+        matrix[:, 3] += 255 * shift
+        results['img'] = by_planes(cv2.transform(image.astype(np.float32), matrix))
         return results
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from numpy.typing import NDArray
 
+from mmdet_losses.data.pixels import per_channel
 from mmdet_losses.registry import TRANSFORMS
 
 Border = Literal['edge', 'zero']
@@ -25,20 +26,25 @@ def sample(image: NDArray, x: NDArray, y: NDArray, border: Border = 'edge') -> N
         x, y: positions; 0 is the middle of the first pixel.
         border: value of pixels outside the image: the nearest pixel, or zero.
     """
-    return _blend(_blend(image, x, 1, border), y, 0, border)
+    columns = _blend_rows(_transposed(image), x, border)  # rows are copied faster than columns
+    return _blend_rows(_transposed(columns), y, border)
 
 
-def _blend(image: NDArray, place: NDArray, axis: int, border: Border) -> NDArray[np.float32]:
-    """Linear interpolation along one axis."""
-    last = image.shape[axis] - 1
+def _transposed(image: NDArray) -> NDArray:
+    """Width and height exchanged."""
+    return cv2.transpose(image) if image.size else image.swapaxes(0, 1)
+
+
+def _blend_rows(image: NDArray, place: NDArray, border: Border) -> NDArray[np.float32]:
+    """Linear interpolation between rows."""
+    last = len(image) - 1
     first = np.floor(place).astype(np.int64)
     weight = (place - first).astype(np.float32)
     values = []
     for index, part in ((first, 1 - weight), (first + 1, weight)):
         if border == 'zero':
             part = np.where((index >= 0) & (index <= last), part, np.float32(0))
-        shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
-        values.append(image.take(index.clip(0, last), axis) * part.reshape(shape))
+        values.append(image.take(index.clip(0, last), 0) * part[:, None, None])
     values[0] += values[1]
     return values[0]
 
@@ -69,10 +75,8 @@ def shift_hsv(
         saturation, value: factors. Only the result is clipped.
     """
     hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-    hsv[..., 0] = (hsv[..., 0] + np.float32(360 * hue)) % 360
-    hsv[..., 1] *= np.float32(saturation)
-    hsv[..., 2] *= np.float32(value)
-    image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+    hsv = per_channel(hsv, (1, saturation, value), (360 * hue % 360, 0, 0))
+    image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)  # wraps a hue above 360
     return np.clip(image, 0, 255, out=image)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mmdet_losses.data.darknet_redmon import input_size, put_shuffled
 from mmdet_losses.data.draws import coin, scale_or_inverse, whole_number
 from mmdet_losses.data.objects import box_array, join_objects, put_objects
+from mmdet_losses.data.pixels import by_planes, framed
 from mmdet_losses.registry import TRANSFORMS
 
 MIN_CUT, MAX_CUT = 0.2, 0.8
@@ -85,7 +86,7 @@ class DarknetJitter(BaseTransform):
         flip = self.flip and coin()
         boxes = window_boxes(box_array(results), window, results['img'].shape[1::-1], size, flip)
         image = cut_window(results['img'], window, size)
-        results['img'] = self._colors(cv2.flip(image, 1) if flip else image)
+        results['img'] = by_planes(self._colors(cv2.flip(image, 1) if flip else image))
         results.update(img_shape=(size[1], size[0]), flip=flip)
         results['flip_direction'] = 'horizontal' if flip else None
         put_shuffled(results, boxes, size, 1 / min(size), self.max_objects)
@@ -198,7 +199,7 @@ class DarknetMosaic(DarknetJitter):
         for number, tile in enumerate(tiles):
             self._put(tile, number, cut, canvas)
         joined = join_objects(tiles)
-        results.update(joined, img=canvas, img_shape=canvas.shape[:2], mosaic_cut=cut)
+        results.update(joined, img=by_planes(canvas), img_shape=canvas.shape[:2], mosaic_cut=cut)
         boxes = box_array(results).clip(0, np.tile(size, 2))
         sides = boxes[:, 2:] - boxes[:, :2]
         kept = np.flatnonzero(((sides > 1) & (sides < size)).all(1))
@@ -220,7 +221,11 @@ class DarknetMosaic(DarknetJitter):
         columns = _shown(size[0], cut[0], number in LEFT, (left, right), source[0])
         rows = _shown(size[1], cut[1], number in TOP, (top, bottom), source[1])
         image = cut_window(tile['img'], window, size)
-        image = (cv2.flip(image, 1) if flip else image)[rows.tile, columns.tile]
+        if flip:
+            shown = slice(size[0] - columns.tile.stop, size[0] - columns.tile.start)
+            image = cv2.flip(image[rows.tile, shown], 1)
+        else:
+            image = image[rows.tile, columns.tile]
         canvas[rows.canvas, columns.canvas] = self._colors(image)
         moved = box_array(tile) + [columns.shift, rows.shift] * 2
         if self.mosaic_bound:
@@ -294,11 +299,7 @@ def cut_window(
     part = image[top : source[1] - max(window.bottom, 0), left : source[0] - max(window.right, 0)]
     if part.shape[1::-1] != (wide, high):
         mean = np.rint(cv2.mean(image)[: image.shape[2]])
-        whole = np.empty((high, wide, image.shape[2]), image.dtype)
-        whole[:] = mean
-        x, y = max(-window.left, 0), max(-window.top, 0)
-        whole[y : y + part.shape[0], x : x + part.shape[1]] = part
-        part = whole
+        part = framed(part, (wide, high), (max(-window.left, 0), max(-window.top, 0)), mean)
     return cv2.resize(part, size, interpolation=cv2.INTER_LINEAR)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mmdet_losses.data.darknet_image import resize_positions, sample, shift_hsv
 from mmdet_losses.data.draws import scale_or_inverse
 from mmdet_losses.data.objects import box_array, put_objects
+from mmdet_losses.data.pixels import by_planes, in_memory_order
 from mmdet_losses.registry import TRANSFORMS
 
 
@@ -178,12 +179,13 @@ class RedmonColors(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """See the class."""
-        results['img'] = shift_hsv(
-            results['img'].astype(np.float32),
+        image = shift_hsv(
+            in_memory_order(results['img']).astype(np.float32, copy=False),
             np.random.uniform(-self.hue, self.hue),
             scale_or_inverse(self.saturation),
             scale_or_inverse(self.exposure),
         )
+        results['img'] = by_planes(image)
         return results
 
     def __repr__(self) -> str:

@@ -17,8 +17,8 @@ from mmdet_losses.registry import TRANSFORMS
 UNTRACED = (
     'CachedMixUp', 'CachedMosaic', 'CopyPaste', 'Expand', 'MinIoURandomCrop', 'MixUp', 'Mosaic',
     'RandomAffine', 'RandomCenterCropPad', 'RandomShift',
-    'CornerNetCrop', 'DarknetJitter', 'RedmonCrop', 'RedmonPlace', 'ReferenceScaleCrop',
-    'SSDAugmentation', 'ScaledYOLOv4Mosaic',
+    'CornerNetCrop', 'DarknetJitter', 'ExpandCrop', 'RedmonCrop', 'RedmonPlace',
+    'ReferenceScaleCrop', 'SSDAugmentation', 'ScaledYOLOv4Mosaic',
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence, Sized
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -14,12 +14,42 @@ from numpy.typing import NDArray
 
 from mmdet_losses.data.draws import coin
 from mmdet_losses.data.objects import box_array, join_objects, put_objects
+from mmdet_losses.data.pixels import by_planes
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import TRANSFORMS
 
 GRAY = 114
 MAX_ASPECT = 20  # a longer side of so many shorter ones
 MIN_SIDE = 2  # pixels
+
+
+class Place(NamedTuple):
+    """Borders of a tile on the canvas of a mosaic, in pixels."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+def _paste(image: NDArray, place: Place, corner: NDArray, canvas: NDArray) -> None:
+    """Resize a tile and draw the part that a canvas shows.
+
+    Args:
+        image: of the tile.
+        place: of the tile on the whole canvas.
+        corner: (x, y) of the first pixel of ``canvas`` on the whole canvas.
+        canvas: the part to draw on; changed.
+    """
+    left, top = place.left - corner[0], place.top - corner[1]
+    wide, high = place.right - place.left, place.bottom - place.top
+    x1, y1 = max(left, 0), max(top, 0)
+    x2, y2 = min(left + wide, canvas.shape[1]), min(top + high, canvas.shape[0])
+    if x2 <= x1 or y2 <= y1:
+        return
+    if (wide, high) != image.shape[1::-1]:
+        image = cv2.resize(image, (wide, high), interpolation=cv2.INTER_LINEAR)
+    canvas[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
 
 
 @TRANSFORMS.register_module()
@@ -94,38 +124,54 @@ class ScaledYOLOv4Mosaic(BaseTransform):
         meet = [self.size, self.size]
         if self.center == 'random':
             meet = [int(np.random.uniform(side / 4, 3 * side / 4)) for _ in range(2)]
-        canvas = np.full((side, side, tiles[0]['img'].shape[2]), GRAY, np.uint8)
-        for number, tile in enumerate(tiles):
-            self._put(tile, number, meet, canvas)
-        joined = join_objects(tiles)
         gain = np.random.uniform(1 - self.scale, 1 + self.scale)
         low, high = 0.5 - self.translate, 0.5 + self.translate
         shift = np.random.uniform(low, high, 2) * self.size - gain * self.size
-        matrix = np.array([[gain, 0, shift[0]], [0, gain, shift[1]]])
-        image = cv2.warpAffine(
-            canvas, matrix, (self.size, self.size), borderValue=(GRAY, GRAY, GRAY)
-        )
+        places = [self._move(tile, number, meet) for number, tile in enumerate(tiles)]
+        image = self._draw(tiles, places, gain, shift)
+        joined = join_objects(tiles)
         before = box_array(joined).clip(0, side)
         boxes = (before * gain + np.tile(shift, 2)).clip(0, self.size)
         put_objects(joined, boxes, self._kept(before * gain, boxes))
         return image, joined
 
-    def _put(self, tile: dict, number: int, meet: list[int], canvas: NDArray) -> None:
-        """Draw one tile on the canvas and move its boxes there."""
-        image = tile['img']
-        height, width = image.shape[:2]
-        ratio = self.size / max(height, width)
+    def _move(self, tile: dict, number: int, meet: list[int]) -> Place:
+        """Where a tile is on the canvas; moves its boxes there."""
+        height, width = tile['img'].shape[:2]
+        ratio, wide, high = self.size / max(height, width), width, height
         if ratio != 1:
-            new = max(int(width * ratio), 1), max(int(height * ratio), 1)
-            image = cv2.resize(image, new, interpolation=cv2.INTER_LINEAR)
-        high, wide = image.shape[:2]
+            wide, high = max(int(width * ratio), 1), max(int(height * ratio), 1)
         left = meet[0] - (wide if number in (0, 2) else 0)
         top = meet[1] - (high if number in (0, 1) else 0)
-        x1, y1 = max(left, 0), max(top, 0)
-        part = image[y1 - top : canvas.shape[0] - top, x1 - left : canvas.shape[1] - left]
-        canvas[y1 : y1 + part.shape[0], x1 : x1 + part.shape[1]] = part
         boxes = box_array(tile) * ([wide / width, high / height] * 2) + [left, top] * 2
         put_objects(tile, boxes, np.arange(len(boxes)))
+        return Place(left, top, left + wide, top + high)
+
+    def _draw(
+        self, tiles: Sequence[dict], places: Sequence[Place], gain: float, shift: NDArray
+    ) -> NDArray[np.uint8]:
+        """The input: rule 1 and 2 for the part of the canvas that has tiles and is shown."""
+        image = np.full((self.size, self.size, tiles[0]['img'].shape[2]), GRAY, np.uint8)
+        ends = np.array(places)
+        # pixels of the canvas between which the input interpolates
+        low = np.maximum(np.floor(-shift / gain).astype(int) - 1, 0)
+        low = np.maximum(low, ends[:, :2].min(0))
+        high = np.minimum(np.ceil((self.size - shift) / gain).astype(int) + 1, 2 * self.size)
+        high = np.minimum(high, ends[:, 2:].max(0))
+        if (high <= low).any():
+            return image
+        canvas = np.full((*(high - low)[::-1], image.shape[2]), GRAY, np.uint8)
+        for tile, place in zip(tiles, places, strict=True):
+            _paste(tile['img'], place, low, canvas)
+        first = np.floor(gain * low + shift).astype(int).clip(0, self.size)
+        stop = (np.ceil(gain * high + shift).astype(int) + 1).clip(0, self.size)
+        if (stop > first).all():
+            moved = shift + gain * low - first
+            matrix = np.array([[gain, 0, moved[0]], [0, gain, moved[1]]])
+            image[first[1] : stop[1], first[0] : stop[0]] = cv2.warpAffine(
+                canvas, matrix, tuple((stop - first).tolist()), borderValue=(GRAY, GRAY, GRAY)
+            )
+        return image
 
     def _kept(self, before: NDArray, after: NDArray) -> NDArray[np.bool_]:
         """Rule 3."""
@@ -169,7 +215,7 @@ class ScaledYOLOv4HSV(BaseTransform):
         tables = levels * hue % 180, levels * saturation, levels * value
         table = np.stack([each.clip(0, 255) for each in tables], -1).astype(np.uint8)
         hsv = cv2.LUT(cv2.cvtColor(results['img'], cv2.COLOR_BGR2HSV), table[:, None])
-        results['img'] = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+        results['img'] = by_planes(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR))
         return results
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import cv2
@@ -12,8 +12,10 @@ from mmcv.transforms import BaseTransform
 from numpy.typing import NDArray
 
 from mmdet_losses.data import ssd_caffe
+from mmdet_losses.data.darknet_image import sample
 from mmdet_losses.data.draws import coin
 from mmdet_losses.data.objects import box_array, learned, put_objects
+from mmdet_losses.data.pixels import framed, per_channel
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import TRANSFORMS
 
@@ -47,10 +49,13 @@ class SSDAugmentation(BaseTransform):
        least one box centre strictly inside.
     4. Boxes with their centre inside stay, clipped to the crop.
 
+    5. With ``size`` the crop is resized bilinearly. The canvas is not painted: only the pixels
+       between which the result interpolates are read and coloured.
+
     Caffe's rule (``code='caffe'``) is in :mod:`~mmdet_losses.data.ssd_caffe`; it also draws the
     interpolation of the resize, so it needs ``size``.
 
-    Follow it by MMDetection's ``Resize`` (with ``code='pytorch'``) and ``RandomFlip``.
+    Follow it by MMDetection's ``RandomFlip``, without ``size`` also by its ``Resize``.
 
     Required keys: ``img`` (B, G, R), ``gt_bboxes`` and what belongs to them. Modified keys: those,
     ``img_shape``. With 'pytorch' the image becomes float32.
@@ -63,7 +68,7 @@ class SSDAugmentation(BaseTransform):
     Args:
         mean: colour of the canvas in R, G, B; the mean of the data preprocessor.
         code: 'pytorch' or 'caffe'.
-        size: (w, h) of the network's input, with 'caffe'.
+        size: (w, h) of the network's input; None: not resized.
 
     Raises:
         ValueError: unknown ``code``, or 'caffe' without ``size``.
@@ -93,40 +98,84 @@ class SSDAugmentation(BaseTransform):
             crop = draw_crop(canvas.size, wanted)
         else:
             crop = ssd_caffe.draw_crop(canvas.size, wanted)
-        distort = distort_floats if self.code == 'pytorch' else ssd_caffe.distort_bytes
-        image = self._cut(results['img'], canvas, crop, distort)
+        place = canvas.offset[0] - crop[0], canvas.offset[1] - crop[1]
+        sides = crop[2] - crop[0], crop[3] - crop[1]
+        if self.code == 'caffe':
+            image = cut(results['img'], place, sides, ssd_caffe.distort_bytes, self.mean[::-1])
+        elif self.size is None:
+            image = cut(results['img'], place, sides, distort_floats, self.mean[::-1])
+        else:
+            image = self._resized(results['img'], place, sides, self.size)
         centers = (boxes[:, :2] + boxes[:, 2:]) / 2
         kept = ((centers > crop[:2]) & (centers < crop[2:])).all(1)
         boxes = boxes.clip(np.tile(crop[:2], 2), np.tile(crop[2:], 2)) - np.tile(crop[:2], 2)
-        if self.size is not None and self.code == 'caffe':
-            boxes *= np.tile(np.divide(self.size, image.shape[1::-1]), 2)
-            image = ssd_caffe.resize(image, self.size)
+        if self.size is not None:
+            boxes *= np.tile(np.divide(self.size, sides), 2)
+            image = ssd_caffe.resize(image, self.size) if self.code == 'caffe' else image
         put_objects(results, boxes, kept)
         results.update(img=image, img_shape=image.shape[:2])
         return results
 
-    def _cut(
+    def _resized(
         self,
         image: NDArray,
-        canvas: Canvas,
-        crop: tuple[int, int, int, int],
-        distort: Callable[[NDArray], NDArray],
-    ) -> NDArray:
-        """The crop (x1, y1, x2, y2) of the canvas with the image on it, in new colours."""
-        left, top = np.subtract(canvas.offset, crop[:2])
-        high, wide = crop[3] - crop[1], crop[2] - crop[0]
-        x1, y1 = max(left, 0), max(top, 0)
-        x2, y2 = min(left + image.shape[1], wide), min(top + image.shape[0], high)
-        shown = distort(image[y1 - top : max(y2, y1) - top, x1 - left : max(x2, x1) - left])
-        if shown.shape[:2] == (high, wide):
-            return shown
-        cut = np.empty((high, wide, 3), shown.dtype)
-        cut[:] = self.mean[::-1]
-        cut[y1 : y1 + shown.shape[0], x1 : x1 + shown.shape[1]] = shown
-        return cut
+        place: tuple[int, int],
+        sides: tuple[int, int],
+        size: tuple[int, int],
+    ) -> NDArray[np.float32]:
+        """The crop of (w, h) ``sides`` with the image at (x, y) ``place``, resized, as OpenCV does.
+
+        Of a large crop most rows and columns are not read, so they are left out first.
+        """
+        used, positions = [], []
+        for side, new in zip(sides, size, strict=True):
+            position = ((np.arange(new) + 0.5) * side / new - 0.5).clip(0, side - 1)
+            position = np.rint(position * 2**14) / 2**14  # the border keeps exactly its colour
+            first = position.astype(int)
+            lines = np.unique((first, np.minimum(first + 1, side - 1)))
+            used.append(lines)
+            positions.append(np.searchsorted(lines, first) + position - first)
+        inside = [
+            lines[(lines >= start) & (lines < start + side)]
+            for lines, start, side in zip(used, place, image.shape[1::-1], strict=True)
+        ]
+        corner = tuple(
+            int(np.searchsorted(lines, each[0])) if len(each) else 0
+            for lines, each in zip(used, inside, strict=True)
+        )
+        part = _lines(_lines(image, inside[1] - place[1], 0), inside[0] - place[0], 1)
+        part = distort_floats(part)
+        drawn = framed(part, (len(used[0]), len(used[1])), corner, self.mean[::-1])
+        return sample(drawn, positions[0], positions[1])
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(mean={self.mean}, code={self.code!r}, size={self.size})'
+
+
+def cut(
+    image: NDArray,
+    place: tuple[int, int],
+    sides: tuple[int, int],
+    distort: Callable[[NDArray], NDArray],
+    color: Sequence[float],
+) -> NDArray:
+    """A crop of (w, h) ``sides`` with the image, in new colours, at (x, y) ``place``.
+
+    The rest has the given colour. The place may be negative: the crop shows a part of the image.
+    """
+    left, top = place
+    x1, y1 = max(left, 0), max(top, 0)
+    x2, y2 = min(left + image.shape[1], sides[0]), min(top + image.shape[0], sides[1])
+    shown = distort(image[y1 - top : max(y2, y1) - top, x1 - left : max(x2, x1) - left])
+    return framed(shown, sides, (x1, y1), color)
+
+
+def _lines(image: NDArray, numbers: NDArray[np.integer], axis: int) -> NDArray:
+    """Rows (axis 0) or columns (axis 1) of ascending numbers; without a copy if none is missing."""
+    if len(numbers) and numbers[-1] - numbers[0] + 1 == len(numbers):
+        span = slice(numbers[0], numbers[-1] + 1)
+        return image[span] if axis == 0 else image[:, span]
+    return image.take(numbers, axis)
 
 
 def draw_canvas(width: int, height: int, code: Code = 'pytorch') -> Canvas:
@@ -172,11 +221,10 @@ def distort_floats(image: NDArray) -> NDArray[np.float32]:
         image *= np.float32(alpha)
     if saturation or hue:
         hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-        if saturation:
-            hsv[..., 1] *= np.float32(np.random.uniform(0.5, 1.5))
-        if hue:
-            hsv[..., 0] = (hsv[..., 0] + np.float32(np.random.uniform(-18, 18))) % 360
-        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
+        factor = np.random.uniform(0.5, 1.5) if saturation else 1.0
+        turn = np.random.uniform(-18, 18) if hue else 0.0
+        hsv = per_channel(hsv, (1, factor, 1), (turn % 360, 0, 0))
+        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)  # wraps a hue above 360
     if contrast and last:
         image *= np.float32(alpha)
-    return image[..., np.random.permutation(3)] if swap else image
+    return cv2.transform(image, np.eye(3)[np.random.permutation(3)]) if swap else image

@@ -14,15 +14,26 @@ MEAN = (123, 117, 104)
 
 def test_the_crop_shows_the_image_on_a_canvas_of_the_mean(monkeypatch):
     """Equal to painting the whole canvas first."""
-    canvas = ssd.Canvas((150, 130), (40, 30))
     whole = np.empty((130, 150, 3), np.float32)
     whole[:] = MEAN[::-1]
     whole[30:90, 40:120] = ramp(60, 80)
     for crop in ((0, 0, 150, 130), (10, 20, 60, 70), (60, 40, 110, 80), (100, 60, 150, 130)):
-        cut = SSDAugmentation(MEAN)._cut(ramp(60, 80), canvas, crop, lambda i: i.astype(np.float32))
-        assert np.array_equal(cut, whole[crop[1] : crop[3], crop[0] : crop[2]])
-    nothing = SSDAugmentation(MEAN)._cut(ramp(60, 80), canvas, (0, 0, 30, 20), ssd.distort_floats)
+        place = 40 - crop[0], 30 - crop[1]
+        sides = crop[2] - crop[0], crop[3] - crop[1]
+        shown = ssd.cut(ramp(60, 80), place, sides, lambda i: i.astype(np.float32), MEAN[::-1])
+        wanted = whole[crop[1] : crop[3], crop[0] : crop[2]]
+        assert np.array_equal(shown, wanted)
+        monkeypatch.setattr(ssd, 'distort_floats', lambda i: i.astype(np.float32))
+        for size in ((30, 30), (17, 90), (160, 140)):  # most are left out, some, none
+            small = SSDAugmentation(MEAN)._resized(ramp(60, 80), place, sides, size)
+            assert np.allclose(small, cv2.resize(wanted, size), atol=1e-2)
+            border = cv2.resize(np.float32((wanted == MEAN[::-1]).all(-1)), size) == 1
+            assert (small[border] == MEAN[::-1]).all()
+    nothing = ssd.cut(ramp(60, 80), (40, 30), (30, 20), lambda i: i, MEAN[::-1])
     assert (nothing == MEAN[::-1]).all()
+    assert (
+        SSDAugmentation(MEAN)._resized(ramp(60, 80), (40, 30), (30, 20), (9, 9)) == nothing[0, 0]
+    ).all()
 
 
 @pytest.mark.parametrize('code', ['pytorch', 'caffe'])
@@ -33,7 +44,8 @@ def test_the_border_is_exactly_the_mean_whatever_the_colours(code, monkeypatch):
     monkeypatch.setattr(ssd_caffe, 'resize', lambda image, size: image)
     found = 0
     for _ in range(30):
-        results = SSDAugmentation(MEAN, code, size=(30, 30))(item([[10, 10, 40, 40]]))
+        size = None if code == 'pytorch' else (30, 30)
+        results = SSDAugmentation(MEAN, code, size=size)(item([[10, 10, 40, 40]]))
         is_mean = (results['img'] == MEAN[::-1]).all(-1)
         if results['img'].shape[0] > 70:
             found += 1
@@ -64,6 +76,9 @@ def test_boxes_centred_in_the_crop_stay_and_are_clipped(monkeypatch):
     assert boxes_of(results).tolist() == [[0, 0, 30, 40], [10, 10, 20, 20]]
     assert results['img'].shape == (40, 40, 3)
     assert results['img'].dtype == np.float32
+    results = SSDAugmentation(MEAN, size=(20, 80))(item([[0, 0, 50, 50]]))
+    assert boxes_of(results).tolist() == [[0, 0, 15, 80]]
+    assert results['img'].shape == (80, 20, 3)
 
 
 def test_colours_follow_the_formula(monkeypatch):

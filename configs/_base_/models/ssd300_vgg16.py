@@ -61,8 +61,7 @@ vgg_reduced = dict(
 
 # ssd.pytorch's augmentation
 ssd_train_pipeline = [
-    dict(type='SSDAugmentation', mean=mean, code='pytorch'),
-    dict(type='Resize', scale=(size, size), keep_ratio=False),
+    dict(type='SSDAugmentation', mean=mean, code='pytorch', size=(size, size)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
@@ -72,10 +71,9 @@ caffe_train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
-# MMDetection's augmentation of its SSD
+# MMDetection's augmentation of its SSD; ExpandCrop is its Expand and MinIoURandomCrop
 mmdet_train_pipeline = [
-    dict(type='Expand', mean=mean, to_rgb=True, ratio_range=(1, 4)),
-    dict(type='MinIoURandomCrop', min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_crop_size=0.3),
+    dict(type='ExpandCrop', mean=mean, ratio_range=(1, 4), min_ious=(0.1, 0.3, 0.5, 0.7, 0.9)),
     dict(type='Resize', scale=(size, size), keep_ratio=False),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),

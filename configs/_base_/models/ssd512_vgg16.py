@@ -23,10 +23,10 @@ model = dict(
 )
 
 ssd_train_pipeline = _base_.ssd_train_pipeline
-ssd_train_pipeline[1].scale = (size, size)
+ssd_train_pipeline[0].size = (size, size)
 caffe_train_pipeline = _base_.caffe_train_pipeline
 caffe_train_pipeline[0].size = (size, size)
 mmdet_train_pipeline = _base_.mmdet_train_pipeline
-mmdet_train_pipeline[2].scale = (size, size)
+mmdet_train_pipeline[1].scale = (size, size)
 ssd_test_pipeline = _base_.ssd_test_pipeline
 ssd_test_pipeline[1].scale = (size, size)
