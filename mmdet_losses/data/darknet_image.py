@@ -5,6 +5,7 @@ darknet samples bilinearly by rules of its own. OpenCV has none of them, so they
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal
 
 import cv2
@@ -26,8 +27,20 @@ def sample(image: NDArray, x: NDArray, y: NDArray, border: Border = 'edge') -> N
         x, y: positions; 0 is the middle of the first pixel.
         border: value of pixels outside the image: the nearest pixel, or zero.
     """
+    if _remap_is_exact():
+        mode = cv2.BORDER_REPLICATE if border == 'edge' else cv2.BORDER_CONSTANT
+        grid = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
+        return cv2.remap(image.astype(np.float32), *grid, cv2.INTER_LINEAR, borderMode=mode)
     columns = _blend_rows(_transposed(image), x, border)  # rows are copied faster than columns
     return _blend_rows(_transposed(columns), y, border)
+
+
+@cache
+def _remap_is_exact() -> bool:
+    """Whether OpenCV interpolates at the given positions; before 5.0 it rounds them to 1/32."""
+    x, y = np.full((1, 1), 1 / 64, np.float32), np.zeros((1, 1), np.float32)
+    found = cv2.remap(np.array([[0, 64]], np.float32), x, y, cv2.INTER_LINEAR)
+    return float(found[0, 0]) == 1.0
 
 
 def _transposed(image: NDArray) -> NDArray:

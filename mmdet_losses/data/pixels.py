@@ -39,7 +39,7 @@ def per_channel(
 
 
 def framed(
-    image: NDArray, size: tuple[int, int], offset: tuple[int, int], color: Sequence[float]
+    image: NDArray, size: tuple[int, int], offset: tuple[int, int], color: Sequence[float] | NDArray
 ) -> NDArray:
     """A canvas of one colour, (w, h) ``size``, with the image at (x, y) ``offset``."""
     high, wide = image.shape[:2]
@@ -49,7 +49,13 @@ def framed(
     if not image.size:
         return np.full((h, w, len(color)), color, image.dtype)
     return cv2.copyMakeBorder(
-        image, y, h - y - high, x, w - x - wide, cv2.BORDER_CONSTANT, value=tuple(color)
+        image,
+        y,
+        h - y - high,
+        x,
+        w - x - wide,
+        cv2.BORDER_CONSTANT,
+        value=[float(each) for each in color],
     )
 
 

@@ -32,6 +32,13 @@ class Place(NamedTuple):
     bottom: int
 
 
+class Drawn(NamedTuple):
+    """A mosaic, and the window (x1, y1, x2, y2) outside which it is grey."""
+
+    image: NDArray[np.uint8]
+    window: tuple[int, int, int, int]
+
+
 def _paste(image: NDArray, place: Place, corner: NDArray, canvas: NDArray) -> None:
     """Resize a tile and draw the part that a canvas shows.
 
@@ -47,9 +54,32 @@ def _paste(image: NDArray, place: Place, corner: NDArray, canvas: NDArray) -> No
     x2, y2 = min(left + wide, canvas.shape[1]), min(top + high, canvas.shape[0])
     if x2 <= x1 or y2 <= y1:
         return
-    if (wide, high) != image.shape[1::-1]:
-        image = cv2.resize(image, (wide, high), interpolation=cv2.INTER_LINEAR)
-    canvas[y1:y2, x1:x2] = image[y1 - top : y2 - top, x1 - left : x2 - left]
+    canvas[y1:y2, x1:x2] = resized_part(
+        image, (wide, high), (x1 - left, y1 - top, x2 - left, y2 - top)
+    )
+
+
+def resized_part(
+    image: NDArray[np.uint8], size: tuple[int, int], window: tuple[int, int, int, int]
+) -> NDArray[np.uint8]:
+    """A window (x1, y1, x2, y2) of the image resized bilinearly to (w, h).
+
+    Along each axis sizes n and m repeat their positions every n / gcd and m / gcd pixels. Only the
+    periods that the window shows and one more on both sides are resized.
+    """
+    if size == image.shape[1::-1]:
+        return image[window[1] : window[3], window[0] : window[2]]
+    old, new, shown = [], [], []
+    for axis, (side, side_new) in enumerate(zip(image.shape[1::-1], size, strict=True)):
+        count = math.gcd(side, side_new)
+        step, step_new = side // count, side_new // count
+        first = max(window[axis] // step_new - 1, 0)
+        stop = min(-(-window[axis + 2] // step_new) + 1, count)
+        old.append(slice(first * step, stop * step))
+        new.append((stop - first) * step_new)
+        shown.append(slice(window[axis] - first * step_new, window[axis + 2] - first * step_new))
+    part = cv2.resize(image[old[1], old[0]], tuple(new), interpolation=cv2.INTER_LINEAR)
+    return part[shown[1], shown[0]]
 
 
 @TRANSFORMS.register_module()
@@ -75,7 +105,8 @@ class ScaledYOLOv4Mosaic(BaseTransform):
     Follow it by :class:`ScaledYOLOv4HSV` and MMDetection's ``RandomFlip(prob=0.5)``.
 
     Required keys: ``img`` (8 bits), ``gt_bboxes`` and what belongs to them, ``mix_results`` (three
-    further images, seven with mixup). Modified keys: those, ``img_shape``. Added key: ``mixed``.
+    further images, seven with mixup). Modified keys: those, ``img_shape``. Added keys: ``mixed``;
+    ``drawn``, without mixup, with which :class:`ScaledYOLOv4HSV` skips the grey border.
 
     Args:
         size: pixels of each side of the square input.
@@ -108,17 +139,20 @@ class ScaledYOLOv4Mosaic(BaseTransform):
     def transform(self, results: dict) -> dict:
         """See the class."""
         tiles = [results, *results.pop('mix_results')]
-        image, objects = self._mosaic(tiles[:4])
+        drawn, objects = self._mosaic(tiles[:4])
+        image = drawn.image
         mixed = len(tiles) == 8
         if mixed:
             other, others = self._mosaic(tiles[4:])
             ratio = np.random.beta(8.0, 8.0)
-            image = (image * ratio + other * (1 - ratio)).astype(np.uint8)
+            image = (image * ratio + other.image * (1 - ratio)).astype(np.uint8)
             objects = join_objects([objects, others])
+        else:
+            results['drawn'] = drawn
         results.update(objects, img=image, img_shape=image.shape[:2], mixed=mixed)
         return results
 
-    def _mosaic(self, tiles: Sequence[dict]) -> tuple[NDArray[np.uint8], dict]:
+    def _mosaic(self, tiles: Sequence[dict]) -> tuple[Drawn, dict]:
         """Image and objects of one mosaic."""
         side = 2 * self.size
         meet = [self.size, self.size]
@@ -128,12 +162,12 @@ class ScaledYOLOv4Mosaic(BaseTransform):
         low, high = 0.5 - self.translate, 0.5 + self.translate
         shift = np.random.uniform(low, high, 2) * self.size - gain * self.size
         places = [self._move(tile, number, meet) for number, tile in enumerate(tiles)]
-        image = self._draw(tiles, places, gain, shift)
+        drawn = self._draw(tiles, places, gain, shift)
         joined = join_objects(tiles)
         before = box_array(joined).clip(0, side)
         boxes = (before * gain + np.tile(shift, 2)).clip(0, self.size)
         put_objects(joined, boxes, self._kept(before * gain, boxes))
-        return image, joined
+        return drawn, joined
 
     def _move(self, tile: dict, number: int, meet: list[int]) -> Place:
         """Where a tile is on the canvas; moves its boxes there."""
@@ -149,7 +183,7 @@ class ScaledYOLOv4Mosaic(BaseTransform):
 
     def _draw(
         self, tiles: Sequence[dict], places: Sequence[Place], gain: float, shift: NDArray
-    ) -> NDArray[np.uint8]:
+    ) -> Drawn:
         """The input: rule 1 and 2 for the part of the canvas that has tiles and is shown."""
         image = np.full((self.size, self.size, tiles[0]['img'].shape[2]), GRAY, np.uint8)
         ends = np.array(places)
@@ -159,19 +193,21 @@ class ScaledYOLOv4Mosaic(BaseTransform):
         high = np.minimum(np.ceil((self.size - shift) / gain).astype(int) + 1, 2 * self.size)
         high = np.minimum(high, ends[:, 2:].max(0))
         if (high <= low).any():
-            return image
+            return Drawn(image, (0, 0, 0, 0))
         canvas = np.full((*(high - low)[::-1], image.shape[2]), GRAY, np.uint8)
         for tile, place in zip(tiles, places, strict=True):
             _paste(tile['img'], place, low, canvas)
         first = np.floor(gain * low + shift).astype(int).clip(0, self.size)
         stop = (np.ceil(gain * high + shift).astype(int) + 1).clip(0, self.size)
-        if (stop > first).all():
-            moved = shift + gain * low - first
-            matrix = np.array([[gain, 0, moved[0]], [0, gain, moved[1]]])
-            image[first[1] : stop[1], first[0] : stop[0]] = cv2.warpAffine(
-                canvas, matrix, tuple((stop - first).tolist()), borderValue=(GRAY, GRAY, GRAY)
-            )
-        return image
+        if (stop <= first).any():
+            return Drawn(image, (0, 0, 0, 0))
+        moved = shift + gain * low - first
+        matrix = np.array([[gain, 0, moved[0]], [0, gain, moved[1]]])
+        (x1, y1), (x2, y2) = first.tolist(), stop.tolist()
+        image[y1:y2, x1:x2] = cv2.warpAffine(
+            canvas, matrix, (x2 - x1, y2 - y1), borderValue=(GRAY, GRAY, GRAY)
+        )
+        return Drawn(image, (x1, y1, x2, y2))
 
     def _kept(self, before: NDArray, after: NDArray) -> NDArray[np.bool_]:
         """Rule 3."""
@@ -214,13 +250,29 @@ class ScaledYOLOv4HSV(BaseTransform):
         levels = np.arange(256)
         tables = levels * hue % 180, levels * saturation, levels * value
         table = np.stack([each.clip(0, 255) for each in tables], -1).astype(np.uint8)
-        hsv = cv2.LUT(cv2.cvtColor(results['img'], cv2.COLOR_BGR2HSV), table[:, None])
-        results['img'] = by_planes(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR))
+        image, drawn = results['img'], results.pop('drawn', None)
+        if drawn is None or drawn.image is not image:
+            results['img'] = by_planes(_through(image, table))
+            return results
+        # outside the window one pixel stands for all
+        border = _through(np.full((1, 1, 3), GRAY, np.uint8), table)[0, 0]
+        x1, y1, x2, y2 = drawn.window
+        planes = np.repeat(border, image[..., 0].size).reshape(3, *image.shape[:2])
+        if x2 > x1:
+            inner = _through(image[y1:y2, x1:x2], table)
+            planes[:, y1:y2, x1:x2] = by_planes(inner).transpose(2, 0, 1)
+        results['img'] = planes.transpose(1, 2, 0)
         return results
 
     def __repr__(self) -> str:
         hue, saturation, value = self.options
         return f'{type(self).__name__}(hue={hue}, saturation={saturation}, value={value})'
+
+
+def _through(image: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The image with its levels in OpenCV's 8-bit HSV replaced by those of a table (256, 3)."""
+    hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), table[:, None])
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
 
 
 @TRANSFORMS.register_module()

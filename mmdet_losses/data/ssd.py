@@ -139,13 +139,13 @@ class SSDAugmentation(BaseTransform):
             lines[(lines >= start) & (lines < start + side)]
             for lines, start, side in zip(used, place, image.shape[1::-1], strict=True)
         ]
-        corner = tuple(
+        left, top = (
             int(np.searchsorted(lines, each[0])) if len(each) else 0
             for lines, each in zip(used, inside, strict=True)
         )
         part = _lines(_lines(image, inside[1] - place[1], 0), inside[0] - place[0], 1)
         part = distort_floats(part)
-        drawn = framed(part, (len(used[0]), len(used[1])), corner, self.mean[::-1])
+        drawn = framed(part, (len(used[0]), len(used[1])), (left, top), self.mean[::-1])
         return sample(drawn, positions[0], positions[1])
 
     def __repr__(self) -> str:

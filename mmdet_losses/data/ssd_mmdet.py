@@ -46,7 +46,7 @@ class ExpandCrop(BaseTransform):
         min_ious: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9),
         min_crop_size: float = 0.3,
     ) -> None:
-        self.mean, self.ratio_range = tuple(mean), tuple(ratio_range)
+        self.mean, self.ratio_range = tuple(mean), (ratio_range[0], ratio_range[1])
         self.min_ious, self.min_crop_size = tuple(min_ious), min_crop_size
 
     def transform(self, results: dict) -> dict:
@@ -112,7 +112,7 @@ class ExpandCrop(BaseTransform):
 def _centered(boxes: NDArray[np.float32], crop: tuple[int, int, int, int]) -> NDArray[np.bool_]:
     """(n,) whether the centre of a box is inside of the crop."""
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-    return ((centers > crop[:2]) & (centers < crop[2:])).all(1)
+    return np.all((centers > crop[:2]) & (centers < crop[2:]), axis=1)
 
 
 def _least_iou(

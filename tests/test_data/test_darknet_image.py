@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmdet_losses.data import darknet_image
 from mmdet_losses.data.darknet_image import (
     DarknetLetterBox,
     DarknetResize,
@@ -34,10 +35,16 @@ def slow_sample(image, x, y, border):
 
 
 @pytest.mark.parametrize('border', ['edge', 'zero'])
-def test_sampling_equals_the_slow_loop(border):
+@pytest.mark.parametrize('exact', [True, False])
+def test_sampling_equals_the_slow_loop(border, exact, monkeypatch):
+    """By OpenCV, where it does not round positions, and without it."""
+    if exact and not darknet_image._remap_is_exact():
+        pytest.skip('this OpenCV rounds positions')
+    monkeypatch.setattr(darknet_image, '_remap_is_exact', lambda: exact)
     rng = np.random.default_rng(0)
     image, x, y = ramp(9, 13), rng.uniform(-3, 15, 11), rng.uniform(-3, 11, 8)
-    assert np.allclose(sample(image, x, y, border), slow_sample(image, x, y, border), atol=1e-3)
+    found, wanted = sample(image, x, y, border), slow_sample(image, x, y, border)
+    assert np.allclose(found, wanted, atol=1e-2 if exact else 1e-3)  # positions in float32
 
 
 def test_resize_keeps_the_corner_pixels():

@@ -9,6 +9,7 @@ from mmdet_losses.data.scaled_yolov4 import (
     ScaledYOLOv4HSV,
     ScaledYOLOv4LetterBox,
     ScaledYOLOv4Mosaic,
+    resized_part,
 )
 from tests.test_data.samples import boxes_of, item, ramp
 
@@ -48,6 +49,44 @@ def test_images_meet_in_the_middle_of_a_grey_canvas(monkeypatch):
         wanted = np.array([4, 6, 30, 28]) * scale[k] + np.tile(corner[k], 2)
         assert np.allclose(box, wanted.clip(0, 64), atol=1e-4)
     assert 3 in results['gt_bboxes_labels']
+
+
+@pytest.mark.parametrize('center', ['middle', 'random'])
+def test_the_shown_part_equals_a_map_of_the_whole_canvas(center):
+    """Only the shown part is computed; its rounding may differ by one grey level."""
+    for seed in range(12):
+        np.random.seed(seed)
+        results = ScaledYOLOv4Mosaic(64, scale=0.9, center=center)(tiles())
+        np.random.seed(seed)
+        meet = [64, 64] if center == 'middle' else [int(np.random.uniform(32, 96)) for _ in '12']
+        gain = np.random.uniform(0.1, 1.9)
+        shift = np.random.uniform(0, 1, 2) * 64 - gain * 64
+        canvas = np.full((256, 256, 3), 114, np.uint8)
+        for k, shape in enumerate([(32, 64), (64, 48), (40, 40), (64, 64)]):
+            image = resized(shape)
+            left = 64 + meet[0] - image.shape[1] * (k % 2 == 0)
+            top = 64 + meet[1] - image.shape[0] * (k < 2)
+            canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+        matrix = np.array([[gain, 0, shift[0]], [0, gain, shift[1]]])
+        border = dict(borderValue=(114, 114, 114))
+        wanted = cv2.warpAffine(canvas[64:192, 64:192], matrix, (64, 64), **border)
+        assert np.abs(results['img'].astype(int) - wanted).max() <= 1
+        np.random.seed(seed)
+        whole = ScaledYOLOv4HSV()(dict(img=results['img']))['img'].astype(int)
+        np.random.seed(seed)
+        assert 'drawn' in results
+        assert np.abs(ScaledYOLOv4HSV()(results)['img'] - whole).max() <= 1
+
+
+@pytest.mark.parametrize('size', [(192, 144), (80, 60), (61, 46), (90, 40)])
+def test_a_part_of_a_resized_image_equals_the_whole_one(size):
+    whole = cv2.resize(ramp(60, 80), size)
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        x1, y1 = rng.integers(0, size)
+        x2, y2 = rng.integers((x1 + 1, y1 + 1), np.add(size, 1))
+        part = resized_part(ramp(60, 80), size, (x1, y1, x2, y2))
+        assert np.abs(part.astype(int) - whole[y1:y2, x1:x2]).max() <= 1
 
 
 @pytest.mark.parametrize('gain', [0.5, 1.0, 1.5])
