@@ -34,6 +34,7 @@ FAMILIES = (
 )
 """Modules of ``tools/parity`` with ``CHECKS``: beginning of a file's name -> check."""
 KINDS = ('losses', 'targets', 'decode', 'models', 'trajectories')
+PRECISIONS = ('float64', 'float32')
 LISTED = 8
 """More names of arrays than this are shortened in the list of arrays that are not compared."""
 WORDS = {
@@ -69,18 +70,25 @@ def kind_of_folder(folder: Path) -> str:
     return 'trajectories' if (folder / 'names.json').exists() else 'models'
 
 
-def check_folder(folder: Path) -> list[Row] | None:
+def check_folder(folder: Path, precisions: Sequence[str] = PRECISIONS[:1]) -> list[Row] | None:
     """The rows of a folder of training steps or of a network; None where there is no check."""
     module = importlib.import_module(f'tools.parity.{kind_of_folder(folder)}')
     try:
         if kind_of_folder(folder) == 'models':
             return module.check_model(folder)
-        return module.check_trajectory(folder)
+        checked = [module.check_trajectory(folder, precision) for precision in precisions]
+        return (
+            None
+            if None in checked
+            else list(dict.fromkeys(row for rows in checked for row in rows))
+        )
     except Exception as error:  # a check that breaks is a failed check, the others still run
         return [failure(folder.name, error)]
 
 
-def run_checks(root: Path, kinds: Sequence[str]) -> Iterator[tuple[str, list[Row] | None]]:
+def run_checks(
+    root: Path, kinds: Sequence[str], precisions: Sequence[str] = PRECISIONS[:1]
+) -> Iterator[tuple[str, list[Row] | None]]:
     """(name, rows) of each golden file and folder below ``root``; None: no check."""
     checks = file_checks()
     networks = sorted(path.parent for path in root.rglob('meta.json'))
@@ -91,7 +99,7 @@ def run_checks(root: Path, kinds: Sequence[str]) -> Iterator[tuple[str, list[Row
             yield str(path.relative_to(root)), run(check, path) if check else None
     for folder in networks:
         if kind_of_folder(folder) in kinds:
-            yield str(folder.relative_to(root)), check_folder(folder)
+            yield str(folder.relative_to(root)), check_folder(folder, precisions)
 
 
 def line(*cells: str) -> str:
@@ -102,7 +110,7 @@ def line(*cells: str) -> str:
 
 def print_row(row: Row) -> None:
     """One comparison; long lists of tolerances are cut."""
-    numbers = (f'{row.max_abs:.2e}', f'{row.max_rel:.2e}', f'{row.used:.3f}')
+    numbers = (f'{row.max_abs:.2e}', f'{row.max_rel:.2e}', f'{row.used:.3f}'.replace('nan', '-'))
     verdict = 'ok' if row.ok else 'FAILED'
     print(line(row.file, row.quantity, *numbers, f'{row.tolerance}'[:24], verdict), flush=True)
 
@@ -133,13 +141,15 @@ def main() -> int:
     parser.add_argument('--golden', required=True, type=Path, metavar='DIR', help='golden files')
     words = f'kinds to check, with commas: {",".join(KINDS)} (default: all)'
     parser.add_argument('--only', default=','.join(KINDS), help=words)
+    words = f'of training steps: {" or ".join(PRECISIONS)}, or both with a comma'
+    parser.add_argument('--precision', default=PRECISIONS[0], help=f'{words} (default: float64)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the table to FILE too')
     args = parser.parse_args()
-    kinds = args.only.split(',')
-    unknown = sorted(set(kinds) - set(KINDS))
-    if unknown:
-        print(f'--only {unknown[0]!r} is no kind of golden file; choose from {", ".join(KINDS)}.')
-        return 2
+    kinds, precisions = args.only.split(','), args.precision.split(',')
+    for name, given, known in (('only', kinds, KINDS), ('precision', precisions, PRECISIONS)):
+        if unknown := sorted(set(given) - set(known)):
+            print(f'--{name} {unknown[0]!r} is unknown; choose from {", ".join(known)}.')
+            return 2
     if not args.golden.is_dir():
         print(f'--golden {args.golden} is not a folder; give one that holds .npz files.')
         return 2
@@ -148,7 +158,7 @@ def main() -> int:
     notes: list[Row] = []
     unchecked: list[str] = []
     print(line('file', 'quantity', 'max abs', 'max rel', 'used', 'tolerance', 'verdict'))
-    for name, rows in run_checks(args.golden, kinds):
+    for name, rows in run_checks(args.golden, kinds, precisions):
         if rows is None:
             unchecked.append(name)
         for row in rows or ():

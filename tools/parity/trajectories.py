@@ -2,7 +2,7 @@
 
 A recipe brings its own optimizer, schedule, hooks, average and criterion. Only what the golden case
 shrinks is replaced: widths and depths of the network, number of classes, input, and the moments of
-the schedule (:data:`SYSTEMS` and :func:`compress` are all of it). Training is in float64.
+the schedule (:data:`SYSTEMS` and :func:`compress` are all of it).
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ def recipe(system: System) -> Config:
     return Config.fromfile(path)
 
 
-def check_trajectory(folder: Path) -> list[Row] | None:
+def check_trajectory(folder: Path, precision: str = 'float64') -> list[Row] | None:
     """Train a recipe as a golden folder did, and compare; None where no recipe is meant.
 
     The differences of rates are absolute; those of losses are in units of their tolerance; those
     of weights are the medians of the relative errors of length.
     """
-    case = TrajectoryCase(folder)
+    case = TrajectoryCase(folder, precision)
     system = SYSTEMS.get(case.meta['system'])
     if system is None:
         return None
@@ -56,7 +56,7 @@ def check_trajectory(folder: Path) -> list[Row] | None:
     for quantity, key, got in (('rates', 'lr', run.lr), ('momentum', 'momentum', run.momentum)):
         want = case.io[key]
         error = np.abs(np.array(got) - want).max() if np.shape(got) == want.shape else np.inf
-        rows.append(Row(name, f'float64 {quantity}', error, error, 1e-12, bool(error < 1e-12)))
+        rows.append(Row(name, f'{precision} {quantity}', error, error, 1e-12, bool(error < 1e-12)))
     losses = [system.losses(found, case.meta) for found in run.losses]
     for key in case.io:
         if key.startswith('loss.'):
@@ -83,7 +83,7 @@ def train(case: TrajectoryCase, system: System, work_dir: Path) -> Recorder:
     if not case.chunks:
         return _train(case, system, work_dir)
     world = len(case.chunks)
-    arguments = (world, str(case.folder), str(work_dir))
+    arguments = (world, str(case.folder), case.precision, str(work_dir))
     torch.multiprocessing.spawn(_train_chunk, arguments, nprocs=world, join=True)
     parts = [torch.load(work_dir / f'{number}.pt', weights_only=False) for number in range(world)]
     parts[0].losses = [
@@ -93,12 +93,12 @@ def train(case: TrajectoryCase, system: System, work_dir: Path) -> Recorder:
     return parts[0]
 
 
-def _train_chunk(number: int, world: int, folder: str, work_dir: str) -> None:
+def _train_chunk(number: int, world: int, folder: str, precision: str, work_dir: str) -> None:
     torch.set_num_threads(1)
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE=str(world))
     meeting = f'file://{work_dir}/join'
     torch.distributed.init_process_group('gloo', meeting, rank=number, world_size=world)
-    case = TrajectoryCase(Path(folder))
+    case = TrajectoryCase(Path(folder), precision)
     run = _train(case, SYSTEMS[case.meta['system']], Path(work_dir))
     torch.save(run, Path(work_dir) / f'{number}.pt')
     gc.collect()  # the group must not be freed by the last reference of the model
@@ -118,7 +118,7 @@ def _train(case: TrajectoryCase, system: System, work_dir: Path) -> Recorder:
     numbers = [i for step in range(1, case.num_steps + 1) for i in case.images_of(step)]
     recorder = Recorder(case.snapshots, case.schedule.get('ema_updates_at_start', 0))
     run_training(
-        model.double(),
+        model.to(getattr(torch, case.precision)),
         cfg,
         Images(partial(_item, case), numbers),
         batches * batch,
