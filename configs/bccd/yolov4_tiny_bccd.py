@@ -76,11 +76,11 @@ tta_model = dict(
     tta_cfg=dict(iou_threshold=0.6, score_thr=0.001, max_per_img=100),
 )
 
-train_dataloader = dict(batch_size=4, dataset=dict(times=5, dataset=dict(pipeline=train_pipeline)))
+train_dataloader = dict(batch_size=4, dataset=dict(times=4, dataset=dict(pipeline=train_pipeline)))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
-max_epochs = 2  # 10 passes over the 205 images
+max_epochs = 2  # 8 passes over the 205 images
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs, dynamic_intervals=None)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
