@@ -30,13 +30,14 @@ def quiet_console() -> Iterator[None]:
     """Print errors and messages of this package only.
 
     MMEngine's log of a training begins with 200 lines about the environment, the config and the
-    hooks. They are in the log file, with the warnings and the lines that pycocotools prints.
+    hooks. They are in the log file, with the warnings and the lines that pycocotools and MMEngine
+    print.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(_filtered_loggers())
         stack.enter_context(warnings.catch_warnings())
         warnings.showwarning = _log_warning
-        for name in ('pycocotools.coco', 'pycocotools.cocoeval'):
+        for name in ('pycocotools.coco', 'pycocotools.cocoeval', 'mmengine.logging.logger'):
             module = importlib.import_module(name)
             module.print = _print_function(sys.stdout)  # type: ignore[attr-defined]
             stack.callback(delattr, module, 'print')

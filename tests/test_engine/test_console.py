@@ -22,6 +22,7 @@ def test_the_console_has_errors_and_own_messages_and_the_file_has_all(tmp_path, 
         logger = MMLogger.get_instance('quiet_file', log_file=str(tmp_path / 'log'))
         log_from('mmengine.runner', logger, 'hooks of the runner')
         log_from('mmdet_losses.engine.check', logger, 'four images have no objects')
+        log_from('mmengine.runner', None, 'loads a checkpoint')
         logger.warning('the file client is deprecated')
         logger.error('out of memory')
         warnings.simplefilter('always')
@@ -32,7 +33,13 @@ def test_the_console_has_errors_and_own_messages_and_the_file_has_all(tmp_path, 
     assert shown == ['four images have no objects', 'out of memory']
     assert printed.err == ''
     log = (tmp_path / 'log').read_text()
-    for text in ('hooks of the runner', 'file client', 'an old function', 'index created!'):
+    for text in (
+        'hooks of the runner',
+        'loads a checkpoint',
+        'file client',
+        'an old function',
+        'index created!',
+    ):
         assert text in log
 
 
