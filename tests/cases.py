@@ -283,5 +283,6 @@ ELSEWHERE: dict[str, str] = {
     'UnfreezeHook': 'test_engine/test_darknet.py',
     'DarknetLR': 'test_engine/test_darknet.py',
     'PicturesHook': 'test_visualization/test_pictures.py',
+    'AveragedBoxesTTAModel': 'test_tools/test_tta.py',
     'PostprocessTTAModel': 'test_tools/test_tta.py',
 }

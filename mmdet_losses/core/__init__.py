@@ -36,11 +36,12 @@ from mmdet_losses.core.regression import (
     regress,
     regression_kind,
 )
-from mmdet_losses.core.tta import OutputsTTAModel, PostprocessTTAModel
+from mmdet_losses.core.tta import AveragedBoxesTTAModel, OutputsTTAModel, PostprocessTTAModel
 from mmdet_losses.core.types import Detections, Size, stacks
 
 __all__ = [
     'IDEAL_LOGIT',
+    'AveragedBoxesTTAModel',
     'Detections',
     'DetectorLoss',
     'EncodedDenseHead',
