@@ -43,6 +43,11 @@ def shape_iou(first: Tensor, second: Tensor) -> Tensor:
     return exact_ratio(inter, union)
 
 
+BLOCK = 2**17
+"""Number of (object, prediction) pairs of a block on a CPU: its intermediate results fit into the
+cache."""
+
+
 def best_match(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Highest IoU of each prediction of a map with any object of its image; no gradient.
 
@@ -58,8 +63,13 @@ def best_match(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> tup
 
 def best_overlap(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:
     """The IoU of :func:`best_match` alone, which is faster: (B, A, N)."""
-    best = _map_iou(center, size, boxes, mask).amax(1)
-    return best.unflatten(1, (size.shape[1], size.shape[3]))
+    anchors, cells = size.shape[1], size.shape[3]
+    step = cells
+    if size.device.type == 'cpu' and not torch.compiler.is_compiling():
+        step = max(1, BLOCK // max(1, mask.numel() * anchors))
+    blocks = zip(center.split(step, 3), size.split(step, 3), strict=True)
+    best = [_map_iou(*each, boxes, mask).amax(1).unflatten(1, (anchors, -1)) for each in blocks]
+    return best[0] if len(best) == 1 else torch.cat(best, 2)
 
 
 def _map_iou(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:

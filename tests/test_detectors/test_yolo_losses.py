@@ -22,7 +22,7 @@ from mmdet_losses.detectors.yolo import (
     YOLOV4TargetEncoder,
     joined,
 )
-from mmdet_losses.ops import box_similarity
+from mmdet_losses.ops import best_match, best_overlap, box_similarity, iou
 
 SIZE = (96, 160)
 H, W = 6, 8
@@ -310,6 +310,17 @@ def compare_losses(got, want, maps):
     pairs = (torch.autograd.grad(sum(each.values()), maps) for each in (got, want))
     for have, expected in zip(*pairs, strict=True):
         torch.testing.assert_close(have, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_overlaps_do_not_depend_on_the_size_of_a_block(monkeypatch):
+    generator = torch.Generator().manual_seed(5)
+    center, size = torch.rand(2, 3, 2, 2, 7, generator=generator).unbind()[:2]
+    boxes, mask = torch.rand(3, 4, 4, generator=generator), torch.ones(3, 4, dtype=torch.bool)
+    mask[1:, 2:] = False
+    want = best_overlap(center, size, boxes, mask)
+    monkeypatch.setattr(iou, 'BLOCK', 60)  # two cells
+    assert torch.equal(best_overlap(center, size, boxes, mask), want)
+    assert torch.equal(best_match(center, size, boxes, mask)[0], want) and want.any()
 
 
 def test_autograd_mode_is_the_true_gradient_and_darknets_is_not(gt_instances):
