@@ -28,10 +28,10 @@ from tools import export as tool
 ROOT = Path(__file__).resolve().parents[2]
 DETECTORS = {
     'centernet_points/centernet_points_digits': (32, 32),
-    'centernet_pose/centernet_pose_figures': (32, 32),
+    'centernet_pose/centernet_pose_figures': (64, 64),
     'centernet_triplet/centernet_triplet_digits': (64, 64),
-    'centertrack/centertrack_videos': (32, 32),
-    'cornernet/cornernet_digits': (32, 32),
+    'centertrack/centertrack_videos': (64, 64),
+    'cornernet/cornernet_digits': (64, 64),
     'cornernet_saccade/cornernet_saccade_digits': (63, 63),
     'cornernet_squeeze/cornernet_squeeze_digits': (64, 64),
     'retinanet/retinanet_digits': (32, 64),
@@ -54,7 +54,7 @@ def build(cfg, size=None):
         model = MODELS.build(cfg.model)
     for name, parameter in model.bbox_head.predictor.named_parameters():
         if parameter.dim() > 1:
-            nn.init.kaiming_normal_(parameter, nonlinearity='linear')
+            nn.init.kaiming_normal_(parameter, nonlinearity='linear').mul_(0.7)
         elif name.endswith('bias'):
             parameter.zero_()
     rule = describe_input(cfg, model, size)
