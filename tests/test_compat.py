@@ -181,6 +181,19 @@ print(type(axes.patches[0]).__module__, mot_error_visualize.plt.rcParams['figure
     assert run_fresh(code) == ['[]', 'matplotlib.patches True']
 
 
+def test_a_checkpoint_loads_safely_after_mmengine_loaded_one(tmp_path) -> None:
+    from mmengine.logging import HistoryBuffer
+    from mmengine.runner.checkpoint import _load_checkpoint
+
+    history = HistoryBuffer()
+    history.update(3.0)
+    torch.save(dict(state_dict={}, message_hub=dict(log=history)), tmp_path / 'epoch_1.pth')
+    for _ in range(2):
+        _load_checkpoint(str(tmp_path / 'epoch_1.pth'), map_location='cpu')
+        state = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+        assert state['message_hub']['log'].current() == 3
+
+
 def test_configs_of_a_package_are_found_fast() -> None:
     code = """
 import sys

@@ -116,9 +116,10 @@ def trust_engine_checkpoints() -> None:
 
     Reason: the checkpoints contain ``HistoryBuffer`` objects and NumPy arrays. PyTorch rejects both
     unless they are registered as safe. Only these types are registered, under their NumPy 1 and
-    NumPy 2 names, so every other type is still rejected.
-    Versions: PyTorch 2.6 and newer, where ``weights_only=True`` is the default, with MMEngine up to
-    0.10.7.
+    NumPy 2 names, so every other type is still rejected. The maintained fork of MMEngine has a list
+    of its own, which it removes from PyTorch's after each load: it gets an empty list.
+    Versions: PyTorch 2.6 and newer, where ``weights_only=True`` is the default, with every MMEngine
+    0.10.
     """
     if not hasattr(torch.serialization, 'add_safe_globals'):
         return
@@ -129,12 +130,15 @@ def trust_engine_checkpoints() -> None:
             raise ValueError(f'the checkpoint reads `{name}` of {owner}, which is not allowed.')
         return getattr(history, name)
 
-    dtypes = {type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u1', 'bool')}
+    dtypes = {type(np.dtype(kind)) for kind in ('f4', 'f8', 'i4', 'i8', 'u1', 'u4', 'bool')}
     makers: list[Any] = [np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]]
     named = [_under_name(statistic, 'builtins', 'getattr')]
     for core in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         named += [_under_name(maker, core, maker.__name__) for maker in makers]
     torch.serialization.add_safe_globals([history, np.ndarray, np.dtype, *dtypes, *named])
+    loader = importlib.import_module('mmengine.runner.checkpoint')
+    if hasattr(loader, 'get_torch_safe_globals'):
+        loader.get_torch_safe_globals = list
 
 
 def _under_name(function: Callable, module: str, name: str) -> Callable:
