@@ -136,7 +136,7 @@ def trust_engine_checkpoints() -> None:
     for core in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         named += [_under_name(maker, core, maker.__name__) for maker in makers]
     torch.serialization.add_safe_globals([history, np.ndarray, np.dtype, *dtypes, *named])
-    loader = importlib.import_module('mmengine.runner.checkpoint')
+    loader: Any = importlib.import_module('mmengine.runner.checkpoint')
     if hasattr(loader, 'get_torch_safe_globals'):
         loader.get_torch_safe_globals = list
 
