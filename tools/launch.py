@@ -29,6 +29,9 @@ def main(argv: list[str] | None = None) -> int:
         except ChildFailedError as error:
             print(first_fault(folder) or describe(error), file=sys.stderr)
             return 1
+        finally:
+            logging.disable(logging.NOTSET)
+            del os.environ[FAULTS]
     return 0
 
 

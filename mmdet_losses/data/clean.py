@@ -40,7 +40,10 @@ def box_faults(boxes: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np
         Returns (n,) indices into :data:`REASONS` (the first that applies), -1 for a valid box.
     """
     low, high = boxes[:, :2], boxes[:, 2:]
-    if np.isfinite(boxes).all() and ((high > np.maximum(low, 0)) & (low < size[::-1])).all():
+    largest = LARGEST_SIDE * max(size)
+    with np.errstate(invalid='ignore', over='ignore'):
+        usual = (high > np.maximum(low, 0)) & (low < size[::-1]) & (high - low <= largest)
+    if np.isfinite(boxes).all() and usual.all():
         return np.full(len(boxes), -1)  # the usual case, quickly
     x1, y1, x2, y2 = boxes.T
     with np.errstate(invalid='ignore', over='ignore'):
@@ -49,7 +52,7 @@ def box_faults(boxes: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np
             (x2 < x1) | (y2 < y1),
             (x2 == x1) | (y2 == y1),
             (x2 <= 0) | (y2 <= 0) | (x1 >= size[1]) | (y1 >= size[0]),
-            np.maximum(x2 - x1, y2 - y1) > LARGEST_SIDE * max(size),
+            np.maximum(x2 - x1, y2 - y1) > largest,
         ]
     return np.select(faults, range(len(faults)), default=-1)
 

@@ -1,6 +1,7 @@
 """End of the process group: objects that refer to it are freed first."""
 
 import gc
+import logging
 import os
 import time
 import weakref
@@ -42,7 +43,7 @@ def _run(monkeypatch):
         monkeypatch.setattr(destroy, lambda: events.append('destroyed'))
         gc.disable()  # only the explicit collection counts
         try:
-            engine.run_tool(remembered, SimpleNamespace(debug=False))
+            engine.run_tool(remembered, SimpleNamespace(debug=False, verbose=True))
             return 0, events
         except SystemExit as error:
             return error.code, events
@@ -131,3 +132,4 @@ def test_a_failed_rank_is_named_in_one_message(monkeypatch, capsys, status, word
     assert launch.main([]) == 1
     error = capsys.readouterr().err
     assert error.startswith(f'error: rank 1 (process 77) {words}, so') and error.count('\n') == 1
+    assert logging.getLogger('mmengine').isEnabledFor(logging.ERROR)  # as before

@@ -29,7 +29,7 @@ def test_demo_writes_its_results(tmp_path):
     out = tmp_path / 'work_dirs' / 'demo'
     for stage in range(1, 6):
         assert f'[{stage}/5]' in output
-    for text in ('validation: AP 0.', 'bbox mAP', 'tools/dist_train.sh'):
+    for text in ('validation: step 2, AP 0.', 'bbox mAP', 'tools/dist_train.sh'):
         assert text in output
     metrics = json.loads((out / 'metrics.json').read_text())
     assert 0 <= metrics['bbox_mAP'] <= 1 and metrics['seed'] == 0
