@@ -198,6 +198,7 @@ def _export_rules() -> Iterator[None]:
     from torch.onnx import symbolic_helper
 
     def sort(g: Any, x: Any, *args: Any) -> Any:
+        """Node of a stable sort of all values along a dimension."""
         dim, descending = (symbolic_helper._get_const(each, 'i', 'sort') for each in args[-2:])
         size = g.op('Shape', x, start_i=dim, end_i=dim + 1)
         return g.op('TopK', x, size, axis_i=dim, largest_i=int(descending), outputs=2)
@@ -206,6 +207,7 @@ def _export_rules() -> Iterator[None]:
         g: Any, x: Any, offset: Any, mask: Any, weight: Any, bias: Any,
         stride: Any, padding: Any, dilation: Any, groups: int, deform_groups: int,
     ) -> Any:  # fmt: skip
+        """Node of MMCV's modulated deformable convolution; it needs a bias."""
         if bias is None or symbolic_helper._is_none(bias):
             bias = g.op('Constant', value_t=torch.zeros(weight.type().sizes()[0]))
         return g.op(

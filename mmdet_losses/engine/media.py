@@ -142,12 +142,11 @@ def open_media(source: str) -> Media:
 
 
 def _folder(folder: Path) -> Media:
-    paths = sorted(path for path in folder.iterdir() if _is_image(path))
-    if paths:
-        return ImageFiles(folder.resolve().name, paths, folder)
-    inner = next((path for path in sorted(folder.rglob('*')) if _is_image(path)), None)
-    hint = f"; for its subfolders use '{folder}/**/*{inner.suffix}'" if inner else ''
-    raise UsageError(f'folder {folder} has no images ({", ".join(IMAGE_SUFFIXES)}){hint}.')
+    """Images of a folder; of its subfolders if it has none itself."""
+    for files in (folder.iterdir(), folder.rglob('*')):
+        if paths := sorted(path for path in files if _is_image(path)):
+            return ImageFiles(folder.resolve().name, paths, folder)
+    raise UsageError(f'folder {folder} has no images ({", ".join(IMAGE_SUFFIXES)}).')
 
 
 def _file(path: Path) -> Media:

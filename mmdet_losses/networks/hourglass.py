@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
+from typing import Any
 
 import torch
 from mmcv.cnn import ConvModule
@@ -203,6 +204,9 @@ class SaccadeHourglassNet(StackedHourglassNet):
     Shape:
         (B, 3, h, w) -> 3 maps (B, 256, h/4, w/4), then for each stack the inner maps of strides
         16, 8 and 4 with 384, 384 and 256 channels.
+
+    Args:
+        options: ``init_cfg`` and ``frozen_stages`` of :class:`StackedHourglassNet`.
     """
 
     def __init__(
@@ -212,17 +216,10 @@ class SaccadeHourglassNet(StackedHourglassNet):
         stage_blocks: Sequence[int] = (1, 1, 1, 1),
         feat_channels: int = 256,
         with_merges: bool = True,
-        init_cfg: dict | None = None,
-        frozen_stages: int = -1,
+        **options: Any,
     ) -> None:
         super().__init__(
-            num_stacks,
-            stage_channels,
-            stage_blocks,
-            feat_channels,
-            with_merges,
-            init_cfg,
-            frozen_stages,
+            num_stacks, stage_channels, stage_blocks, feat_channels, with_merges, **options
         )
 
 

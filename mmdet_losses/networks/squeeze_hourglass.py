@@ -8,6 +8,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,10 @@ class SqueezeHourglassNet(StackedHourglassNet):
 
     Shape:
         (B, 3, h, w) -> ``num_stacks`` maps (B, ``feat_channels``, h/8, w/8), first stack first.
+
+    Args:
+        options: ``init_cfg`` and ``frozen_stages`` of
+            :class:`~mmdet_losses.networks.hourglass.StackedHourglassNet`.
     """
 
     stem_stages = 2
@@ -63,15 +68,8 @@ class SqueezeHourglassNet(StackedHourglassNet):
         stage_blocks: Sequence[int] = (2, 2, 2, 2, 4),
         feat_channels: int = 256,
         with_merges: bool = False,
-        init_cfg: dict | None = None,
-        frozen_stages: int = -1,
+        **options: Any,
     ) -> None:
         super().__init__(
-            num_stacks,
-            stage_channels,
-            stage_blocks,
-            feat_channels,
-            with_merges,
-            init_cfg,
-            frozen_stages,
+            num_stacks, stage_channels, stage_blocks, feat_channels, with_merges, **options
         )

@@ -300,6 +300,7 @@ def test_joined_maps_of_scaled_yolov4_equal_the_sum_of_single_maps(
         criterion = ScaledYOLOV4Loss(balance=[balance[i]])
         single = criterion(ScaledYOLOV4Outputs((maps[i],)), targets._replace(levels=(level,)))
         want = {name: want[name] + value / 2 for name, value in single.items()}  # gains over L
+    assert all(value > 0 for value in got.values())
     compare_losses(got, want, maps)
 
 

@@ -48,7 +48,7 @@ def test_from_yolo_labels_to_predictions(tmp_path, monkeypatch, capsys):
     assert 'predict.py' in command
 
     weights = checkpoint.removeprefix('checkpoint: ')
-    source = tmp_path / 'data/mine/images/**/*.*'
+    source = tmp_path / 'data/mine/images'  # the printed command
     run(predict, predict.work, config, weights, source, '--json', '--out', 'predicted')
     found = json.loads((tmp_path / 'elsewhere' / 'predicted' / 'predictions.json').read_text())
     assert len(found['images']) == 3 and found['classes'] == ['cat', 'dog']

@@ -176,11 +176,20 @@ def test_every_kind_of_detector(config, key, images, tmp_path):
         assert all(len(each['keypoints']) == 17 for each in objects)
 
 
+def test_a_folder_without_own_images_stands_for_its_subfolders(images, tmp_path):
+    (tmp_path / 'nested').mkdir()
+    images.rename(tmp_path / 'nested' / 'inner')
+    (tmp_path / 'nested' / 'notes.txt').write_text('text')
+    outer = media.open_media(str(tmp_path / 'nested'))
+    inner = media.open_media(str(tmp_path / 'nested' / 'inner'))
+    assert outer.total == inner.total > 0
+    assert [frame.name for frame in outer] == [f'inner/{frame.name}' for frame in inner]
+
+
 @pytest.mark.parametrize(
     ('source', 'message'),
     [
         ('empty', 'folder empty has no images ('),
-        ('nested', "for its subfolders use 'nested/**/*.png'"),
         ('absent.png', 'absent.png not found (from '),
         ('*.bmp', 'pattern *.bmp matches 0 files, but no image.'),
         ('notes.txt', 'notes.txt is neither an image ('),
@@ -189,12 +198,10 @@ def test_every_kind_of_detector(config, key, images, tmp_path):
     ],
 )
 def test_a_source_without_images_prints_one_message(
-    tools, checkpoint, images, tmp_path, monkeypatch, capsys, source, message
+    tools, checkpoint, tmp_path, monkeypatch, capsys, source, message
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'empty').mkdir()
-    (tmp_path / 'nested').mkdir()
-    images.rename(tmp_path / 'nested' / 'inner')
     (tmp_path / 'notes.txt').write_text('text')
     (tmp_path / 'broken.mp4').write_bytes(b'no video')
     assert message in failed(capsys, tools.config, checkpoint, source)
