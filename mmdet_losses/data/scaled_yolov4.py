@@ -23,7 +23,7 @@ MAX_ASPECT = 20  # a longer side of so many shorter ones
 MIN_SIDE = 2  # pixels
 
 
-class Place(NamedTuple):
+class TilePlace(NamedTuple):
     """Borders of a tile on the canvas of a mosaic, in pixels."""
 
     left: int
@@ -39,7 +39,7 @@ class Drawn(NamedTuple):
     window: tuple[int, int, int, int]
 
 
-def _paste(image: NDArray, place: Place, corner: NDArray, canvas: NDArray) -> None:
+def _paste(image: NDArray, place: TilePlace, corner: NDArray, canvas: NDArray) -> None:
     """Resize a tile and draw the part that a canvas shows.
 
     Args:
@@ -169,7 +169,7 @@ class ScaledYOLOv4Mosaic(BaseTransform):
         put_objects(joined, boxes, self._kept(before * gain, boxes))
         return drawn, joined
 
-    def _move(self, tile: dict, number: int, meet: list[int]) -> Place:
+    def _move(self, tile: dict, number: int, meet: list[int]) -> TilePlace:
         """Where a tile is on the canvas; moves its boxes there."""
         height, width = tile['img'].shape[:2]
         ratio, wide, high = self.size / max(height, width), width, height
@@ -179,10 +179,10 @@ class ScaledYOLOv4Mosaic(BaseTransform):
         top = meet[1] - (high if number in (0, 1) else 0)
         boxes = box_array(tile) * ([wide / width, high / height] * 2) + [left, top] * 2
         put_objects(tile, boxes, np.arange(len(boxes)))
-        return Place(left, top, left + wide, top + high)
+        return TilePlace(left, top, left + wide, top + high)
 
     def _draw(
-        self, tiles: Sequence[dict], places: Sequence[Place], gain: float, shift: NDArray
+        self, tiles: Sequence[dict], places: Sequence[TilePlace], gain: float, shift: NDArray
     ) -> Drawn:
         """The input: rule 1 and 2 for the part of the canvas that has tiles and is shown."""
         image = np.full((self.size, self.size, tiles[0]['img'].shape[2]), GRAY, np.uint8)
