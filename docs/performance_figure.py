@@ -29,7 +29,17 @@ LAUNCH = 5e-6
 """Seconds per launch."""
 BANDWIDTH = {'H100': 3.35e12, 'H200': 4.8e12}
 """Bytes per second, from the data sheets of the SXM versions."""
-LABELS = {'CenterNetPose': ((-5, 4), 'right'), 'CornerNet': ((-5, -12), 'right')}
+LABELS = {
+    'CenterNetPose': ((-5, 4), 'right'),
+    'CenterTrack': ((-6, 2), 'right'),
+    'CornerNet': ((-5, -12), 'right'),
+    'SSD': ((-6, -3), 'right'),
+    'YOLOV3': ((-6, -2), 'right'),
+    'CenterNetTriplet': ((5, -12), 'left'),
+    'YOLOV4': ((3, 6), 'left'),
+    'ScaledYOLOV4': ((6, -4), 'left'),
+    'RetinaNet': ((5, -12), 'left'),
+}
 """Offset and side of labels that would cover each other."""
 
 
@@ -65,7 +75,7 @@ def main(beside: bool = False) -> None:
     axes.set(xscale='log', yscale='log', xlim=(1, 3e4), ylim=(20, 2e4))
     axes.set(xlabel='MB read and written', ylabel='launches')
     axes.set_title('encode + loss + gradient of 8 images with 15 objects: counted, not measured')
-    axes.legend(loc='upper right', fontsize=8)
+    axes.legend(loc='lower left', fontsize=8)
     path = Path(__file__).parent / 'images' / 'performance.png'
     figure.savefig(path, dpi=110)
     print(path)
