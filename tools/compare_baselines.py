@@ -176,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
         paths = {config.stem: config.resolve() for config in args.configs}
         steps = time_steps(groups, paths, args.cfg_options)
         write_report(groups, steps, out, sys.argv[1:] if argv is None else argv, args.metric)
-        print(f'The report is {out / "report.md"}.')
+        print(f'report: {engine.from_here(out / "report.md")}')
     return 1 if failures else 0
 
 

@@ -84,7 +84,7 @@ def test(cfg: Config, args: argparse.Namespace) -> None:
     if is_main_process():
         print(engine.metrics_text(metrics))
         if args.show_dir:
-            print(f'images: {Path(runner.log_dir) / args.show_dir}')
+            print(f'images: {engine.from_here(Path(runner.log_dir) / args.show_dir)}')
         if args.out:
             print(f'predictions: {args.out}')
         print(engine.log_line(runner))

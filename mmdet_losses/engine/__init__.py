@@ -9,7 +9,13 @@ from mmdet_losses.engine.cli import (
     merge_options,
     run_tool,
 )
-from mmdet_losses.engine.closing import closing_lines, last_validation, log_line, metrics_text
+from mmdet_losses.engine.closing import (
+    closing_lines,
+    from_here,
+    last_validation,
+    log_line,
+    metrics_text,
+)
 from mmdet_losses.engine.console import ConsoleProgressHook, quiet_console
 from mmdet_losses.engine.cpu import ChannelsLastHook, CPUAutocastOptimWrapper
 from mmdet_losses.engine.darknet import DarknetEMAHook, DarknetLR, UnfreezeHook
@@ -61,6 +67,7 @@ __all__ = [
     'check_folder',
     'closing_lines',
     'end_processes',
+    'from_here',
     'last_validation',
     'load_config',
     'log_line',

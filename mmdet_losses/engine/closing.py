@@ -45,6 +45,17 @@ def last_checkpoint(work_dir: str) -> str | None:
     return str(near if near.is_file() else path)
 
 
+def from_here(path: str | Path) -> Path:
+    """A path as it is printed: relative to the current folder if it is inside, otherwise absolute.
+
+    Example:
+        >>> from_here(Path.cwd() / 'work_dirs' / 'mine').as_posix()
+        'work_dirs/mine'
+    """
+    path = Path(path)
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
 def tool_command(name: str) -> str:
     """Command of another tool, in the folder of the running one.
 
@@ -52,13 +63,13 @@ def tool_command(name: str) -> str:
         >>> tool_command('predict.py')
         'python tools/predict.py'
     """
-    beside = Path(sys.argv[0]).with_name(name)
+    beside = from_here(Path(sys.argv[0]).with_name(name))
     return f'python {beside if beside.is_file() else Path("tools") / name}'
 
 
 def log_line(runner: Runner) -> str:
     """The line with the path of the log file."""
-    return f'log: {Path(runner.log_dir) / f"{runner.timestamp}.log"}'
+    return f'log: {from_here(Path(runner.log_dir) / f"{runner.timestamp}.log")}'
 
 
 def last_validation(runner: Runner) -> dict[str, float]:
@@ -84,8 +95,9 @@ def closing_lines(metrics: Mapping[str, float], work_dir: str, config: str) -> l
         ['AP 0.410']
     """
     result = [text] if (text := metrics_text(metrics)) else []
-    checkpoint = last_checkpoint(work_dir)
-    if checkpoint is not None:
+    last = last_checkpoint(work_dir)
+    if last is not None:
+        checkpoint = from_here(last)
         result += [
             f'checkpoint: {checkpoint}',
             f'next: {tool_command("predict.py")} {config} {checkpoint} IMAGES --out predicted',

@@ -44,7 +44,7 @@ def test_from_yolo_labels_to_predictions(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert 'validation: ' in printed and 'hooks' not in printed.lower()
     checkpoint, command = printed.rstrip().splitlines()[-2:]
-    assert checkpoint.endswith('work_dirs/centernet_points_mine/epoch_1.pth')
+    assert checkpoint == 'checkpoint: work_dirs/centernet_points_mine/epoch_1.pth'
     assert 'predict.py' in command
 
     weights = checkpoint.removeprefix('checkpoint: ')
