@@ -1,9 +1,11 @@
-# Every target creates its environment if it is missing; STACK=onedl uses the maintained forks.
+# Every target creates its environment if it is missing; STACK=onedl uses the maintained forks, and
+# OPS=1 compiles MMCV's operators.
 STACK ?= default
 VENV_default := .venv
 VENV_onedl := .venv-onedl
 VENV := $(or $(VENV_$(STACK)),$(error there is no stack '$(STACK)'; choose default or onedl))
 PYTHON_IN_VENV := $(VENV)/bin/python
+OPS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -11,15 +13,16 @@ ARGS ?=
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
-	@echo '  STACK=onedl uses the maintained forks; ARGS=... are arguments of demo, zoo, docs, fuzz and test.'
+	@echo '  OPS=1 compiles the operators of MMCV; STACK=onedl uses the maintained forks, with operators;'
+	@echo '  ARGS=... are arguments of demo, zoo, docs, fuzz and test.'
 
 env: ## create or refresh the environment (.venv)
-	@tools/make_env.sh $(STACK)
+	@tools/make_env.sh $(STACK) $(if $(filter 1,$(OPS)),ops)
 	@echo '$(VENV) is ready; activate it with: . $(VENV)/bin/activate'
 
 .PHONY: $(VENV)
 $(VENV):
-	@tools/make_env.sh $(STACK)
+	@tools/make_env.sh $(STACK) $(if $(filter 1,$(OPS)),ops)
 
 demo: $(VENV) ## train and evaluate a small detector on handwritten digits
 	@$(PYTHON_IN_VENV) tools/demo.py $(ARGS)
@@ -30,6 +33,7 @@ zoo: $(VENV) ## train the small configs (ARGS=NAMES for some of them) and write 
 docs: $(VENV) ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS=ignore $(PYTHON_IN_VENV) -m mkdocs build --strict $(ARGS)
 
+test: OPS := 1
 test: $(VENV) ## run the test suite and the examples in the docstrings
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(PYTHON_IN_VENV) -m pytest \
 		-n logical --maxprocesses 4 --dist loadfile $(ARGS)

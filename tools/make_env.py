@@ -25,7 +25,8 @@ INSTALL = (*PIP, 'install', '--no-input', '--progress-bar', 'off', '--no-compile
 # The precompiled `torch/extension.h` covers more, but is so large that it is slower.
 HEADER = '#include <torch/types.h>\n'
 CHECK = """
-import torch, mmcv.ops, mmdet.models, mmdet_losses
+import sys, torch, mmdet_losses, mmcv.ops, mmdet.models
+assert mmdet_losses.compat.has_mmcv_ops() == (sys.argv[1:] == ['ops'])
 boxes = torch.tensor([[0.0, 0.0, 9.0, 9.0], [0.0, 0.0, 9.0, 8.0]])
 assert mmcv.ops.nms(boxes, torch.tensor([0.9, 0.8]), 0.5)[1].tolist() == [0]
 """
@@ -159,10 +160,11 @@ def build_mmcv(pin: str) -> Path:
 
 
 def main() -> None:
-    stack = sys.argv[1]
+    stack, *operators = sys.argv[1:]
     torch, *rest = read_pins(stack)
     mmcv = next(pin for pin in rest if 'mmcv' in pin)
     others = [pin for pin in rest if pin != mmcv]
+    lite = mmcv.replace('mmcv', 'mmcv-lite', 1)
     start = time.monotonic()
 
     def stage(number: int, what: str, usual: str) -> None:
@@ -170,19 +172,25 @@ def main() -> None:
         print(f'[{number}/5] {now}  {what} (usually {usual})', flush=True)
 
     LOG.write_text('')
-    print(f'Making {VENV.name} with the {stack} stack; a first time takes 5 to 8 minutes.')
+    usual = '5 to 8 minutes' if operators else '2 to 3 minutes'
+    print(f'Making {VENV.name} with the {stack} stack; a first time takes {usual}.')
     stage(1, f'installing {torch}', '20 s and the download')
     install('-r', str(ROOT / 'requirements' / 'build.txt'), torch)
     stage(2, 'installing the libraries around it', '40 s')
     shared = ROOT / 'requirements' / 'shared.txt'
     install('-r', str(shared), total=len(read_pins('shared')))
-    stage(3, f'{mmcv} with its C++ operators', '4 min on two cores, seconds when cached')
-    wheel = build_mmcv(mmcv)
+    if operators:
+        stage(3, f'{mmcv} with its C++ operators', '4 min on two cores, seconds when cached')
+        wheel, other = str(build_mmcv(mmcv)), lite
+    else:
+        stage(3, f'{lite}, which has no C++ operators', 'seconds')
+        wheel, other = lite, mmcv
+    run([*PIP, 'uninstall', '--yes', other.partition('==')[0]])  # both contain the module mmcv
     stage(4, f'installing {", ".join(others)} and this checkout', '5 s')
-    install('--no-deps', '--no-build-isolation', str(wheel), *others)
+    install('--no-deps', '--no-build-isolation', wheel, *others)
     install('--no-deps', '--no-build-isolation', '-e', str(ROOT))
     stage(5, 'checking that everything imports', '20 s')
-    run([sys.executable, '-c', CHECK])
+    run([sys.executable, '-c', CHECK, *operators])
     print(f'{VENV.name} is ready after {clock(time.monotonic() - start)}.')
 
 

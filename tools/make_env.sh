@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Create the environment of a stack unless it exists: tools/make_env.sh [default|onedl]
+# Create the environment of a stack unless it exists: tools/make_env.sh [default|onedl] [ops]
+# With `ops`, MMCV's operators are compiled. An environment that has them keeps them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 stack=${1:-default}
+operators=${2:-}
 python=${PYTHON:-python3}
 
 fail() {
@@ -13,7 +15,7 @@ fail() {
 
 case $stack in
     default) venv=.venv ;;
-    onedl) venv=.venv-onedl ;;
+    onedl) venv=.venv-onedl operators=ops ;; # the forks have no MMCV without operators
     *) fail "there is no stack '$stack'; choose STACK=default or STACK=onedl." ;;
 esac
 
@@ -22,7 +24,8 @@ recipe() {
     cat requirements/build.txt requirements/shared.txt "requirements/$stack.txt" setup.py \
         tools/make_env.py tools/make_env.sh
 }
-stamp=$(recipe | sha256sum)
+case $(cat "$venv/stamp" 2>/dev/null) in *' ops') operators=ops ;; esac
+stamp="$(recipe | sha256sum) $operators"
 is_ready() { [ "$stamp" = "$(cat "$venv/stamp" 2>/dev/null)" ]; }
 if is_ready; then exit 0; fi
 
@@ -33,10 +36,12 @@ command -v "$python" >/dev/null ||
         "make env PYTHON=/path/to/python3.11."
 missing=()
 "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-"$python" -c 'import os, sysconfig
+if [ "$operators" = ops ]; then
+    "$python" -c 'import os, sysconfig
 os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null ||
-    missing+=(python3-dev)
-command -v g++ >/dev/null || missing+=(g++)
+        missing+=(python3-dev)
+    command -v g++ >/dev/null || missing+=(g++)
+fi
 command -v make >/dev/null || missing+=(make)
 [ ${#missing[@]} -eq 0 ] ||
     fail "missing on this machine: ${missing[*]} (Debian: apt-get install ${missing[*]})."
@@ -53,5 +58,5 @@ rm -f "$venv/stamp"
 clear=()
 [ "$("$venv/bin/python" -V 2>&1)" = "$("$python" -V 2>&1)" ] || clear=(--clear)
 "$python" -m venv "${clear[@]}" "$venv"
-"$venv/bin/python" tools/make_env.py "$stack"
+"$venv/bin/python" tools/make_env.py "$stack" $operators
 echo "$stamp" >"$venv/stamp"

@@ -1,8 +1,8 @@
 """Build the files of a release in dist/: wheel, sdist, checkpoints, documentation, checksums.
 
-Checkpoints are those of every folder in work_dirs that is named like a config of the checkout. They
-are stored without the state of the optimizer, and their names end with the first eight digits of
-their SHA-256.
+Checkpoints are those of every finished training in work_dirs whose folder is named like a config of
+the checkout. They are stored without the state of the optimizer, and their names end with the first
+eight digits of their SHA-256.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,6 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from mmdet_losses import __version__, engine
+
+# isort: split
+from mmengine.config import Config
+
 from mmdet_losses.engine.closing import last_checkpoint
 
 SUMS = 'SHA256SUMS'
@@ -57,7 +62,7 @@ def build_packages(out: Path) -> None:
 
 
 def trainings(work_dirs: Path) -> Iterator[tuple[Path, Path]]:
-    """(config, last checkpoint) of every finished training of a config of the checkout."""
+    """(config, last checkpoint) of every training of a config of the checkout."""
     configs = {path.stem: path for path in ROOT.glob('configs/*/*.py')}
     for marker in sorted(work_dirs.glob('**/last_checkpoint')):
         checkpoint = last_checkpoint(str(marker.parent))
@@ -66,9 +71,19 @@ def trainings(work_dirs: Path) -> Iterator[tuple[Path, Path]]:
             yield config, Path(checkpoint)
 
 
-def publish(checkpoint: Path, name: str, folder: Path) -> Path:
+def remaining(config: Path, checkpoint: Path, meta: dict[str, Any]) -> str:
+    """What is left of a training, such as `epoch 2 of 5`; empty if it is finished."""
+    dumped = checkpoint.parent / config.name  # with the options of the command line
+    schedule = Config.fromfile(dumped if dumped.is_file() else config).train_cfg
+    for unit in ('epoch', 'iter'):
+        total = schedule.get(f'max_{unit}s')
+        if total is not None and meta.get(unit, total) < total:
+            return f'{unit} {meta[unit]} of {total}'
+    return ''
+
+
+def publish(content: dict[str, Any], name: str, folder: Path) -> Path:
     """Store the weights of a training checkpoint; returns the new file."""
-    content = torch.load(checkpoint, map_location='cpu', weights_only=True)
     meta = {key: content.get('meta', {}).get(key) for key in ('epoch', 'dataset_meta')}
     draft = folder / f'{name}.pth'
     torch.save(dict(meta=meta, state_dict=content['state_dict']), draft)
@@ -96,18 +111,25 @@ def pack(folder: Path) -> Path:
     return archive
 
 
-def pack_checkpoints(work_dirs: Path, out: Path) -> int:
-    """Write the archive of the checkpoints; returns their number."""
+def pack_checkpoints(work_dirs: Path, out: Path) -> list[str]:
+    """Write the archive of the checkpoints; returns the lines to print."""
     folder = out / f'{NAME}-checkpoints'
     folder.mkdir()
-    found = list(trainings(work_dirs))
-    for config, checkpoint in found:
-        publish(checkpoint, config.stem, folder)
-    if found:
+    lines, count = [], 0
+    for config, checkpoint in trainings(work_dirs):
+        content = torch.load(checkpoint, map_location='cpu', weights_only=True)
+        left = remaining(config, checkpoint, content.get('meta', {}))
+        if left:
+            lines.append(f'skipped: {checkpoint} ({left})')
+            continue
+        publish(content, config.stem, folder)
+        count += 1
+    if count:
         write_sums(folder)
         pack(folder)
     shutil.rmtree(folder)
-    return len(found)
+    none = '' if count else f' (train them with `make zoo`; none are in {work_dirs})'
+    return [*lines, f'checkpoints: {count}{none}']
 
 
 def release(args: argparse.Namespace) -> list[str]:
@@ -121,14 +143,13 @@ def release(args: argparse.Namespace) -> list[str]:
     shutil.rmtree(args.out, ignore_errors=True)
     args.out.mkdir(parents=True)
     build_packages(args.out)
-    count = pack_checkpoints(args.work_dirs, args.out)
+    lines = pack_checkpoints(args.work_dirs, args.out)
     site = args.out / f'{NAME}-docs'
     shutil.copytree(args.site, site)
     pack(site)
     shutil.rmtree(site)
     write_sums(args.out)
-    none = f' (train them with `make zoo`; none are in {args.work_dirs})' if count == 0 else ''
-    return [f'checkpoints: {count}{none}', (args.out / SUMS).read_text().rstrip()]
+    return [*lines, (args.out / SUMS).read_text().rstrip()]
 
 
 def main(argv: list[str] | None = None) -> int:

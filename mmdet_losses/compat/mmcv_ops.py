@@ -52,9 +52,9 @@ class _ExtensionStandIn(ModuleType):
         def missing(*_: Any, **__: Any) -> None:
             raise RuntimeError(
                 f'MMCV was installed without its compiled operators, so `{name}` is not '
-                'available; build them with `make env`, or compile MMCV in your environment (`pip '
-                'uninstall mmcv-lite`, then `pip install mmcv==2.1.0`), or use a network without '
-                'deformable convolution.'
+                'available; build them with `make env OPS=1`, or compile MMCV in your environment '
+                '(`pip uninstall mmcv-lite`, then `pip install mmcv==2.1.0`), or use a network '
+                'without deformable convolution.'
             )
 
         return missing

@@ -107,7 +107,7 @@ class DLAUpNeck(BaseModule):
         if conv == 'dcn' and not has_mmcv_ops():
             raise RuntimeError(
                 "DLAUpNeck(conv='dcn') needs the compiled operators of MMCV, which are not "
-                "installed; build them with `make env`, or use conv='conv'."
+                "installed; build them with `make env OPS=1`, or use conv='conv'."
             )
         count, widths = len(in_channels), list(in_channels)
         if count < 3:

@@ -53,7 +53,7 @@ def test_invalid_sizes_and_inputs_raise():
 
 def test_deformable_convolution_without_compiled_operators_raises(monkeypatch):
     monkeypatch.setattr('mmdet_losses.networks.dla_up.has_mmcv_ops', lambda: False)
-    with pytest.raises(RuntimeError, match="use conv='conv'") as caught:
+    with pytest.raises(RuntimeError, match="`make env OPS=1`, or use conv='conv'") as caught:
         DLAUpNeck()
     assert '\n' not in str(caught.value)
     DLAUpNeck((6, 8, 10), conv='conv')

@@ -51,6 +51,19 @@ def make_yolo(root):
     return root
 
 
+def make_darknet(root):
+    """Labels in UTF-16 beside the images, paths of Windows, names in a string, lists of images."""
+    add_images(root / 'obj data')
+    for name, boxes in BOXES.items():
+        lines = [yolo_line(box, SIZES[name]) for box in boxes]
+        path = root / 'obj data' / f'{name.partition(".")[0]}.txt'
+        path.write_text('\n'.join(lines), encoding='utf-16')
+    (root / 'my.yaml').write_text('path: "C:\\Users\\data"\nnames: cat, dog\n')
+    (root / 'train.txt').write_text('C:\\Users\\obj data\\a.jpg\n\nobj data/c.JPG\n')
+    (root / 'valid.txt').write_text('obj data/b.png\n')
+    return root
+
+
 def make_voc(root):
     """A suffix that differs, floats, no size; the splits of ImageSets."""
     add_images(root / 'JPEGImages')
@@ -65,7 +78,7 @@ def make_voc(root):
         text = f'<annotation><filename>{stem}.jpeg</filename>{objects}</annotation>'
         (root / 'Annotations' / f'{stem}.xml').write_text(text)
     (root / 'ImageSets' / 'Main').mkdir(parents=True)
-    (root / 'ImageSets' / 'Main' / 'train.txt').write_text('a\nc\n')
+    (root / 'ImageSets' / 'Main' / 'train.txt').write_text('a  1\nc -1\n')
     (root / 'ImageSets' / 'Main' / 'val.txt').write_text('b\n')
     return root
 
@@ -142,16 +155,15 @@ def make_csv(root):
     return root
 
 
-MAKERS = dict(
-    yolo=make_yolo, voc=make_voc, labelme=make_labelme, cvat=make_cvat, coco=make_coco, csv=make_csv
-)
+MAKERS = (make_yolo, make_darknet, make_voc, make_labelme, make_cvat, make_coco, make_csv)
 
 
-@pytest.mark.parametrize('form', MAKERS)
-def test_every_format_becomes_the_same_data_set(form, tmp_path, capsys):
-    source = tmp_path / 'source'
+@pytest.mark.parametrize('make', MAKERS)
+def test_every_format_becomes_the_same_data_set(make, tmp_path, capsys):
+    source = tmp_path / 'my source'
     source.mkdir()
-    MAKERS[form](source)
+    make(source)
+    form = 'yolo' if make is make_darknet else make.__name__.removeprefix('make_')
     out = tmp_path / 'out'
     assert import_data.main([str(source), '--out', str(out)]) == 0
     printed = capsys.readouterr().out
@@ -253,6 +265,14 @@ def test_difficult_objects_are_ignored_regions_and_sizes_follow_the_orientation(
             'but none for image, label, xmin',
         ),
         (lambda root: (root / 'x.json').write_text('{'), (), 'x.json is not JSON'),
+        (
+            lambda root: [
+                (root / name).write_text(text)
+                for name, text in (('a.txt', '0 .5 .5 .5 .5'), ('data.yaml', 'names: [cat'))
+            ],
+            (),
+            'data.yaml is not YAML (while parsing a flow sequence',
+        ),
         (
             lambda root: (root / 'x.xml').write_text('<annotations><track/></annotations>'),
             (),

@@ -5,23 +5,30 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mim.utils import get_installed_path, module_full_name
 
 from mmdet_losses import engine
 from tests.processes import ROOT
 from tools import train as tool
 
-pytest.importorskip('mim', reason='openmim is not installed')
+pytestmark = pytest.mark.short_training  # mim and its fork
 
 
 @pytest.fixture(name='commands')
 def _commands(monkeypatch):
-    """The commands of mim, which find this checkout as an installed package."""
+    """The commands of mim, which take this checkout for the installed package."""
     search, train = (import_module(f'mim.commands.{name}') for name in ('search', 'train'))
     for module in (search, train):
-        monkeypatch.setattr(module, 'is_installed', lambda package: True)
         folder = str(ROOT / 'mmdet_losses')
         monkeypatch.setattr(module, 'get_installed_path', lambda package, folder=folder: folder)
     return SimpleNamespace(search=search, train=train)
+
+
+def test_mim_finds_the_editable_install():
+    assert module_full_name('mmdet_losses') == 'mmdet_losses'
+    folder = Path(get_installed_path('mmdet_losses'))  # the forks return the folder of setup.py
+    paths = [folder / '.mim' / 'model-index.yml', folder / 'model-index.yml']
+    assert any(path.is_file() for path in paths)
 
 
 def test_mim_search_lists_every_config(commands):

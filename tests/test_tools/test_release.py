@@ -21,6 +21,11 @@ def _args(tmp_path):
     (work_dir / 'last_checkpoint').write_text('/elsewhere/epoch_2.pth')
     content = dict(meta=dict(epoch=2, cfg='text'), state_dict=dict(a=torch.ones(3)), optimizer={})
     torch.save(content, work_dir / 'epoch_2.pth')
+    (work_dir / 'ssd_digits.py').write_text('train_cfg = dict(max_epochs=2)')
+    running = tmp_path / 'work_dirs' / 'zoo' / 'yolov3_digits'
+    running.mkdir()
+    (running / 'last_checkpoint').write_text('epoch_2.pth')
+    torch.save(content, running / 'epoch_2.pth')  # its config has five epochs
     other = tmp_path / 'work_dirs' / 'not_a_config'
     other.mkdir()
     (other / 'last_checkpoint').write_text('epoch_1.pth')
@@ -37,7 +42,8 @@ def test_a_release_has_packages_checkpoints_and_checksums(args, monkeypatch, tmp
     monkeypatch.setattr(
         release, 'build_packages', lambda out: (out / f'{release.NAME}.whl').write_text('wheel')
     )
-    count, *sums = '\n'.join(release.release(args)).splitlines()
+    skipped, count, *sums = '\n'.join(release.release(args)).splitlines()
+    assert skipped.endswith('yolov3_digits/epoch_2.pth (epoch 2 of 5)')
     assert count == 'checkpoints: 1'
     names = [f'{release.NAME}-checkpoints.tar.gz', f'{release.NAME}-docs.tar.gz']
     assert [line.split()[1] for line in sums] == [*names, f'{release.NAME}.whl']

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tools.datasets.source import (
     COLUMNS,
     SPLITS,
@@ -29,7 +27,9 @@ from tools.datasets.source import (
     globox,
     parse_json,
     parse_xml,
+    parse_yaml,
     read_box,
+    read_text,
 )
 
 # ----------------------------------------------------------------------------------------- YOLO
@@ -38,8 +38,10 @@ from tools.datasets.source import (
 def yolo_names(source: Source) -> tuple[list[str], int]:
     """Names of the classes in the order of their numbers, and numbers per object after its box."""
     for path in source.files('.yaml', '.yml') if source.path.is_dir() else [source.path]:
-        content = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
+        content = parse_yaml(path)
         names = content.get('names') if isinstance(content, dict) else None
+        if isinstance(names, str):  # `names: cat, dog`
+            names = names.split(',')
         if isinstance(names, dict):
             names = [names[key] for key in sorted(names, key=int)]
         if names:
@@ -48,7 +50,7 @@ def yolo_names(source: Source) -> tuple[list[str], int]:
     listed = ('classes.txt', 'obj.names', '_darknet.labels', 'predefined_classes.txt')
     for path in sorted(source.root.rglob('*')):
         if path.name in listed or path.suffix == '.names':
-            lines = path.read_text(encoding='utf-8-sig').splitlines()
+            lines = read_text(path).splitlines()
             return [line.strip() for line in lines if line.strip()], 0
     return [], 0
 
@@ -72,15 +74,16 @@ def read_yolo(source: Source) -> Iterator[Item]:
             'them with --classes NAME NAME ... in the order of their numbers.'
         )
     source.classes = names
+    lists = source.listed_splits()
     for image in source.images():
         label = _label_file(image)
         size = source.size(image)
         if size is not None:
             if label is None:
                 source.fault('images without a label file, imported without objects', image.name)
-            lines = label.read_text(encoding='utf-8-sig').splitlines() if label else []
+            lines = read_text(label).splitlines() if label else []
             boxes = [box for line in lines for box in _yolo_line(source, line, label, size, extra)]
-            yield Item(image, size, boxes, source.split(image))
+            yield Item(image, size, boxes, lists.get(image) or source.split(image))
 
 
 def _yolo_line(
@@ -142,8 +145,10 @@ def _image_sets(source: Source) -> dict[str, str]:
     sets = {}
     for path in sorted(source.root.rglob('ImageSets/Main/*.txt')):
         if path.stem in SPLITS:
-            lines = path.read_text().splitlines()
-            sets.update({line.split()[0]: SPLITS[path.stem] for line in lines if line.strip()})
+            for line in filter(str.strip, read_text(path).splitlines()):
+                # the name, which can have spaces, and in the file of a class also a number
+                for name in (line.strip(), line.rsplit(maxsplit=1)[0].strip()):
+                    sets[name] = SPLITS[path.stem]
     return sets
 
 
@@ -230,7 +235,11 @@ def read_coco(source: Source) -> Iterator[Item]:
                 continue
             boxes = []
             for each in objects.get(entry['id'], []):
-                label = names[each['category_id']]
+                label = names.get(each['category_id'])
+                if label is None:
+                    kind = 'objects whose category is not in the file'
+                    source.fault(kind, f'{each["category_id"]} in {path.name}')
+                    continue
                 found = read_box(source, path, box_from_numbers, label, each['bbox'], 'ltwh')
                 boxes += [box._replace(ignored=bool(each.get('iscrowd'))) for box in found]
             yield Item(image, size, boxes, source.split(path, name=True))
@@ -267,7 +276,7 @@ def read_csv(source: Source) -> Iterator[Item]:
 
 def _table(path: Path) -> tuple[bool, list[dict[str, str]]]:
     """Whether corners are relative, and the rows with the keys of :data:`COLUMNS`."""
-    text = path.read_text(encoding='utf-8-sig')
+    text = read_text(path)
     separator = max(',;\t', key=text.partition('\n')[0].count)
     lines = [line for line in csv.reader(text.splitlines(), delimiter=separator) if line]
     head = [name.strip().lower() for name in lines[0]] if lines else []

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
 from PIL import Image, UnidentifiedImageError
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
@@ -126,6 +127,18 @@ class Source:
             self.fault('images that cannot be read', image.name)
             return None
 
+    def listed_splits(self) -> dict[Path, str]:
+        """Image -> split, from lists of images such as darknet's `train.txt`."""
+        found = {}
+        for path in files(self.root, ('.txt',)):
+            if path.stem.lower() not in SPLITS:
+                continue
+            for line in read_text(path).splitlines():
+                image = Path(line.replace('\\', '/').strip())
+                if image.suffix.lower() in IMAGE_SUFFIXES and self._images.get(image.stem):
+                    found[self.find(image.as_posix(), path) or image] = SPLITS[path.stem.lower()]
+        return found
+
     def split(self, path: Path, name: bool = False) -> str | None:
         """Split by the folders of a path, and by the words of its file name if ``name``."""
         base = self.root if self.root in path.parents else self.image_root
@@ -179,6 +192,30 @@ def box_from_numbers(label: str, numbers: Sequence[Any], kind: str, **options: A
     return library.BoundingBox.create(label=label, coords=coords, box_format=form, **options)
 
 
+def read_text(path: Path) -> str:
+    """Text of a file in UTF-8, UTF-16 with its mark, or else Windows-1252."""
+    content = path.read_bytes()
+    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
+        return content.decode('utf-16')
+    try:
+        return content.decode('utf-8-sig')
+    except UnicodeDecodeError:
+        return content.decode('cp1252', errors='replace')
+
+
+def parse_yaml(path: Path) -> Any:
+    text = read_text(path)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:  # a path of Windows in double quotes has unknown escapes
+        text = text.replace('\\', '/').replace('\t', ' ')
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = ' '.join(str(error).split())
+        raise ImportFault(f'{path} is not YAML ({reason}); correct it.') from error
+
+
 def parse_xml(path: Path) -> ET.Element:
     try:
         return ET.parse(path).getroot()
@@ -188,6 +225,6 @@ def parse_xml(path: Path) -> ET.Element:
 
 def parse_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding='utf-8-sig'))
+        return json.loads(read_text(path))
     except ValueError as error:
         raise ImportFault(f'{path} is not JSON ({error}); export it again.') from error
