@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import json
 import sys
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -32,6 +34,35 @@ from mmdet_losses.engine.media import Frame, ImageFiles, Media, open_media
 from mmdet_losses.engine.predictor import Predictor
 from mmdet_losses.engine.progress import show_progress
 from mmdet_losses.visualization.predictions import VideoFile, draw_predictions
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    if not 0 <= (value := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not between 0 and 1')
+    return value
+
+
+def count(text: str) -> int:
+    """A number from 1, for argparse."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not 1 or more')
+    return value
+
+
+def check_device(name: str) -> None:
+    """Put a tensor on the device.
+
+    Raises:
+        UsageError: PyTorch cannot use it.
+    """
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA raises the second one
+        reason = str(error).partition('\n')[0].rstrip('. ')
+        raise engine.UsageError(
+            f'--device {name} cannot be used ({reason}); choose cpu or another device.'
+        ) from None
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,16 +80,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--crop', action='store_true', help='also write every object as an image, by class')
     add('--show', action='store_true', help='show the results in a window; q closes it')
     add('--no-images', action='store_true', help='write no images and no video')
-    add('--score', type=float, default=0.3, help='lowest score (default: %(default)s)')
+    add('--score', type=share, default=0.3, help='lowest score (default: %(default)s)')
     add('--classes', nargs='+', metavar='NAME', help='only these classes')
-    add('--frames', type=int, help='stop after this number of images or frames')
+    add('--frames', type=count, help='stop after this number of images or frames')
     add(
         '--decoder',
         choices=('opencv', 'darknet'),
         help='of JPEG files; default: darknet for a single image and a config with its test input '
         '(one second per megapixel), otherwise opencv',
     )
-    add('--batch-size', type=int, default=1, help='images per step (default: %(default)s)')
+    add('--batch-size', type=count, default=1, help='images per step (default: %(default)s)')
     add('--device', help='for example cpu or cuda:1; default: a GPU if there is one')
     return parser.parse_args(argv)
 
@@ -127,9 +158,8 @@ class Results:
             f'{count}, {total} objects{f" ({kinds})" if kinds else ""}, '
             f'{self.frames / max(seconds, 1e-9):.1f} {unit} per second',
         ]
-        if self.media.unreadable:
-            first = self.media.unreadable[0]
-            lines.append(f'{len(self.media.unreadable)} files skipped (not readable): {first} ...')
+        if broken := self.media.unreadable:
+            lines.append(f'files that cannot be read: {len(broken)} (the first: {broken[0]})')
         paths = [self.video.path] if self.video else [] if self.args.no_images else [self.args.out]
         paths += [self.args.out / 'crops'] if self.args.crop else []
         paths += [self.args.out / 'predictions.json'] if self.args.json else []
@@ -227,10 +257,9 @@ def labels_of(names: list[str] | None, classes: Any) -> set[int] | None:
         return None
     unknown = [name for name in names if name not in classes]
     if unknown:
-        raise engine.UsageError(
-            f'--classes {unknown[0]}: the detector has no such class; choose from '
-            f'{", ".join(classes)}.'
-        )
+        near = difflib.get_close_matches(unknown[0], classes, n=3)
+        fix = f'did you mean {" or ".join(near)}?' if near else f'choose from {", ".join(classes)}.'
+        raise engine.UsageError(f'--classes {unknown[0]}: the detector has no such class; {fix}')
     return {list(classes).index(name) for name in names}
 
 
@@ -240,6 +269,8 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
     if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
         raise engine.UsageError(f'checkpoint {args.checkpoint} not found (from {Path.cwd()}).')
     engine.check_folder(args.out, '--out')
+    if args.device is not None:
+        check_device(args.device)
     predictor = Predictor(cfg, args.checkpoint, args.device)
     labels = labels_of(args.classes, predictor.classes)
     decoder = args.decoder or ('darknet' if predictor.is_darknet and media.total == 1 else 'opencv')

@@ -164,7 +164,8 @@ def _pattern(pattern: str) -> Media:
     found = sorted(Path(each) for each in glob.glob(os.path.expanduser(pattern), recursive=True))
     paths = [path for path in found if _is_image(path)]
     if not paths:
-        raise UsageError(f'pattern {pattern} matches {len(found)} files, but no image.')
+        files = f'{len(found)} files, but no image' if found else 'no file'
+        raise UsageError(f'pattern {pattern} matches {files} (from {Path.cwd()}).')
     folder = Path(os.path.commonpath([path.parent for path in paths]))
     return ImageFiles(folder.resolve().name, paths, folder)
 

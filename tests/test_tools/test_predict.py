@@ -124,6 +124,30 @@ def test_classes_and_score_select(tools, checkpoint, images, tmp_path, capsys):
     capsys.readouterr()
     message = failed(capsys, *arguments, '--classes', 'three')
     assert '--classes three: the detector has no such class; choose from one, two.' in message
+    message = failed(capsys, *arguments, '--classes', 'tow')
+    assert message.endswith('no such class; did you mean two?')
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'message'),
+    [
+        ('--score', '1.5', 'argument --score: 1.5 is not between 0 and 1'),
+        ('--score', 'high', "argument --score: invalid share value: 'high'"),
+        ('--batch-size', '0', 'argument --batch-size: 0 is not 1 or more'),
+        ('--frames', '0', 'argument --frames: 0 is not 1 or more'),
+    ],
+)
+def test_a_number_outside_its_range_prints_one_message(option, value, message, capsys):
+    with pytest.raises(SystemExit):
+        predict.parse_args(['config.py', 'weights.pth', 'images', option, value])
+    assert capsys.readouterr().err.rstrip().endswith(message)
+
+
+def test_a_device_that_does_not_exist_is_named():
+    with pytest.raises(
+        engine.UsageError, match=r'--device cuda:99 cannot be used \(.*\); choose cpu or'
+    ):
+        predict.check_device('cuda:99')
 
 
 def test_a_file_that_is_not_an_image_is_skipped_and_counted(
@@ -132,7 +156,7 @@ def test_a_file_that_is_not_an_image_is_skipped_and_counted(
     (images / 'broken.png').write_bytes(b'not an image')
     run(tools.config, checkpoint, images, '--out', tmp_path / 'out')
     text = capsys.readouterr().out
-    assert '3 images' in text and '1 files skipped (not readable): ' in text
+    assert '3 images' in text and 'files that cannot be read: 1 (the first: ' in text
 
 
 def test_a_video_becomes_a_video(tools, checkpoint, tmp_path, capsys):
@@ -191,7 +215,7 @@ def test_a_folder_without_own_images_stands_for_its_subfolders(images, tmp_path)
     [
         ('empty', 'folder empty has no images ('),
         ('absent.png', 'absent.png not found (from '),
-        ('*.bmp', 'pattern *.bmp matches 0 files, but no image.'),
+        ('*.bmp', 'pattern *.bmp matches no file (from '),
         ('notes.txt', 'notes.txt is neither an image ('),
         ('broken.mp4', 'OpenCV cannot read the video broken.mp4'),
         ('webcam:x', "camera 'x' is not a number"),
