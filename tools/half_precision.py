@@ -198,7 +198,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 1 if a config is beyond the limit."""
+    """Returns 1 if the difference of any config is beyond the limit."""
     args = parse_args(argv)
     print(
         f'| config | loss in {" | ".join(args.runs)} |\n|---|{"---|" * len(args.runs)}', flush=True
