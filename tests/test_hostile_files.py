@@ -1,12 +1,14 @@
-"""Fifteen hostile checkpoint files: no reader of the package runs code from any of them."""
+"""Eighteen hostile checkpoint files: no reader of the package runs code from any of them."""
 
 import builtins
 import importlib
+import io
 import operator
 import os
 import pickle
 import posix
 import struct
+import tarfile
 import zipfile
 from functools import partial
 from pathlib import Path
@@ -70,11 +72,28 @@ def write(path, kind):
     elif kind == 'dotted name':  # protocol 4 finds attributes of attributes
         name = [b'\x8c' + struct.pack('B', len(text)) + text for text in (b'torch', b'os.Storage')]
         path.write_bytes(b'\x80\x04' + b''.join(name) + b'\x93)R.')
+    elif kind == 'legacy tar':
+        with tarfile.open(path, 'w') as archive:
+            for name in ('sys_info', 'pickle', 'storages', 'tensors'):
+                content = pickle.dumps(Call(builtins.exec, CODE))
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+    elif kind == 'legacy format':
+        torch.save(Call(builtins.exec, CODE), path, _use_new_zipfile_serialization=False)
+    elif kind == 'GLOBAL, INST and nested REDUCE':
+        path.write_bytes(
+            b"(S'" + CODE.replace("'", '"').encode() + b"'\nibuiltins\nexec\n"
+            b"cbuiltins\nmap\n(cbuiltins\nexec\n(lp0\nS'1'\natRcbuiltins\nlist\n(tR."
+        )
     elif kind == 'TorchScript':
         torch.jit.script(nn.Linear(2, 2)).save(path)
 
 
-KINDS = (*OBJECTS, 'bare pickle', 'dotted name', 'TorchScript')
+KINDS = (
+    *OBJECTS, 'bare pickle', 'dotted name', 'legacy tar', 'legacy format',
+    'GLOBAL, INST and nested REDUCE', 'TorchScript',
+)  # fmt: skip
 
 
 @pytest.mark.filterwarnings('ignore')
@@ -111,8 +130,8 @@ def test_a_file_name_in_an_archive_writes_no_file(tmp_path):
     assert not (tmp_path / 'escaped').exists()
 
 
-def test_there_are_fifteen_kinds():
-    assert len(KINDS) == 15
+def test_there_are_eighteen_kinds():
+    assert len(KINDS) == 18
 
 
 class OtherClass:

@@ -102,7 +102,10 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
         f'{" and ".join(map(str, export.BATCH_SIZES))})'
     )
     if not found.rows:
-        print('no box has a score above the threshold: give images with objects by --images')
+        raise engine.UsageError(
+            f'{args.out} was not compared with PyTorch, because no box has a score above the '
+            'threshold: give images with objects by --images, or lower score_thr of test_cfg.'
+        )
     if found.value > export.TOLERANCE:
         raise engine.UsageError(
             f'{args.out} differs from PyTorch by {found.value:.1e}, more than '

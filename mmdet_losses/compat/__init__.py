@@ -1,6 +1,7 @@
 """Patches of the installed stack; each docstring states the reason and the versions."""
 
 from mmdet_losses.compat.checkpoints import (
+    check_files_before_loading,
     remove_checkpoints_after_saving,
     write_files_atomically,
 )
@@ -41,6 +42,7 @@ PATCHES = (
     let_empty_results_have_an_ap,
     write_files_atomically,
     remove_checkpoints_after_saving,
+    check_files_before_loading,
 )
 """In the order of application; ``docs/compat.md`` describes each."""
 

@@ -1,9 +1,11 @@
-"""Patches of MMEngine that keep checkpoints complete when a training is killed."""
+"""Patches of MMEngine: checkpoints stay complete in a kill, and damaged ones are not loaded."""
 
 from __future__ import annotations
 
 import importlib
 import os
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +141,48 @@ def _remove(backend: Any, path: str) -> None:
         backend.remove(path)
     elif backend.isdir(path):  # a checkpoint of DeepSpeed
         backend.rmtree(path)
+
+
+def check_files_before_loading() -> None:
+    """Raise one message for a damaged checkpoint file.
+
+    Reason: PyTorch does not compare the checksums of the weights, so a file with a changed byte
+    loads silently. For other damages it raises errors without the name of the file.
+    Versions: every MMEngine 0.10.
+    """
+    loaders = importlib.import_module('mmengine.runner.checkpoint').CheckpointLoader._schemes
+    load = loaders['']
+    if getattr(load, '__module__', '') == __name__:
+        return
+
+    def load_from_local(filename: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            check_checksums(os.path.expanduser(filename))
+            return load(filename, *args, **kwargs)
+        except (FileNotFoundError, PermissionError):
+            raise
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            kind = type(error) if isinstance(error, pickle.UnpicklingError) else RuntimeError
+            text = ' '.join(str(error).split())[:160] or type(error).__name__
+            raise kind(
+                f'checkpoint {filename} is damaged, or has more than tensors and numbers ({text}): '
+                'get the file again, or choose another one.'
+            ) from error
+
+    loaders[''] = load_from_local
+
+
+def check_checksums(path: Path | str) -> None:
+    """Raise a ``RuntimeError`` if a part of a zip archive does not have its checksum.
+
+    PyTorch writes the checksums but does not compare them. Files of another format pass.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except Exception as error:  # a damaged table of contents raises many kinds of errors
+        raise RuntimeError(f'its table of contents is damaged ({error})') from error
+    if broken:
+        raise RuntimeError(f'the checksum of its part {broken} is wrong')

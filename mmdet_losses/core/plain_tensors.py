@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from mmdet_losses.compat.checkpoints import check_checksums
+
 
 def load_plain(path: Path | str, mmap: bool = False) -> Any:
     """Content of a PyTorch file: tensors, containers and numbers.
@@ -20,9 +22,11 @@ def load_plain(path: Path | str, mmap: bool = False) -> Any:
 
     Raises:
         pickle.UnpicklingError: the file has other objects, or is a TorchScript archive.
+        RuntimeError: the file is damaged; checksums of weights are compared.
     """
     if is_torchscript(path):
         raise pickle.UnpicklingError('it is a TorchScript archive; loading it would run its code')
+    check_checksums(path)
     return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
 
 

@@ -54,7 +54,7 @@ def _inspect(path: str, _modified: int, _size: int) -> CocoFindings:
     content = read_json(Path(path))
     check_structure(content, path)
     annotations = content.get('annotations') or []
-    check_boxes_are_numbers(annotations, path)
+    check_annotations(annotations, path)
     names = [category['name'] for category in content['categories']]
     cause = box_cause(content, path)
     errors = [
@@ -62,6 +62,7 @@ def _inspect(path: str, _modified: int, _size: int) -> CocoFindings:
         *_repeated_ids(annotations, 'annotations', 'image_id', path),
         *_category_faults(content['categories'], path),
         *([cause] if cause else []),
+        *_unknown_owners(content, path),
     ]
     warnings = [
         *_repeated_images(content['images'], path),
@@ -88,6 +89,8 @@ def read_json(path: Path) -> Any:
     if path.is_dir():
         raise DataError(f'annotation file {path} is a folder: set ann_file to a file in it.')
     data = path.read_bytes()
+    if data.startswith((b'\x1f\x8b', b'PK', b'BZh', b'\xfd7zXZ')):
+        raise DataError(f'annotation file {path} is compressed: unpack it, and set ann_file to it.')
     if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise DataError(
             f'annotation file {path} starts with a byte order mark, which JSON does not have: save '
@@ -114,7 +117,9 @@ def check_structure(content: Any, path: str) -> None:
     for part, keys in REQUIRED.items():
         if part not in content and part != 'annotations':
             raise DataError(f"annotation file {path} has no '{part}', so it is not COCO: {AGAIN}.")
-        entries = content.get(part) or []
+        entries = content.get(part, [])
+        if entries is None and part == 'annotations':
+            entries = []
         if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
             raise DataError(f"{wrong} ('{part}' is not a list of JSON objects): {AGAIN}.")
         for key in keys:
@@ -124,7 +129,13 @@ def check_structure(content: Any, path: str) -> None:
                     f'annotation file {path}: {len(lacking)} of {len(entries)} {part} have no '
                     f"'{key}' (the first: {_short(lacking[0])}), so it is not COCO: {AGAIN}."
                 )
+        _check_ids(entries, part, path)
     for image in content['images']:
+        if not isinstance(image['file_name'], str):
+            raise DataError(
+                f'image {image["id"]} in {path} has the file_name {image["file_name"]!r}, which is '
+                'not text: write the name of its file.'
+            )
         if not all(_is_positive(image[key]) for key in ('height', 'width')):
             raise DataError(
                 f'{image["file_name"]} in {path} has height {image["height"]!r} and width '
@@ -132,8 +143,37 @@ def check_structure(content: Any, path: str) -> None:
             )
 
 
-def check_boxes_are_numbers(annotations: Sequence[dict], path: str) -> None:
-    """Raise a ``DataError`` for a box that is not four numbers."""
+def _check_ids(entries: Sequence[dict], part: str, path: str) -> None:
+    """Raise a ``DataError`` for an id that a reader cannot look up or compare.
+
+    Ids of images and categories may be texts. pycocotools calculates with those of annotations.
+    """
+    for key in ('id', 'image_id', 'category_id'):
+        kinds = (int, float) if part == 'annotations' and key == 'id' else (int, float, str)
+        wrong = [e for e in entries if key in e and not isinstance(e[key], kinds)]
+        if wrong:
+            raise DataError(
+                f'{path}: {len(wrong)} of {len(entries)} {part} have a {key} that is not a number '
+                f'(the first: {wrong[0][key]!r}): number them from 1.'
+            )
+
+
+def check_annotations(annotations: Sequence[dict], path: str) -> None:
+    """Raise a ``DataError`` for a box that is not four numbers, or a wrong ``iscrowd`` or ``area``.
+
+    A text such as '0' as ``iscrowd`` would make an object a crowd.
+    """
+    rules = {'iscrowd': ((0, 1), '0 or 1'), 'area': (None, 'a number of pixels')}
+    for key, (values, what) in rules.items():
+        for each in annotations:
+            value = each.get(key, 0)
+            if value is None and key == 'iscrowd':
+                continue
+            if not isinstance(value, (int, float)) or (values and value not in values):
+                raise DataError(
+                    f'annotation {each["id"]} in {path} has {key} {value!r}, which is not {what}: '
+                    'correct or remove it.'
+                )
     if not annotations:
         return
     try:
@@ -152,20 +192,22 @@ def check_boxes_are_numbers(annotations: Sequence[dict], path: str) -> None:
 
 def four_numbers(box: Any) -> bool:
     """Whether a box is a list of four numbers."""
-    return isinstance(box, list) and len(box) == 4 and all(isinstance(n, (int, float)) for n in box)
+    return isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number that float64 can represent; integers of JSON may be larger."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**1000)
 
 
 def _is_positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and value > 0
+    return _is_number(value) and 0 < value < float('inf')
 
 
 def _repeated_ids(entries: Sequence[dict], part: str, shown: str, path: str) -> list[str]:
     ids = [each['id'] for each in entries]
-    try:
-        if len(set(ids)) == len(ids):
-            return []
-    except TypeError:
-        return [f'{path}: an id of {part} is not a number: number them from 1.']
+    if len(set(ids)) == len(ids):
+        return []
     repeated = Counter(ids)
     first = next(each for each in ids if repeated[each] > 1)
     values = [str(each[shown]) for each in entries if each['id'] == first][:2]
@@ -175,6 +217,20 @@ def _repeated_ids(entries: Sequence[dict], part: str, shown: str, path: str) -> 
         f'{shown} {" and ".join(values)}). A reader keeps one of them and mixes up their boxes: '
         'give each an id of its own.'
     ]
+
+
+def _unknown_owners(content: dict, path: str) -> list[str]:
+    """Error if no annotation is used, because none has a listed image or category."""
+    annotations = content.get('annotations') or []
+    for key, part in {'image_id': 'images', 'category_id': 'categories'}.items():
+        known = {each['id'] for each in content[part]}
+        if annotations and known and not any(each[key] in known for each in annotations):
+            return [
+                f'{path}: none of the {len(annotations)} annotations has the {key} of a listed '
+                f'entry (the first: {annotations[0][key]!r}, but {part} have ids such as '
+                f'{content[part][0]["id"]!r}): correct one of them; 1 and "1" are different ids.'
+            ]
+    return []
 
 
 def _category_faults(categories: Sequence[dict], path: str) -> list[str]:

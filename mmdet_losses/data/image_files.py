@@ -13,6 +13,8 @@ from PIL import Image
 OPENED = 2000
 """Number of images whose header is read, spread evenly over the file."""
 EXIF_ORIENTATION = 0x0112
+ENDS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND'}
+"""Format -> mark at the end of a complete file."""
 
 
 class BadImages(NamedTuple):
@@ -59,8 +61,8 @@ def bad_images(
     if unreadable:
         errors.append(
             f'image {unreadable[0]} cannot be read (empty, truncated, or not an image; '
-            f'{len(unreadable)} of {len(chosen)} examined images of {source}): replace the file, '
-            'or remove its entry from the annotation file.'
+            f'{len(unreadable)} of {len(chosen)} examined images of {source}): replace the file by '
+            'a JPEG or PNG image, or remove its entry from the annotation file.'
         )
     return BadImages(errors, [_wrong_size(wrong, len(chosen), source)] if wrong else [])
 
@@ -82,17 +84,41 @@ def missing_paths(paths: Sequence[str]) -> list[str]:
 
 
 def stored_size(path: str) -> tuple[int, int] | None:
-    """(height, width) of an image as MMCV reads it, with its EXIF rotation; None: unreadable."""
+    """(height, width) of an image as MMCV reads it, with its EXIF rotation; None: unreadable.
+
+    The header is enough for a JPEG or PNG file with the mark of its end. Files without it, which
+    are truncated or have something behind it, and files of other formats are decoded.
+    """
     try:
         with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
-    except (OSError, ValueError, SyntaxError):  # a format that Pillow does not know
-        try:
-            return mmcv.imread(path).shape[:2]
-        except Exception:  # OpenCV raises many kinds of errors
-            return None
-    return (width, height) if turned else (height, width)
+            end = ENDS.get(image.format or '')
+            if end:
+                if end not in _tail(path) and not _loads(image):
+                    return None
+                width, height = image.size
+                turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+                return (width, height) if turned else (height, width)
+    except Exception:  # Pillow raises many kinds of errors for files that OpenCV may read
+        pass
+    try:
+        return mmcv.imread(path).shape[:2]
+    except Exception:  # of OpenCV; None has no shape
+        return None
+
+
+def _loads(image: Image.Image) -> bool:
+    """Whether all pixels can be decoded; OpenCV makes missing ones gray without an error."""
+    try:
+        image.load()
+    except Exception:
+        return False
+    return True
+
+
+def _tail(path: str) -> bytes:
+    with open(path, 'rb') as file:
+        file.seek(max(0, os.path.getsize(path) - 16))
+        return file.read()
 
 
 def _wrong_size(

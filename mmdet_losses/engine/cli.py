@@ -86,6 +86,8 @@ def _run(work: Callable[[Config, argparse.Namespace], None], args: argparse.Name
         start_processes(cfg)
         work(cfg, args)
     except Exception as error:
+        if cfg is None and not _is_first_local(args.launcher):
+            return 1  # the first process of this machine prints the same error of the config
         message = str(error) if isinstance(error, UsageError) else explain(error, cfg)
         if message is not None and not args.debug:
             report_error(message)
@@ -95,6 +97,12 @@ def _run(work: Callable[[Config, argparse.Namespace], None], args: argparse.Name
             raise
         return 1
     return 0
+
+
+def _is_first_local(launcher: str) -> bool:
+    """Whether this is the first process of a launcher on this machine, or the only one."""
+    names = {'slurm': 'SLURM_LOCALID', 'pytorch': 'LOCAL_RANK', 'mpi': 'OMPI_COMM_WORLD_LOCAL_RANK'}
+    return os.environ.get(names.get(launcher, ''), '0') == '0'
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -9,10 +9,12 @@ import os
 import sys
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
@@ -179,4 +181,19 @@ def report_error(text: str, known: bool = True) -> None:
         with contextlib.suppress(OSError):  # the folder belongs to the launcher of another machine
             path.write_text(content, encoding='utf-8')
             return
+    if world > 1 and not _first_report(text):
+        return
     print(f'error{f" (rank {rank})" if world > 1 else ""}: {text}', file=sys.stderr, flush=True)
+
+
+def _first_report(text: str) -> bool:
+    """Whether no other process of the group has reported an error that ends with the same line.
+
+    Under srun and torchrun, each process would print its copy of the same error.
+    """
+    last = text.strip().rpartition('\n')[2]
+    try:
+        store = torch.distributed.distributed_c10d._get_default_store()
+        return store.add(f'mmdet_losses_error_{zlib.crc32(last.encode())}', 1) == 1
+    except Exception:  # the process that holds the store may be killed; print rather too often
+        return True

@@ -4,10 +4,13 @@ import io
 import warnings
 from types import SimpleNamespace
 
+import pytest
 from mmengine.logging import MMLogger, print_log
 from pycocotools.coco import COCO
+from torch.distributed import HashStore, distributed_c10d
 
-from mmdet_losses.engine import console
+from mmdet_losses import engine
+from mmdet_losses.engine import cli, console
 from mmdet_losses.engine.progress import Progress
 from tools import launch
 
@@ -50,6 +53,38 @@ def test_the_console_is_as_before_afterwards(capsys):
     COCO().createIndex()
     assert 'hooks of the runner' in (text := capsys.readouterr().out)
     assert 'index created!' in text
+
+
+def test_several_processes_print_the_same_error_once(monkeypatch, capsys):
+    store = HashStore()
+    monkeypatch.setattr(distributed_c10d, '_get_default_store', lambda: store)
+    for rank in (1, 0, 2):
+        monkeypatch.setattr(console, 'get_dist_info', lambda rank=rank: (rank, 3))
+        console.report_error('no annotations.')
+        console.report_error(f'Traceback of {rank}\nKeyError: 3', known=False)
+    console.report_error('another error.')
+    assert capsys.readouterr().err.splitlines() == [
+        'error (rank 1): no annotations.',
+        'error (rank 1): Traceback of 1',
+        'KeyError: 3',
+        'error (rank 2): another error.',
+    ]
+
+
+@pytest.mark.parametrize(
+    ('launcher', 'name'), [('slurm', 'SLURM_LOCALID'), ('pytorch', 'LOCAL_RANK'), ('none', 'A')]
+)
+def test_one_process_per_machine_prints_an_error_of_the_config(monkeypatch, capsys, launcher, name):
+    args = SimpleNamespace(
+        config='absent.py', launcher=launcher, local_rank=0, debug=False, verbose=True
+    )
+    monkeypatch.setattr(cli, 'setup_cache_size_limit_of_dynamo', lambda: None)
+    for rank in (0, 1):
+        monkeypatch.setenv(name, str(rank))
+        with pytest.raises(SystemExit):
+            engine.run_tool(print, args)
+    count = capsys.readouterr().err.count('config file absent.py not found')
+    assert count == (2 if launcher == 'none' else 1)
 
 
 def test_a_training_shows_progress_and_validations(monkeypatch, capsys):

@@ -1,9 +1,12 @@
 """The report about the data of a config, made before any data set is built."""
 
+import gzip
+import io
 import json
 import re
 
 import cv2
+import mmcv
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -106,13 +109,37 @@ ERRORS = {
                 r'is not UTF-8 \(byte 0xe9 at position \d+; it may be latin-1\)'),
     'a byte order mark': (b'\xef\xbb\xbf{}', 'starts with a byte order mark'),
     'UTF-16': (json.dumps(coco()).encode('utf-16'), 'starts with a byte order mark'),
+    'UTF-16 without a mark': (json.dumps(coco()).encode('utf-16-le'), 'is not JSON'),
+    'an empty file': (b'', 'is not JSON'),
+    'a gz file': (gzip.compress(json.dumps(coco()).encode()), 'is compressed: unpack it'),
     'a list': ([], r'does not match its data set type \(a JSON list'),
     'no images': ({'categories': [], 'annotations': []}, "has no 'images'"),
     'no categories': ({'images': []}, "has no 'categories'"),
     'images as a dict': (changed(images={'a': 1}), "'images' is not a list of JSON objects"),
+    'images of null': (changed(images=None), "'images' is not a list of JSON objects"),
+    'nested lists': (changed(images=[[1]]), "'images' is not a list of JSON objects"),
+    'a file name of null': (changed(images=[dict(id=0, file_name=None, height=9, width=9)]),
+                            'image 0 in .* has the file_name None'),
+    'an infinite image': (entries('images', height=float('inf')), '0.png in .* has height inf'),
+    'an image of NaN': (entries('images', width=float('nan')), '0.png in .* and width nan'),
+    'an image without width': (entries('images', width=None), "2 of 2 images have no 'width'"),
     'an image without size': (entries('images', height=None), "2 of 2 images have no 'height'"),
     'an image of size 0': (entries('images', height=0), '0.png in .* has height 0 and width 100'),
     'an annotation without id': (entries('annotations', id=None), "annotations have no 'id'"),
+    'no category': (entries('annotations', category_id=None), "annotations have no 'category_id'"),
+    'ids as text': (changed(annotations=[{**each, 'id': f'a{each["id"]}'}
+                                         for each in coco()['annotations']]),
+                    r"3 of 3 annotations have a id that is not a number \(the first: 'a1'\)"),
+    'ids as lists': (entries('annotations', image_id=[0]), r'have a image_id that .*\[0\]'),
+    'image ids as text': (entries('annotations', image_id='0'),
+                          r"none of the 3 annotations has the image_id .*'0', but images have ids"),
+    'category ids as text': (entries('annotations', category_id='1'), 'none of the 3 annotations'),
+    'a crowd of text': (entries('annotations', iscrowd='0'), r"annotation 1 in .* iscrowd '0'"),
+    'an area of text': (entries('annotations', area='wide'), r"annotation 1 in .* area 'wide'"),
+    'a huge integer': (coco([[10**400, 2, 3, 4]]), 'annotation 1 in .* the bbox'),
+    'a box of null': (coco([BOX, BOX])
+                      | dict(annotations=[{**coco()['annotations'][0], 'bbox': None}]),
+                      'annotation 1 in .* the bbox None'),
     'a box of three numbers': (coco([BOX, BOX[:3]]), r'annotation 2 in .* the bbox \[10, 12, 3'),
     'a box of text': (coco([['1', 2, 3, 4]]), r"annotation 1 in .* has the bbox \['1', 2, 3, 4\]"),
     'images with one id': (entries('images', id=1),
@@ -196,6 +223,58 @@ def test_an_unreadable_image_is_named(data, content):
     (data.root / '1.png').write_bytes(content)
     (error, other) = data.report().errors
     assert '/1.png cannot be read' in error and 'train.json' in error and 'val.json' in other
+
+
+def encoded(kind, size=(100, 60), **options):
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    image = Image.fromarray(pixels)
+    if kind == '16 bits':
+        return cv2.imencode('.png', np.full((size[1], size[0]), 40000, np.uint16))[1].tobytes()
+    modes = {'CMYK': ('CMYK', 'JPEG'), 'palette': ('P', 'PNG'), 'alpha': ('RGBA', 'PNG'),
+             'gray with alpha': ('LA', 'PNG'), 'JPEG': ('RGB', 'JPEG'), 'PNG': ('RGB', 'PNG'),
+             'GIF': ('P', 'GIF')}  # fmt: skip
+    mode, name = modes[kind]
+    buffer = io.BytesIO()
+    image.convert(mode).save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize('kind', ['16 bits', 'CMYK', 'palette', 'alpha', 'gray with alpha'])
+def test_unusual_images_are_read_as_three_channels(data, kind):
+    (data.root / '1.png').write_bytes(encoded(kind))
+    assert data.report() == ([], [])
+    image = mmcv.imread(str(data.root / '1.png'))
+    assert image.shape == (60, 100, 3) and image.dtype == np.uint8
+
+
+def test_a_format_is_accepted_if_opencv_reads_it(data):
+    (data.root / '1.png').write_bytes(encoded('GIF'))
+    errors = data.report().errors
+    read = cv2.imread(str(data.root / '1.png')) is not None
+    assert errors == [] if read else 'a JPEG or PNG image' in errors[0]
+
+
+@pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'CMYK'])
+def test_a_truncated_image_is_an_error(data, kind):
+    content = encoded(kind)
+    (data.root / '1.png').write_bytes(content[: len(content) // 2])
+    errors = data.report().errors
+    assert len(errors) == 2 and '/1.png cannot be read (empty, truncated' in errors[0]
+    (data.root / '1.png').write_bytes(content + bytes(100))  # complete, with a tail
+    assert data.report() == ([], [])
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 5000)])
+def test_extreme_sizes_of_images(data, size):
+    (data.root / '1.png').write_bytes(encoded('PNG', size))
+    content = coco([BOX])  # in image 1
+    content['images'][1].update(width=size[0], height=size[1])
+    data.write('train', content)
+    errors, warnings = examine_config(data.config(), ['train'])
+    if size == (1, 1):
+        assert errors == [] and '1 outside the image (the first: annotation 1 in 1' in warnings[0]
+    else:
+        assert '1 images are too elongated (the first: 1.png with 1 x 5000)' in errors[0]
 
 
 def test_a_folder_in_place_of_a_file_is_named(data):

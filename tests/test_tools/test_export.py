@@ -245,6 +245,16 @@ def test_a_difference_ends_with_status_1(tools, checkpoint, tmp_path, capsys, mo
     assert 'differs from PyTorch by 2.0e-04, more than 0.0001' in capsys.readouterr().err
 
 
+def test_a_check_without_a_box_ends_with_status_1(tools, checkpoint, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(export, 'export_onnx', lambda *_: b'')
+    monkeypatch.setattr(export, 'onnx_runner', lambda content: None)
+    monkeypatch.setattr(export, 'check', lambda *_: export.Difference(0.0, 0))
+    with pytest.raises(SystemExit) as end:
+        run(tools.config, checkpoint, '--out', tmp_path / 'small.onnx')
+    assert end.value.code == 1
+    assert 'was not compared with PyTorch, because no box' in capsys.readouterr().err
+
+
 def test_what_is_missing_is_named(tools, checkpoint, tmp_path, capsys, monkeypatch):
     arguments = (tools.config, checkpoint, '--out', tmp_path / 'small.onnx')
     with pytest.raises(SystemExit):

@@ -7,15 +7,20 @@ import json
 import os
 import pickle
 import time
+import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import load_checkpoint
 
 from mmdet_losses import engine
+from mmdet_losses.core.checkpoint import read_checkpoint
 from mmdet_losses.engine import processes
+from mmdet_losses.engine.explain import explain
 from mmdet_losses.engine.tta import tta_pipeline
 
 
@@ -184,7 +189,26 @@ def flip_a_weight(path):
     path.write_bytes(content)
 
 
+def safetensors(path):
+    header = b'{"weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    path.write_bytes(len(header).to_bytes(8, 'little') + header + bytes(4))
+
+
+def flip_the_table_of_contents(path):
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 255
+    path.write_bytes(content)
+
+
 DAMAGES = {
+    'truncated in the weights': lambda path: path.write_bytes(path.read_bytes()[:2500]),
+    'zeros': lambda path: path.write_bytes(bytes(5000)),
+    'flipped byte in the table of contents': flip_the_table_of_contents,
+    'legacy format, truncated': lambda path: (
+        torch.save(torch.zeros(999), path, _use_new_zipfile_serialization=False),
+        path.write_bytes(path.read_bytes()[:900]),
+    ),
+    'safetensors': safetensors,
     'truncated': lambda path: path.write_bytes(path.read_bytes()[:-300]),
     'empty': lambda path: path.write_bytes(b''),
     'text': lambda path: path.write_text('not a checkpoint'),
@@ -203,11 +227,44 @@ def test_a_damaged_checkpoint_is_skipped_or_named(tmp_path, capsys, damage):
     DAMAGES[damage](newest)
     assert start(tmp_path) == 'epoch_1.pth'
     assert f'{newest} is skipped: it ' in capsys.readouterr().out
+    if damage not in ('only weights', 'a tensor'):
+        with pytest.raises(ValueError, match=r'epoch_2\.pth does not load as plain tensors'):
+            read_checkpoint(newest)
+        with pytest.raises(
+            (RuntimeError, UnpicklingError), match=r'epoch_2\.pth is damaged'
+        ) as end:
+            load_checkpoint(torch.nn.Linear(1, 1), str(newest))  # of MMEngine
+        assert explain(end.value) == str(end.value)
     with pytest.raises(engine.UsageError, match=r'cannot continue from .*epoch_2\.pth: it '):
         start(tmp_path, resume=str(newest))
     (tmp_path / 'epoch_1.pth').unlink()
     with pytest.raises(engine.UsageError, match=r'none of the 1 checkpoint.* --restart'):
         start(tmp_path)
+
+
+def test_a_further_file_in_the_archive_is_no_damage(tmp_path):
+    path = tmp_path / 'epoch_1.pth'
+    save_checkpoint(path)
+    with zipfile.ZipFile(path, 'a') as archive:
+        archive.writestr('archive/notes.txt', 'text')
+    assert start(tmp_path) == 'epoch_1.pth'
+    assert list(read_checkpoint(path)) == ['weight']
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    (tmp_path / 'epoch_3.pth').mkdir()
+    with pytest.raises(FileNotFoundError, match=r'epoch_3\.pth is a folder'):
+        read_checkpoint(tmp_path / 'epoch_3.pth')
+    with pytest.raises(engine.UsageError, match='can be resumed; start again with --restart'):
+        start(tmp_path)
+
+
+def test_partial_files_of_a_killed_training_are_removed(tmp_path):
+    save_checkpoint(tmp_path / 'epoch_1.pth')
+    for name in ('epoch_2.pth.77.partial', 'last_checkpoint.77.partial'):
+        (tmp_path / name).write_bytes(b'PK')
+    assert start(tmp_path) == 'epoch_1.pth'
+    assert [path.name for path in tmp_path.iterdir()] == ['epoch_1.pth']
 
 
 def test_usage_errors_print_one_message(tools, usage_error, tmp_path):

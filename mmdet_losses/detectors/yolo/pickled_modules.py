@@ -80,12 +80,17 @@ def read_pickled_module(path: Path | str, entry: str = 'model') -> dict[str, Ten
     except Exception as error:  # a damaged file raises many kinds of errors
         raise ValueError(f'{path} does not load as a PyTorch checkpoint ({error}).') from error
     network = content.get(entry) if isinstance(content, dict) else content
-    if not isinstance(network, nn.Module) or not network.state_dict():
+    try:
+        state = network.state_dict() if isinstance(network, nn.Module) else {}
+        tensors = OrderedDict((key, value.detach()) for key, value in state.items())
+    except Exception as error:  # the file also fills the attributes of modules
+        raise ValueError(f'{path} has a damaged network under {entry!r} ({error}).') from error
+    if not tensors:
         raise ValueError(
             f'{path} has no network under {entry!r}; name the entry that holds it, or convert a '
             'plain state dict.'
         )
-    return OrderedDict((key, value.detach()) for key, value in network.state_dict().items())
+    return tensors
 
 
 def _load(file: Any, **kwargs: Any) -> Any:
