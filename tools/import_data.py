@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from mmdet_losses.engine.closing import tool_command
 from tools.datasets.formats import READERS
 from tools.datasets.importing import Shares, read, table, write
 from tools.datasets.source import ImportFault, Source
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     for message in imported.messages:
         print(f'warning: {message}')
     print(f'{args.out}/sheet.png shows images with their boxes; check it before training')
-    print(f'next: python tools/new_project.py --data {args.out} --detector yolov4_tiny')
+    print(f'next: {tool_command("new_project.py", "--data", args.out)} --detector yolov4_tiny')
     return 0
 
 

@@ -60,12 +60,13 @@ def write(args: argparse.Namespace) -> list[str]:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(config_text(project, weights, out))
     checkpoint = f'work_dirs/{project.name}/epoch_2.pth'
+    predict = tool_command('predict.py', out, checkpoint, args.data / 'images')
     return [
         f'{out}: classes: {len(project.classes)}, training images: {project.images}, '
         f'input: {project.side} x {project.side} pixels',
-        f'next: {tool_command("browse_targets.py")} {out}   # draws the targets',
-        f'      {tool_command("train.py")} {out}',
-        f'      {tool_command("predict.py")} {out} {checkpoint} {args.data}/images --out predicted',
+        f'next: {tool_command("browse_targets.py", out)}   # draws the targets',
+        f'      {tool_command("train.py", out)}',
+        f'      {predict} --out predicted',
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,15 +57,16 @@ def from_here(path: str | Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def tool_command(name: str) -> str:
-    """Command of another tool, in the folder of the running one.
+def tool_command(name: str, *words: object) -> str:
+    """Command of another tool, in the folder of the running one; words with spaces are quoted.
 
     Example:
-        >>> tool_command('predict.py')
-        'python tools/predict.py'
+        >>> tool_command('train.py', Path('my own.py'))
+        "python tools/train.py 'my own.py'"
     """
     beside = from_here(Path(sys.argv[0]).with_name(name))
-    return f'python {beside if beside.is_file() else Path("tools") / name}'
+    tool = beside if beside.is_file() else Path('tools') / name
+    return shlex.join(['python', *map(str, (tool, *words))])
 
 
 def log_line(runner: Runner) -> str:
@@ -100,6 +102,6 @@ def closing_lines(metrics: Mapping[str, float], work_dir: str, config: str) -> l
         checkpoint = from_here(last)
         result += [
             f'checkpoint: {checkpoint}',
-            f'next: {tool_command("predict.py")} {config} {checkpoint} IMAGES --out predicted',
+            f'next: {tool_command("predict.py", config, checkpoint)} IMAGES --out predicted',
         ]
     return result

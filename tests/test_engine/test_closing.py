@@ -15,7 +15,7 @@ def test_the_closing_lines_have_result_checkpoint_and_next_command(tmp_path, mon
         f'next: python tools/predict.py mine.py {path} IMAGES --out predicted',
     ]
     monkeypatch.chdir(tmp_path)  # paths inside the current folder are relative
-    assert closing_lines(scalars, str(tmp_path), 'mine.py')[1:] == [
+    assert closing_lines(scalars, str(tmp_path), 'my own.py')[1:] == [
         'checkpoint: epoch_2.pth',
-        'next: python tools/predict.py mine.py epoch_2.pth IMAGES --out predicted',
+        "next: python tools/predict.py 'my own.py' epoch_2.pth IMAGES --out predicted",
     ]

@@ -264,7 +264,15 @@ def test_difficult_objects_are_ignored_regions_and_sizes_follow_the_orientation(
             (),
             'but none for image, label, xmin',
         ),
+        (lambda root: (root / 'x.csv').write_text(''), (), 'x.csv is empty'),
         (lambda root: (root / 'x.json').write_text('{'), (), 'x.json is not JSON'),
+        (
+            lambda root: (root / 'x.json').write_text(
+                '{"images": [{"id": 1}], "annotations": [], "categories": []}'
+            ),
+            (),
+            "is not a complete data set in the format coco (KeyError: 'file_name')",
+        ),
         (
             lambda root: [
                 (root / name).write_text(text)

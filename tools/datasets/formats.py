@@ -290,9 +290,11 @@ def _table(path: Path) -> tuple[bool, list[dict[str, str]]]:
     else:
         lines = lines[1:]
     missing = [key for key, place in places.items() if place is None]
+    if not head:
+        raise ImportFault(f'{path} is empty; export it again.')
     if missing:
         raise ImportFault(
-            f'{path} has the columns {", ".join(head) or "none"}, but none for '
+            f'{path} has the columns {", ".join(head)}, but none for '
             f'{", ".join(missing)}; name them image, xmin, ymin, xmax, ymax and class.'
         )
     found = {key: place for key, place in places.items() if place is not None}

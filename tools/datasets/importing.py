@@ -52,7 +52,16 @@ def read(source: Source, form: str | None = None, shares: Shares | None = None) 
         ImportFault: there is no usable image or object.
     """
     form = form or find_format(source)
-    items = [clean(item, source) for item in READERS[form](source)]
+    try:
+        items = [clean(item, source) for item in READERS[form](source)]
+    except ImportFault:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = f'{type(error).__name__}: {error}'
+        raise ImportFault(
+            f'{source.path} is not a complete data set in the format {form} ({reason}); export it '
+            'again, or choose another --format.'
+        ) from error
     items = _without_copies(items, source)
     labels = Counter(box.label for item in items for box in item.boxes)
     if not labels:
