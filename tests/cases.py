@@ -281,6 +281,7 @@ ELSEWHERE: dict[str, str] = {
     'DarknetEMAHook': 'test_engine/test_darknet.py',
     'DarknetPredictor': 'test_tools/test_import_darknet.py',
     'UnfreezeHook': 'test_engine/test_darknet.py',
+    'CaffeSGD': 'test_engine/test_caffe.py',
     'DarknetLR': 'test_engine/test_darknet.py',
     'PicturesHook': 'test_visualization/test_pictures.py',
     'AveragedBoxesTTAModel': 'test_tools/test_tta.py',

@@ -9,7 +9,7 @@ _base_ = [
 model = dict(
     backbone=dict(init_cfg=_base_.vgg_reduced),
     bbox_head=dict(
-        encoder=dict(clip=False, topk=400),
+        encoder=dict(clip=False, matching='bipartite', topk=400),
         criterion=dict(normalizer='positives'),  # of each GPU
     ),
     test_cfg=dict(max_per_img=200),

@@ -67,21 +67,22 @@ def resize(image: NDArray, size: tuple[int, int]) -> NDArray:
 
 def _candidate(boxes: NDArray, overlap: float) -> tuple[float, float, float, float] | None:
     """The first crop in parts of the canvas that one of the boxes fits, None after 50 tries."""
-    for _ in range(TRIES):
-        scale = np.random.uniform(0.3, 1)
-        aspect = np.random.uniform(max(0.5, scale**2), min(2, scale**-2))
-        w, h = scale * np.sqrt(aspect), scale / np.sqrt(aspect)
-        x, y = np.random.uniform(0, 1 - w), np.random.uniform(0, 1 - h)
-        if _best_iou(boxes, x, y, x + w, y + h) >= overlap:
-            return x, y, x + w, y + h
-    return None
+    scale = np.random.uniform(0.3, 1, TRIES)
+    aspect = np.random.uniform(np.maximum(0.5, scale**2), np.minimum(2, scale**-2))
+    w, h = scale * np.sqrt(aspect), scale / np.sqrt(aspect)
+    x, y = np.random.uniform(0, 1 - w), np.random.uniform(0, 1 - h)
+    crops = np.stack((x, y, x + w, y + h), 1)
+    fits = np.flatnonzero(_best_iou(boxes, crops) >= overlap)
+    return tuple(crops[fits[0]]) if len(fits) else None
 
 
-def _best_iou(boxes: NDArray, *crop: float) -> float:
-    shared = np.minimum(boxes[:, 2:], crop[2:]) - np.maximum(boxes[:, :2], crop[:2])
-    shared = shared.clip(min=0).prod(1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (crop[2] - crop[0]) * (crop[3] - crop[1])
-    return float((shared / (areas - shared)).max())
+def _best_iou(boxes: NDArray, crops: NDArray) -> NDArray:
+    """Per crop the IoU with the nearest box."""
+    crops = crops[:, None]
+    shared = np.minimum(boxes[:, 2:], crops[..., 2:]) - np.maximum(boxes[:, :2], crops[..., :2])
+    shared = shared.clip(min=0).prod(-1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1) + (crops[..., 2:] - crops[..., :2]).prod(-1)
+    return (shared / (areas - shared)).max(-1)
 
 
 def _contrast(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

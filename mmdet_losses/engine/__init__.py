@@ -1,5 +1,6 @@
 """Runner helpers, hooks, optimizer wrappers, and checks before training."""
 
+from mmdet_losses.engine.caffe import CaffeSGD
 from mmdet_losses.engine.check import CheckDataHook
 from mmdet_losses.engine.cli import (
     DATA_KEYS,
@@ -40,6 +41,7 @@ from mmdet_losses.engine.scaled_yolov4 import (
 __all__ = [
     'DATA_KEYS',
     'CPUAutocastOptimWrapper',
+    'CaffeSGD',
     'ChannelsLastHook',
     'CheckDataHook',
     'ClassLayersHook',
