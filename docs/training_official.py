@@ -131,7 +131,8 @@ SSD = Training(
 CAFFE_SSD = SSD._replace(
     proof='equal; there was no run of the Caffe code to compare with',
     augmentation='as the source, not compared with draws',
-    optimizer=SSD.optimizer.replace('everything', 'kernels') + ', rate of biases x 2',
+    optimizer='SGD 0.001, momentum 0.9 that contains the rate, decay 0.0005 of kernels, '
+    'rate of biases x 2',
     batch='32 = 4 x 8',
     test='score 0.01, nms 0.45, 200 boxes',
     reasons={},
@@ -158,7 +159,7 @@ REDMON = Training(
     test='score 0.005, nms 0.45, all boxes',
     reasons=dict(batch=_SUBDIVISIONS),
 )
-TINY = REDMON._replace(start=None, test=None)  # not compared
+TINY = REDMON._replace(start=None)  # not published
 YOLOV2 = REDMON._replace(batch='64 = 8 subdivisions of 8', start='`darknet19_448.conv.pth`')
 YOLOV4 = REDMON._replace(
     optimizer=_DARKNET_SGD.format('0.0013', '0.949'),
@@ -282,9 +283,10 @@ OFFICIAL = {
     'yolov2/*voc*': YOLOV2._replace(schedule=_BURN_IN.format('80,200', '40,000', '60,000')),
     'yolov2/*': YOLOV2,
     'yolov3/*3l*': TINY._replace(
+        test=None,  # AlexeyAB's
         schedule=_BURN_IN.format('200,000', '180,000', '190,000'),
     ),
-    'yolov3/*prn*': TINY._replace(batch='64 = 8 subdivisions of 8'),
+    'yolov3/*prn*': TINY._replace(batch='64 = 8 subdivisions of 8', test=None),  # AlexeyAB's
     'yolov3/*tiny*': TINY._replace(batch='not in the cfg'),
     'yolov3/*voc*': REDMON._replace(schedule=_BURN_IN.format('50,200', '40,000', '45,000')),
     'yolov3/*': REDMON,
@@ -303,7 +305,6 @@ OFFICIAL = {
         schedule=_BURN_IN.format('500,200', '400,000', '450,000'),
         batch='64 = 1 x 64',
         start=None,
-        test=None,
         reasons=dict(batch='darknet normalises the 64 images together on one GPU'),
     ),
     'yolov4/yolov4-*': CSP,

@@ -40,10 +40,11 @@ def optimizer_of(cfg: Config) -> str:
     """Type, rate, momentum, decay and clipping."""
     wrapper = cfg.optim_wrapper
     optimizer = wrapper.optimizer
-    parts = [f'{optimizer.type} {number(optimizer.lr)}']
+    parts = [f'{optimizer.type.removeprefix("Caffe")} {number(optimizer.lr)}']
     if optimizer.get('momentum'):
         name = 'Nesterov momentum' if optimizer.get('nesterov') else 'momentum'
-        parts.append(f'{name} {number(optimizer.momentum)}')
+        inside = ' that contains the rate' if optimizer.type == 'CaffeSGD' else ''
+        parts.append(f'{name} {number(optimizer.momentum)}{inside}')
     if decay := optimizer.get('weight_decay', 0):
         kernels = wrapper.get('constructor') or wrapper.get('paramwise_cfg')
         parts.append(f'decay {number(decay)} of {"kernels" if kernels else "everything"}')
@@ -133,8 +134,10 @@ def test_of(cfg: Config) -> str:
 
 def cell(ours: str, official: str | None, reason: str = '') -> str:
     """'equal', or both values and why."""
-    if official is None or official == ours:
-        return 'equal' if official else ours
+    if official is None:
+        return f'{ours}; official: not published'
+    if official == ours:
+        return 'equal'
     return f'**{ours}**; official: {official}' + (f' ({reason})' if reason else '')
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -15,7 +14,7 @@ from torch import nn
 
 from mmdet_losses.engine import scaled_yolov4
 from mmdet_losses.engine.scaled_yolov4 import KERNELS, KernelDecayOptimWrapperConstructor
-from mmdet_losses.registry import HOOKS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
+from mmdet_losses.registry import HOOKS, OPTIM_WRAPPERS, OPTIMIZERS, PARAM_SCHEDULERS
 from tools.datasets.small_configs import full_recipes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -123,10 +122,8 @@ def rates(cfg, processes, monkeypatch, enable):
         wrapper = KernelDecayOptimWrapperConstructor(options)(layer)
     else:
         optimizer = dict(options.pop('optimizer'))
-        kind = getattr(torch.optim, optimizer.pop('type'))
-        wrapper = OPTIM_WRAPPERS.build(
-            options, default_args=dict(optimizer=kind(layer.parameters(), **optimizer))
-        )
+        built = OPTIMIZERS.build({**optimizer, 'params': layer.parameters()})
+        wrapper = OPTIM_WRAPPERS.build(options, default_args=dict(optimizer=built))
     assert isinstance(wrapper, OptimWrapper)
     per_epoch, _ = iterations_of(cfg, processes)
     loader = dict(batch_size=cfg.train_dataloader.batch_size)
@@ -200,3 +197,20 @@ def test_training_starts_from_the_official_weights(path):
     official = training_parity.official_of(path)
     ours = training_parity.start_of(read(path))
     assert official.start in (ours, None), 'None: the official weights are not published'
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
+def test_the_first_table_of_the_readme_has_every_difference(path):
+    official, cfg = training_parity.official_of(path), read(path)
+    parts = (path.parent / 'README.md').read_text(encoding='utf-8').split('\n\n')
+    table = next(part for part in parts if part.startswith('|'))
+    ours = dict(
+        optimizer=training_parity.optimizer_of(cfg),
+        schedule=training_parity.schedule_of(cfg),
+        average=training_parity.average_of(cfg),
+        batch=training_parity.batch_of(cfg, path),
+    )
+    for column, value in ours.items():
+        wanted = getattr(official, column)
+        if wanted not in (value, None):
+            assert f'{value}; official {wanted}' in table
