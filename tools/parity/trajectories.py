@@ -2,7 +2,8 @@
 
 A recipe brings its own optimizer, schedule, hooks, average and criterion. Only what the golden case
 shrinks is replaced: widths and depths of the network, number of classes, input, and the moments of
-the schedule (:data:`SYSTEMS` and :func:`compress` are all of it).
+the schedule (:mod:`~tools.parity.trajectory_systems` and :func:`compress` are all of it).
+Hyper-parameters in which a case differs from the recipe are set and printed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from tools.parity.models import CONFIGS
 from tools.parity.rows import Row
 from tools.parity.training import Images, Prepared, Recorder, rank, run_training, sample_of
 from tools.parity.trajectory_case import TrajectoryCase
-from tools.parity.trajectory_systems import SYSTEMS, System
+from tools.parity.trajectory_options import CaseOptions
+from tools.parity.trajectory_systems import System, system_of
 
 Official = dict[str, np.ndarray]
 
@@ -44,10 +46,12 @@ def check_trajectory(folder: Path, precision: str = 'float64') -> list[Row] | No
     of weights are the medians of the relative errors of length.
     """
     case = TrajectoryCase(folder, precision)
-    system = SYSTEMS.get(case.meta['system'])
+    system = system_of(case.meta['system'])
     if system is None:
         return None
     name, rows = case.folder.name, []
+    if changes := case_config(case, system)[1]:
+        print(f'{name}: trained with the values of the case: {"; ".join(changes)}')
     with tempfile.TemporaryDirectory() as work_dir:
         try:
             run = train(case, system, Path(work_dir))
@@ -99,7 +103,9 @@ def _train_chunk(number: int, world: int, folder: str, precision: str, work_dir:
     meeting = f'file://{work_dir}/join'
     torch.distributed.init_process_group('gloo', meeting, rank=number, world_size=world)
     case = TrajectoryCase(Path(folder), precision)
-    run = _train(case, SYSTEMS[case.meta['system']], Path(work_dir))
+    system = system_of(case.meta['system'])
+    assert system is not None
+    run = _train(case, system, Path(work_dir))
     torch.save(run, Path(work_dir) / f'{number}.pt')
     gc.collect()  # the group must not be freed by the last reference of the model
     torch.distributed.destroy_process_group()
@@ -107,14 +113,13 @@ def _train_chunk(number: int, world: int, folder: str, precision: str, work_dir:
 
 def _train(case: TrajectoryCase, system: System, work_dir: Path) -> Recorder:
     torch.manual_seed(0)
-    cfg = recipe(system)
+    cfg, _ = case_config(case, system)
     model = build_model(case, system, cfg)
     start = work_dir / f'start{rank()}.pth'
     torch.save(dict(state_dict=system.convert(case.start(), model, cfg.model), meta={}), start)
-    compress(cfg, case)
     batch = sum(case.chunks) if case.chunks else len(case.images_of(1))
     by_epoch = not cfg.train_cfg.get('max_iters')
-    batches = case.schedule.get('batches_per_epoch', 1) if by_epoch else case.num_steps
+    batches = batches_of(case, by_epoch)
     numbers = [i for step in range(1, case.num_steps + 1) for i in case.images_of(step)]
     recorder = Recorder(case.snapshots, case.schedule.get('ema_updates_at_start', 0))
     run_training(
@@ -131,6 +136,13 @@ def _train(case: TrajectoryCase, system: System, work_dir: Path) -> Recorder:
     return recorder
 
 
+def batches_of(case: TrajectoryCase, by_epoch: bool) -> int:
+    """Iterations of an epoch; a training that counts iterations has one epoch."""
+    names = ('batches_per_epoch', 'iterations_per_epoch')
+    given = (case.schedule[each] for each in names if each in case.schedule)
+    return next(given, 1) if by_epoch else case.num_steps
+
+
 def _item(case: TrajectoryCase, number: int) -> dict:
     """The image of a number, and the frame before."""
     image = case.network_input(number)
@@ -141,6 +153,13 @@ def _item(case: TrajectoryCase, number: int) -> dict:
         item['previous'] = case.network_input(number, 'previous_images')
         item['previous_heatmap'] = case.network_input(number, 'previous_heatmap')
     return item
+
+
+def case_config(case: TrajectoryCase, system: System) -> tuple[Config, list[str]]:
+    """The recipe with the schedule and the hyper-parameters of a case, and what that changed."""
+    cfg = recipe(system)
+    compress(cfg, case)
+    return cfg, CaseOptions(cfg, case.meta).changes
 
 
 def compress(cfg: Config, case: TrajectoryCase) -> None:

@@ -91,6 +91,10 @@ _CENTER_TERMS |= {'off': 'loss_offset', 'hp': 'loss_keypoints'}
 def _shrink_points(cfg: Config, case: TrajectoryCase) -> None:
     network = case.meta['network']
     head = cfg.model.bbox_head
+    hidden = network.get('head_conv')
+    if hidden:  # one number, or a list per branch
+        widths = hidden if isinstance(hidden, dict) else {'all': [hidden]}
+        head.predictor.channels = next(iter(widths.values()))[0]
     depth = re.search(r'res(?:dcn)?_?(\d+)', network['arch'])
     if depth and 'depth' in cfg.model.backbone:
         cfg.model.backbone.depth = int(depth[1])
@@ -99,6 +103,9 @@ def _shrink_points(cfg: Config, case: TrajectoryCase) -> None:
     head.encoder.num_classes = network['heads']['hm']
     if case.meta['system'].startswith('centertrack'):
         head.encoder.update(center_noise=0.0, lost_rate=0.0, false_rate=0.0)
+        if 'ltrb_amodal' not in network['heads']:
+            head.predictor.with_ltrb_amodal = False
+            del head.criterion['loss_ltrb_amodal']
 
 
 def _center_losses(found: Terms, meta: Mapping[str, Any]) -> Terms:
@@ -114,6 +121,19 @@ def _center_losses(found: Terms, meta: Mapping[str, Any]) -> Terms:
 # ------------------------------------------------------------------------------- anchors, grids
 
 
+COCO_SIZES = (21, 45, 99, 153, 207, 261, 315)
+"""Prior sizes of ssd.pytorch for any number of classes but that of PASCAL VOC."""
+
+
+def _shrink_ssd(cfg: Config, case: TrajectoryCase) -> None:
+    """Only the number of classes can change."""
+    head = cfg.model.bbox_head
+    classes = case.keys['conf.0.weight'][0] // head.predictor.num_anchors[0] - 1
+    if classes != head.encoder.num_classes:
+        head.encoder.update(min_sizes=COCO_SIZES[:-1], max_sizes=COCO_SIZES[1:])
+        head.predictor.num_classes = head.encoder.num_classes = classes
+
+
 def _ssd_losses(found: Terms, meta: Mapping[str, Any]) -> Terms:
     return dict(total=found['loss'], loc=found['loss_box'], conf=found['loss_cls'])
 
@@ -121,7 +141,9 @@ def _ssd_losses(found: Terms, meta: Mapping[str, Any]) -> Terms:
 def _shrink_scaled(cfg: Config, case: TrajectoryCase) -> None:
     """Widths times ``width_multiple``, depths times ``depth_multiple``, as the official yaml."""
     network = case.meta['network']
-    width, depth = network.get('width_multiple', 0.25), network.get('depth_multiple', 1.0)
+    divided = re.search(r'divided by (\d+)', network.get('filters', ''))
+    width = network.get('width_multiple', 1 / int(divided[1]) if divided else 1.0)
+    depth = network.get('depth_multiple', 1.0)
     model, classes = cfg.model, network['nc']
     model.backbone.update(width=width, depth=depth)
     head = model.bbox_head
@@ -164,7 +186,7 @@ def _by_order(source: State, model: nn.Module, config: ConfigDict) -> dict[str, 
 
 
 _CORNER, _CENTER = (_shrink_hourglass, _corner_losses), (_shrink_points, _center_losses)
-_SSD, _SCALED = (lambda *_: None, _ssd_losses), (_shrink_scaled, _scaled_losses)
+_SSD, _SCALED = (_shrink_ssd, _ssd_losses), (_shrink_scaled, _scaled_losses)
 _PYTORCH, _FULL = 'scaled_yolov4', 'scaled_yolov4/scaled_yolov4_{}_8xb8-300e-*_coco.py'
 SYSTEMS = {
     'cornernet': System('cornernet', 'cornernet/*_hg104_*500k_coco.py', *_CORNER),
@@ -184,3 +206,9 @@ SYSTEMS = {
     'v4cfg': System('', 'yolov4/yolov4_csp53-pytorch_*_coco.py', *_SCALED),
 }
 """``system`` of a case's meta data -> its recipe."""
+
+
+def system_of(name: str) -> System | None:
+    """The system of a case; networks of one kind share it, whatever their depth."""
+    kinds = {re.sub(r'\d+$', '', each): system for each, system in reversed(SYSTEMS.items())}
+    return SYSTEMS.get(name) or kinds.get(re.sub(r'\d+$', '', name))
