@@ -6,7 +6,6 @@ and inputs are small, so that thousands of draws take seconds.
 
 from __future__ import annotations
 
-import copy
 import random
 import time
 from collections.abc import Sequence
@@ -116,7 +115,7 @@ class HardImages(BaseDataset):
 
     def __init__(self, video: bool = False, pipeline: Sequence[Any] = ()) -> None:
         self.video = video
-        super().__init__(serialize_data=False, pipeline=list(pipeline))
+        super().__init__(pipeline=list(pipeline))
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """See the class."""
@@ -124,7 +123,7 @@ class HardImages(BaseDataset):
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
         """A copy of an item; of a video with a random key frame."""
-        info = copy.deepcopy(self.data_list[idx])
+        info = super().get_data_info(idx)
         if self.video:
             info['key_frame_id'] = random.randrange(info['video_length'])
         return info
