@@ -68,9 +68,8 @@ class CaffeSGD(Optimizer):
             if not state:
                 state['momentum_buffer'] = torch.zeros_like(weight)
         velocities = [state['momentum_buffer'] for state in states]
-        changes = torch._foreach_add(
-            [each.grad for each in weights], weights, alpha=group['weight_decay']
-        )
+        gradients = [each.grad for each in weights if each.grad is not None]
+        changes = torch._foreach_add(gradients, weights, alpha=group['weight_decay'])
         torch._foreach_mul_(velocities, group['momentum'])
         torch._foreach_add_(velocities, changes, alpha=group['lr'])
         torch._foreach_sub_(weights, velocities)
