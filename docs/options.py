@@ -18,6 +18,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'docs')]
 from places import small_config
 
 from mmdet_losses import ops
+from mmdet_losses.metrics import oracle
 from mmdet_losses.registry import DATASETS, MODELS, TASK_UTILS, TRANSFORMS
 from tools.datasets.small_configs import small_configs
 
@@ -41,11 +42,18 @@ an IoU loss of the decoded box (MMDetection) = {criterion}.loss_size
 wh_weight (Zhou) = MaskedL1Loss.loss_weight
 off_weight (Zhou) = {criterion}.loss_offset
 K (Zhou) = {encoder}.topk
+eval_oracle_hm, eval_oracle_wh, eval_oracle_offset (Zhou) = OneIdealBranch.branch
 """
 AFFINE = """
 shift of not_rand_crop (Zhou) = CenterAffine.center_jitter
 scale of not_rand_crop (Zhou) = CenterAffine.scale_jitter
 """
+DARKNET = (
+    ANCHORS
+    + """
+a class of a label file that the cfg lacks (AlexeyAB) = CheckAnnotations.wrong_labels
+"""
+)
 POINTS = """
 mse_loss (Zhou) = HeatmapMSELoss.activated
 cat_spec_wh, dense_wh (Zhou) = CenterNetPointsTargetEncoder.size_target
@@ -168,7 +176,7 @@ att_thresholds (CornerNet-Lite) = CornerNetSaccade.attention_threshold
 att_nms_ks (CornerNet-Lite) = CornerNetSaccade.attention_kernels
 att_scales (CornerNet-Lite) = CornerNetSaccade.zooms
 """,
-    'yolov1': ANCHORS
+    'yolov1': DARKNET
     + """
 coord_scale (darknet) = YOLOV1Loss.coord_scale
 object_scale (darknet) = YOLOV1Loss.object_scale
@@ -180,7 +188,7 @@ softmax (darknet) = YOLOV1Loss.softmax
 forced (darknet) = YOLOV1Loss.forced
 random (darknet) = YOLOV1Loss.random
 """,
-    'yolov2': ANCHORS
+    'yolov2': DARKNET
     + """
 thresh (darknet) = YOLOV2Loss.ignore_threshold
 rescore (darknet) = YOLOV2Loss.rescore
@@ -197,7 +205,7 @@ hier_thresh (darknet, YOLO9000) = YOLOV2TargetEncoder.tree_threshold
 """,
     **dict.fromkeys(
         ('yolov3', 'yolov4'),
-        ANCHORS
+        DARKNET
         + """
 ignore_thresh (darknet) = {criterion}.ignore_threshold
 truth_thresh (darknet) = {criterion}.truth_threshold
@@ -272,7 +280,8 @@ def default(argument: str) -> str:
     """
     owner, *method, name = argument.split('.')
     found = [r.get(owner) for r in (MODELS, TASK_UTILS, TRANSFORMS, DATASETS)]
-    item = next((each for each in found if each), None) or getattr(ops, owner, None)
+    found += [getattr(module, owner, None) for module in (ops, oracle)]
+    item = next((each for each in found if each), None)
     if item is None:
         raise LookupError(f'{owner} of the option table does not exist; correct docs/options.py.')
     classes = item.__mro__ if inspect.isclass(item) else [item]

@@ -160,6 +160,7 @@ def test_configs_of_a_comparison_train_and_validate(path, two_images, tmp_path):
         )
         if loader.dataset.type == 'RepeatDataset':
             loader.dataset.times = 1
+    with_crowds(cfg, tmp_path)
     cfg.val_evaluator.ann_file = f'{folder}annotations/val.json'
     cfg.update(work_dir=str(tmp_path), experiment_name=path.stem, test_dataloader=None)
     cfg.load_from = None  # official weights are not part of the repository
@@ -173,6 +174,16 @@ def test_configs_of_a_comparison_train_and_validate(path, two_images, tmp_path):
     assert all(0 < loss < float('inf') for loss in losses)
     shown = runner.model.val_step(next(iter(runner.val_dataloader)))
     assert all('pred_instances' in sample for sample in shown)
+
+
+def test_the_wide_cornernet_has_the_data_and_the_encoder_of_the_small_one():
+    wide, small = (
+        Config.fromfile(CONFIGS / 'cornernet' / f'cornernet_{name}.py')
+        for name in ('wide_digits', 'digits')
+    )
+    assert wide.train_dataloader == small.train_dataloader
+    assert wide.model.bbox_head.encoder == small.model.bbox_head.encoder
+    assert wide.model.bbox_head.predictor != small.model.bbox_head.predictor
 
 
 def training_images(dataset, folder):

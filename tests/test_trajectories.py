@@ -40,6 +40,11 @@ def test_every_array_is_compared_listed_or_failed(monkeypatch):
     assert all(row.reason for row in case.rest())
     case.io['unknown'] = case.io['lr']
     assert [row.quantity for row in case.rest() if not row.ok] == ['unknown: not checked']
+    names = sorted(case.row)
+    still = case.meta['zero_gradient'][0]
+    listed = case.left_out(dict.fromkeys(set(names) - {names[0]} | {still}))
+    assert {names[0], still} <= {name for row in listed for name in row.quantity.split(', ')}
+    assert len(listed) == 2 and all(row.reason for row in listed)
     monkeypatch.setattr(trajectories, 'train', lambda *_: 1 / 0)
     rows = trajectories.check_trajectory(case.folder)
     assert {row.quantity.split()[0] for row in rows} >= {'lr', 'loss.total', 'after1.norm'}

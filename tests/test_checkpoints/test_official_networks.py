@@ -7,6 +7,7 @@ import shutil
 from fnmatch import fnmatch
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -94,6 +95,20 @@ def test_an_error_fails_every_output_by_its_name(monkeypatch):
     assert [row.quantity for row in rows if not row.ok and 'division' in row.quantity] == [
         f'{name}_0 ZeroDivisionError: division by zero' for name in ('hm', 'wh', 'reg')
     ]
+
+
+def test_an_absent_empty_or_wrong_array_fails():
+    output = torch.arange(6.0).view(2, 3)
+    spread = dict(mean=2.5, std=float(output.std(correction=0)), abs_sum=15.0)
+    stored = dict(stored='full', shape=[2, 3], **spread)
+    right = output.numpy()
+    wrong = (right[:0], right * 1.001, np.where(right == 4, np.nan, right))
+    assert models.compare('', 'hm', output, stored, {'hm': right}).ok
+    assert not any(models.compare('', 'hm', output, stored, {'hm': each}).ok for each in wrong)
+    assert not models.compare('', 'hm', output, stored, {}).ok
+    assert not models.compare('', 'hm', None, stored, {'hm': right}).ok
+    unknown = dict(stored, mean=float('nan'))
+    assert not models.compare('', 'hm', output, unknown, {'hm': right}).ok
 
 
 @pytest.mark.parametrize('name', cases())

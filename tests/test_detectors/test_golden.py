@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tools.check_parity import check_of, file_checks, shorten
+from tools.parity import darknet_training
 from tools.parity.golden import Case, run
 from tools.parity.rows import Row, compare, compare_rows
 
@@ -97,6 +98,14 @@ def test_an_empty_array_fails_unless_a_reason_is_given(tmp_path):
     assert [row.reason for row in rows if row.reason] == ['no rows']
 
 
+def test_one_nan_among_the_parameters_of_darknet_fails(tmp_path, monkeypatch):
+    path = save(tmp_path, snapshots=np.array([1]))
+    monkeypatch.setattr(darknet_training, '_errors', lambda *_: iter([0.1, np.nan, 0.2]))
+    rows = run(lambda case: darknet_training._compare_parameters(case, None), path)
+    compared = [row for row in rows if not row.reason]
+    assert len(compared) == 5 and not any(row.ok for row in compared)
+
+
 def test_tolerances_are_relative_to_the_largest_value():
     want = np.array([100.0, 1.0])
     step = np.array([0, 1e-5])
@@ -113,6 +122,10 @@ def test_rows_compare_as_sets_of_distinct_rows():
     assert not compare_rows('', '', want[[0, 0, 1]], want, [0, 0]).ok
     assert not compare_rows('', '', want[:2], want, [0, 0]).ok
     assert compare_rows('', '', want, want[:2], [0, 0], ties=True).ok
+    nothing = np.where(want == 2, np.nan, want)
+    assert not compare_rows('', '', nothing, want, [1, 1]).ok
+    assert not compare_rows('', '', want, nothing, [1, 1]).ok
+    assert compare_rows('', '', nothing, nothing, [0, 0]).ok
 
 
 def test_many_arrays_of_a_case_are_listed_as_one():

@@ -154,6 +154,16 @@ def test_priors_beyond_the_image_are_ignored_with_ignore_cross_boundary():
     assert targets.mask.any() and not (targets.mask[0] & outside).any()
 
 
+@pytest.mark.parametrize('matching', ['forced', 'bipartite'])
+def test_an_object_gets_no_prior_elsewhere_if_all_of_its_priors_are_hidden(matching):
+    found = objects((20.0, 20.0, 44.0, 44.0), (110.0, 50.0, 134.0, 74.0))
+    region = InstanceData(bboxes=torch.tensor([[0.0, 0.0, 80.0, 90.0]]))
+    options = dict(matching=matching, ignore_iof_thr=0.1)
+    targets = encoder(**options).encode([found], FEATS, SIZE, [region])
+    assert set(targets.labels[targets.mask].tolist()) == {1}
+    assert targets.box[targets.mask].abs().max() < 10
+
+
 def test_priors_of_a_high_iou_are_no_negatives_with_negative_iou():
     found = crowd_of_objects()
     targets = encoder(negative_iou=0.3).encode([found], FEATS, SIZE)

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from mmdet_losses.core import postprocess
 from mmdet_losses.data.darknet_jpeg import UnsupportedJpeg, decode_jpeg
 from mmdet_losses.detectors.yolo import YOLOV3Outputs, YOLOV3TargetEncoder
+from mmdet_losses.detectors.yolo.cells import Grid
 from mmdet_losses.detectors.yolo.darknet_cfg import Section, layer_table, parse_cfg
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order, read_darknet_weights
-from mmdet_losses.detectors.yolo.grids import cell_offset
 from mmdet_losses.detectors.yolo.maps import RawLevel, join_level, split_level
 from mmdet_losses.networks import DarknetFromCfg
 from mmdet_losses.registry import TRANSFORMS
@@ -104,12 +104,13 @@ def head_output(head: Section, level: Tensor) -> Tensor:
     region = head.type == 'region'
     count = head.number('num', 1) if region else len(head.text('mask', '0').split(','))
     raw, scale = split_level(level, count), float(head.text('scale_x_y', '1'))
+    size = tuple(level.shape[2:])
     if head.number('new_coords', 0):  # the convolution before has the sigmoid
         xy = raw.xy * scale - (scale - 1) / 2
-        return join_level(raw._replace(xy=xy), tuple(level.shape[2:]))
+        return join_level(raw._replace(xy=xy), size)
     cls = raw.cls.softmax(2) if region else raw.cls.sigmoid()
-    raw = RawLevel(cell_offset(raw.xy, scale), raw.wh, raw.obj.sigmoid(), cls)
-    return join_level(raw, tuple(level.shape[2:]))
+    place = Grid(torch.ones(count, 2), size, scale).every()
+    return join_level(RawLevel(place.offset(raw.xy), raw.wh, raw.obj.sigmoid(), cls), size)
 
 
 def fill(network: DarknetFromCfg, values: list[Tensor]) -> None:

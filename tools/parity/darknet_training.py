@@ -263,7 +263,10 @@ def _compare_parameters(case: Case, run: Layers) -> None:
     """One row per snapshot and kind of parameter; errors in units of their tolerance."""
     for number in case['snapshots'].tolist():
         for kind in (*NAMES, 'biases'):
-            worst = max(_errors(case, run, number, kind), default=0.0)
+            errors = list(_errors(case, run, number, kind))
+            if not errors:
+                continue  # no layer has such parameters
+            worst = float(np.max(errors))  # NaN if any of them is
             label = case.label(f'{kind} after {number}')
             text = f'{STEP:g} of a step + {ROUNDING:g}'
             case.add(Row(case.file.name, label, worst, worst, text, worst <= 1, worst))

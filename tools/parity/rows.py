@@ -70,10 +70,7 @@ def compare(
         return failed(file, f'{quantity}: empty', tolerance)
     finite = np.isfinite(gold)
     largest = float(np.abs(gold[finite]).max(initial=0.0))
-    with np.errstate(invalid='ignore'):
-        error = np.abs(have - gold)
-    same = (have == gold) | (np.isnan(have) & np.isnan(gold))
-    error = np.where(same, 0.0, np.where(np.isfinite(error), error, np.inf))
+    error = _difference(have, gold)
     allowed = tol * max(largest, TINY) + each * np.where(finite, np.abs(gold), 0.0) + atol
     with np.errstate(divide='ignore', invalid='ignore'):
         used = float(np.where(error > 0, error / np.asarray(allowed), 0.0).max(initial=0.0))
@@ -106,14 +103,22 @@ def compare_rows(
     free, worst, used = np.ones(len(have), bool), 0.0, 0.0
     for row in gold:
         with np.errstate(invalid='ignore', divide='ignore'):
-            error = np.where(have == row, 0.0, np.abs(have - row))
+            error = _difference(have, row)
             scaled = np.where(error > 0, error / limits, 0.0).max(1)
-        scaled[~free | np.isnan(scaled)] = np.inf
+        scaled[~free] = np.inf
         best = int(scaled.argmin())
         free[best] = False
         worst, used = max(worst, float(error[best].max())), max(used, float(scaled[best]))
     largest = float(np.abs(gold[np.isfinite(gold)]).max(initial=0.0))
     return Row(file, quantity, worst, worst / (largest or 1.0), text, used <= 1, used)
+
+
+def _difference(got: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """Absolute differences; NaN equals NaN and infinity equals infinity, else they are infinite."""
+    same = (got == want) | (np.isnan(got) & np.isnan(want))
+    with np.errstate(invalid='ignore'):
+        error = np.abs(got - want)
+    return np.where(same, 0.0, np.where(np.isfinite(error), error, np.inf))
 
 
 def failed(file: str, quantity: str, tolerance: str = '') -> Row:

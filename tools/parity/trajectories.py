@@ -72,7 +72,7 @@ def check_trajectory(folder: Path, precision: str = 'float64') -> list[Row] | No
     for kind, states in (('', run.states), ('ema ', run.averages)):
         steps = case.snapshots if states else []
         rows += [case.compare(step, kind, official(states[step]), start) for step in steps]
-    return rows + case.rest()
+    return rows + case.left_out(start) + case.rest()
 
 
 # ----------------------------------------------------------------------------------- training

@@ -138,8 +138,7 @@ class TrajectoryCase:
         Under Adam, tensors whose gradient is mathematically zero are left out: the division makes
         a full step of any rounding. ``kind`` is '' or 'ema ', for the average of the weights.
         """
-        skip = set(self.meta['zero_gradient']) if self.is_adam else set()
-        names = [name for name in state if name in self.row and name not in skip]
+        names = [name for name in state if name in self.row and name not in self.without_gradient]
         prefix = f'after{step}.{kind.replace(" ", "_")}'
         errors = np.array([self._errors(prefix, n, state[n], start[n]) for n in names])
         limits, medians, length = self._limits(step, prefix, names)
@@ -153,6 +152,26 @@ class TrajectoryCase:
             text += f'; {within:.2f} within, worst {names[worst]} ({ratio.max():.1f} x)'
         length, places = (float(value) for value in median)
         return Row(self.folder.name, text, length, places, 'see README', ok)
+
+    def left_out(self, state: Mapping[str, np.ndarray]) -> list[Row]:
+        """The official tensors that :meth:`compare` leaves out, and why."""
+        absent = [name for name in self.row if name not in state]
+        rounding = [name for name in state if name in self.row and name in self.without_gradient]
+        reasons = {
+            'tensors of the official network that ours lacks or folds into others': absent,
+            'tensors without a gradient, whose rounding Adam turns into a step': rounding,
+        }
+        name = self.folder.name
+        return [
+            Row(name, ', '.join(names), 0, 0, '', True, 0, why)
+            for why, names in reasons.items()
+            if names
+        ]
+
+    @property
+    def without_gradient(self) -> set[str]:
+        """Tensors that are not compared, because their gradient is zero under Adam."""
+        return set(self.meta['zero_gradient']) if self.is_adam else set()
 
     @property
     def is_adam(self) -> bool:

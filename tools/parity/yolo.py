@@ -270,9 +270,7 @@ def layer_output(encoder: DarknetTargetEncoder, raw: RawLevel, grid: Grid) -> Te
     """The output (B, A * (5 + C), H, W) of a [yolo] layer; sizes in the exp form stay raw."""
     obj, cls = encoder.scores(raw)
     wh = raw.wh.sigmoid() if grid.squared else raw.wh
-    return maps.join_level(
-        RawLevel(grids.cell_offset(raw.xy, grid.scale_xy), wh, obj, cls), grid.size
-    )
+    return maps.join_level(RawLevel(grid.every().offset(raw.xy), wh, obj, cls), grid.size)
 
 
 def _compare_claims(case: Case, encoder: DarknetTargetEncoder, x: Tensor, slots: Slots) -> None:

@@ -257,7 +257,9 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
             iou = torch.where(outside[:, None], -1, iou)
         rank = cell_major_rank(table.shapes, boxes.device)
         matcher = match_forced_best if self.matching == 'forced' else match_bipartite
-        match = matcher(iou, mask, rank, self.positive_iou)
+        # forced matching would give an object whose priors are all hidden one without an overlap
+        reached = mask if hidden is None else mask & (iou.amax(2) > 0)
+        match = matcher(iou, reached, rank, self.positive_iou)
         any_object = mask.any(1)[:, None]
         positive = match.positive & any_object
         positive = positive if hidden is None else positive & ~hidden

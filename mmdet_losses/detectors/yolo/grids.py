@@ -82,11 +82,6 @@ def positive_factors(slots: Slots) -> Tensor:
     return put_cells(slots.weights, last.index, last.mask, slots.grid.cells, 1)
 
 
-def cell_offset(xy: Tensor, scale_xy: float) -> Tensor:
-    """Centre relative to the corner of its cell, in cells, from raw values."""
-    return xy.sigmoid() * scale_xy - (scale_xy - 1) / 2
-
-
 def grid_sizes(wh: Tensor, anchors: Tensor, squared: bool) -> Tensor:
     """Widths and heights as fractions of the image from raw values."""
     if squared:
