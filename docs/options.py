@@ -307,14 +307,13 @@ def table(folder: str) -> str:
 
 
 def report() -> Iterator[str]:
-    """All tables, and the number of options with and without an argument."""
-    known = missing = 0
-    for folder in small_configs():
-        rows = options(folder)
-        missing += sum(each.argument is None for each in rows)
-        known += sum(each.argument is not None for each in rows)
+    """The number of options with and without an argument, then all tables."""
+    folders = list(small_configs())
+    rows = [row for folder in folders for row in options(folder)]
+    known = sum(row.argument is not None for row in rows)
+    yield f'{known} options have an argument (yes), {len(rows) - known} have none (no).\n'
+    for folder in folders:
         yield f'## {folder}\n\n{table(folder)}\n'
-    yield f'{known} options have an argument (yes), {missing} have none (no).'
 
 
 if __name__ == '__main__':

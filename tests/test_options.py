@@ -34,6 +34,16 @@ def test_defaults_come_from_the_signatures():
 
 
 def test_the_report_counts_yes_and_no():
-    *_, last = options.report()
-    known, missing = (int(word) for word in last.split() if word.isdigit())
-    assert known > 100 and missing < known / 5
+    first, *tables = options.report()
+    known, missing = (int(word) for word in first.split() if word.isdigit())
+    rows = [line for text in tables for line in text.splitlines() if line.startswith('| ')]
+    rows = [line for line in rows if not line.startswith('| official option')]
+    assert known == sum('| no |' not in line for line in rows) > 100
+    assert missing == sum('| no |' in line for line in rows) < known / 5
+
+
+def test_a_row_without_its_argument_or_page_fails(monkeypatch):
+    row = 'an option (nobody) = SSDTargetEncoder.renamed'
+    monkeypatch.setitem(options.PAGES, 'ssd', f'{options.PAGES["ssd"]}{row}\n')
+    with pytest.raises(LookupError, match='SSDTargetEncoder has no argument renamed'):
+        pages.detector_page('ssd')
