@@ -44,6 +44,7 @@ def test_the_report_counts_yes_and_no():
 
 def test_a_row_without_its_argument_or_page_fails(monkeypatch):
     row = 'an option (nobody) = SSDTargetEncoder.renamed'
-    monkeypatch.setitem(options.PAGES, 'ssd', f'{options.PAGES["ssd"]}{row}\n')
+    tables = pages.options.PAGES
+    monkeypatch.setitem(tables, 'ssd', f'{tables["ssd"]}{row}\n')
     with pytest.raises(LookupError, match='SSDTargetEncoder has no argument renamed'):
         pages.detector_page('ssd')
