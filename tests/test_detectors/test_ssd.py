@@ -193,6 +193,11 @@ def test_sigmoid_classes(term):
         cost = cost * (one_hot * 0.25 + (1 - one_hot) * 0.75) * (1 - right) ** 2
     have = criterion(outputs, targets)['loss_cls']
     torch.testing.assert_close(have, cost.sum() / targets.mask.sum(), rtol=1e-5, atol=1e-5)
+    weights = [0.0, 2.0, 0.5]
+    weighted = SSDLoss(loss_cls=dict(type=term, use_sigmoid=True), class_weight=weights)
+    want = (cost * torch.tensor(weights)).sum() / targets.mask.sum()
+    have = weighted(outputs, targets)['loss_cls']
+    torch.testing.assert_close(have, want, rtol=1e-5, atol=1e-5)
     decoded = own.decode(own.ideal_outputs(targets), SIZE)
     assert len(decoded[1]) == 0 and len(decoded[0]) >= 12
     found = encoder(use_sigmoid=True, score_thr=0.0, topk=5).decode(outputs, SIZE)[0]

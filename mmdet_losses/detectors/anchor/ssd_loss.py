@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
+from mmdet.models.losses import CrossEntropyLoss
 from torch import Tensor
 
 from mmdet_losses.core import weigh_slots
@@ -95,6 +97,9 @@ class SSDLoss(AnchorLoss[SSDOutputs, SSDTargets]):
         factor = weigh_slots(counted, targets.weights).flatten().to(logits.dtype)
         factor = factor if weights is None else factor[:, None] * weights
         labels = targets.labels.flatten()
+        if weights is not None and isinstance(self.loss_cls, CrossEntropyLoss):
+            # with labels it takes one weight per prior, not one per class
+            labels = F.one_hot(labels, logits.shape[-1] + 1)[:, :-1]
         return self.loss_cls(logits.flatten(0, 1), labels, factor, avg_factor=divisor)
 
 
