@@ -25,7 +25,7 @@ from torch import nn
 
 from mmdet_losses.core.checkpoint import assemble, read_checkpoint
 from mmdet_losses.detectors.yolo.checkpoints import darknet_order
-from mmdet_losses.detectors.yolo.darknet_cfg import layer_table, parse_cfg
+from mmdet_losses.detectors.yolo.darknet_cfg import layer_table, parse_cfg, read_cfg_text
 from mmdet_losses.detectors.yolo.darknet_export import export_cfg
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order, write_darknet_weights
 from mmdet_losses.networks.darknet_from_cfg import DarknetFromCfg
@@ -90,7 +90,7 @@ def cfg_text(config: Config, network: nn.Module, given: Path | None) -> str:
                 'this network with --cfg.'
             )
         return export_cfg(config, network.backbone)
-    text = given.read_text()
+    text = read_cfg_text(given)
     with torch.device('meta'):
         described = DarknetFromCfg(layer_table(parse_cfg(text)))
     ours = shapes_of(network, darknet_order(config.model))

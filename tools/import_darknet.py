@@ -30,6 +30,7 @@ from mmengine.registry import DefaultScope
 
 from mmdet_losses.core.checkpoint import convert, network_of
 from mmdet_losses.detectors.checkpoints import LAYOUTS
+from mmdet_losses.detectors.yolo.darknet_cfg import read_cfg_text
 from mmdet_losses.detectors.yolo.darknet_config_text import PROGRAMS, DataPaths, config_text
 from mmdet_losses.detectors.yolo.darknet_encoder import Code
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order
@@ -71,7 +72,8 @@ def run(args: argparse.Namespace) -> list[str]:
         ValueError: the config cannot express the cfg, or the weights do not fit.
         OSError: a file cannot be read or written.
     """
-    classes = [line.strip() for line in args.names.read_text().splitlines() if line.strip()]
+    names = args.names.read_text('utf-8-sig').splitlines()
+    classes = [line.strip() for line in names if line.strip()]
     data = DataPaths(*(getattr(args, field) for field in DataPaths._fields))
     imported, text = read_cfg(args.cfg, args.code, classes, data)
     config, checkpoint = (args.out / f'{args.cfg.stem}{end}' for end in ('.py', '.pth'))
@@ -105,7 +107,7 @@ def read_cfg(
     path: Path, code: Code | None, classes: Sequence[str] | None, data: DataPaths
 ) -> tuple[Imported, str]:
     """A cfg in the terms of MMDetection, and the text of its config; any classes if None."""
-    imported = import_cfg(path.read_text(), code, classes, str(path.parent))
+    imported = import_cfg(read_cfg_text(path), code, classes, str(path.parent))
     if classes is None:
         count = imported.parts['model']['bbox_head']['predictor']['num_classes']
         classes = [str(number) for number in range(count)]

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmdet_losses import engine
-from mmdet_losses.detectors.yolo.darknet_cfg import CfgError
+from mmdet_losses.detectors.yolo.darknet_cfg import CfgError, read_cfg_text
 from mmdet_losses.detectors.yolo.darknet_config_text import DataPaths, config_text
 from mmdet_losses.detectors.yolo.darknet_export import export_cfg
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order
@@ -215,6 +215,15 @@ def test_stopbackward_freezes_the_layers_up_to_it():
 def test_values_are_read_as_in_darknet():
     assert parts(REDMON.replace('layers=-3', 'layers=-3 ### three before')) == parts(REDMON)
     assert parts(REDMON.replace('width=64', 'width=64  # pixels\nwidth=32')) == parts(REDMON)
+    assert parts(REDMON.replace('width=64', '\twidth = 6 4 ; pixels')) == parts(REDMON)
+    assert parts(REDMON.replace('[net]', '[network]').rstrip('\n')) == parts(REDMON)
+
+
+def test_a_cfg_of_windows_is_read(tmp_path):
+    path = tmp_path / 'small.cfg'
+    comment = '# 测试\n'.encode('gbk')
+    path.write_bytes(b'\xef\xbb\xbf' + comment + REDMON.replace('\n', '\r\n').encode())
+    assert parts(read_cfg_text(path)) == parts(REDMON)
 
 
 def test_a_folder_of_cfgs_is_checked(tmp_path, capsys):
@@ -257,6 +266,14 @@ def test_anchors_that_the_list_lacks_are_darknets():
         (REDMON.replace('policy=steps', 'policy=sgdr'), r'\[net\], option policy=sgdr, line 14'),
         (REDMON.replace('hue=.1', 'adam=1'), r'\[net\], option adam=1, line 10: this option'),
         (REDMON.replace('width=64', 'width=wide'), r'option width=wide, line 4: .* an integer'),
+        (REDMON.replace('width=64', ''), r'\[net\], line 1: width is missing'),
+        (REDMON.replace('width=64', 'width=0'), r'option width=0, line 4: .* at least 1'),
+        (
+            REDMON.replace('size=3\nstride=2\npad=1', 'size=99\nstride=2\npad=0', 1),
+            r'line \d+: the output would be 4x-17x-17 .* enlarge width',
+        ),
+        (REDMON.replace('layers=-3', 'layers=-3\ngroups=2\ngroup_id=2'), r'below groups=2'),
+        (REDMON.replace('hue=.1', 'hue=nan'), r'option hue=nan, line 10: .* a number'),
         (REDMON.replace('hue=.1', 'hue=blue'), r'option hue=blue, line 10: .* a number'),
         (REDMON.replace('scales=.1,.1', 'scales=.1'), r'option scales=\.1, line 16: give one'),
         (REDMON.replace('classes=2', 'classes=3', 1), r'option classes=2, .* differs'),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from mmdet_losses.networks.darknet_from_cfg import ACTIVATIONS, HEADS, layer_shape
@@ -15,6 +18,13 @@ NAMES = {'net': 'net', 'network': 'net', 'conv': 'convolutional', 'conn': 'conne
 
 LONGEST = 60
 """Characters of a value that messages show."""
+
+
+POSITIVE = frozenset(
+    'width height channels batch subdivisions filters size stride groups dilation output num '
+    'classes side'.split()
+)
+"""Integer options that must be at least 1."""
 
 
 class CfgError(ValueError):
@@ -47,9 +57,12 @@ class Section(NamedTuple):
         """An integer value.
 
         Raises:
-            CfgError: the value is not an integer.
+            CfgError: the value is not an integer, or less than 1 for one of :data:`POSITIVE`.
         """
-        return self._convert(option, default, int, 'an integer')
+        value = self._convert(option, default, int, 'an integer')
+        if option in POSITIVE and value < 1:
+            raise CfgError(f'{self.where(option)}: the value must be at least 1.')
+        return value
 
     def real(self, option: str, default: float) -> float:
         """A number.
@@ -57,7 +70,7 @@ class Section(NamedTuple):
         Raises:
             CfgError: the value is not a number.
         """
-        return self._convert(option, default, float, 'a number')
+        return self._convert(option, default, _finite, 'a number')
 
     def reals(self, option: str) -> list[float]:
         """Numbers separated by commas; empty if the option is missing.
@@ -67,7 +80,7 @@ class Section(NamedTuple):
         """
 
         def convert(text: str) -> list[float]:
-            return [float(each) for each in text.split(',') if each]
+            return [_finite(each) for each in text.split(',') if each]
 
         return self._convert(option, '', convert, 'numbers separated by commas')
 
@@ -90,6 +103,22 @@ class Section(NamedTuple):
             return convert(self.text(option, str(default)))
         except ValueError:
             raise CfgError(f'{self.where(option)}: the value must be {words}.') from None
+
+
+def _finite(text: str) -> float:
+    """A number.
+
+    Raises:
+        ValueError: the text is no number, or the number is infinite or nan.
+    """
+    if not math.isfinite(value := float(text)):
+        raise ValueError(text)
+    return value
+
+
+def read_cfg_text(path: Path) -> str:
+    """Text of a cfg file. Only comments are not ASCII, so bytes that are not UTF-8 are replaced."""
+    return path.read_text(encoding='utf-8-sig', errors='replace')
 
 
 def parse_cfg(text: str) -> list[Section]:
@@ -115,7 +144,7 @@ def parse_cfg(text: str) -> list[Section]:
         option, equals, value = line.partition('=')
         if not equals or not sections:
             raise CfgError(f'Line {number} is no option of a section: {raw.strip()!r}; correct it.')
-        sections[-1].options.setdefault(option, (value.partition('#')[0], number))
+        sections[-1].options.setdefault(option, (re.split('[#;]', value)[0], number))
     if not sections or sections[0].type != 'net':
         raise CfgError('The cfg does not start with [net]; give a complete cfg file.')
     return sections
@@ -166,6 +195,12 @@ def check_shapes(
         except ValueError as error:
             option = 'layers' if section.type == 'route' else 'from'
             raise CfgError(f'{section.where(option)}: {error}') from None
+        if min(shapes[-1]) < 1:
+            sides = 'x'.join(map(str, shapes[-1]))
+            raise CfgError(
+                f'{section.where()}: the output would be {sides} (channels, h, w); correct the '
+                'options of this layer, or enlarge width and height of [net].'
+            )
     return shapes
 
 
@@ -190,7 +225,7 @@ def _row(section: Section) -> dict[str, Any]:
     elif kind == 'maxpool':
         row |= _pool(section)
     elif kind == 'dropout':
-        row['probability'] = float(section.text('probability', '.5'))
+        row['probability'] = section.real('probability', 0.5)
     elif kind in ('upsample', 'reorg'):
         row['stride'] = section.number('stride', 2 if kind == 'upsample' else 1)
         if kind == 'reorg' and row['stride'] != 2:
@@ -199,6 +234,8 @@ def _row(section: Section) -> dict[str, Any]:
         row['layers'] = _sources(section)
         if kind == 'route' and (groups := section.number('groups', 1)) > 1:
             row |= {'groups': groups, 'group_id': section.number('group_id', 0)}
+            if not 0 <= row['group_id'] < groups:
+                raise CfgError(f'{section.where("group_id")}: give a number below groups={groups}.')
     if kind in ('shortcut', 'sam', 'scale_channels'):
         row['activation'] = _activation(section, 'linear')
     return row

@@ -109,6 +109,9 @@ def _check_net(net: Section) -> None:
     for option, default in UNSUPPORTED.items():
         if option in net.options and net.real(option, default) != default:
             raise CfgError(f'{net.where(option)}: this option is not supported; remove it.')
+    for option in ('width', 'height'):
+        if option not in net.options:
+            raise CfgError(f'{net.where()}: {option} is missing; set it to that of the input.')
     if net.number('channels', 3) != 3:
         raise CfgError(f'{net.where("channels")}: only 3 channels are supported; set channels=3.')
     if net.text('policy', 'constant') not in ('constant', 'steps'):
