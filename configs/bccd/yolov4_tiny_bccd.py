@@ -26,6 +26,8 @@ model = dict(
         predictor=dict(num_classes=num_classes),
         encoder=dict(num_classes=num_classes, anchors=anchors),
     ),
+    # averages the boxes of one object, so they are more precise
+    test_cfg=dict(nms=dict(vote=0.65)),
 )
 
 train_pipeline = [

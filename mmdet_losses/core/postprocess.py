@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from inspect import signature
+from typing import Any
 
 import torch
 from mmcv.ops import batched_nms
@@ -12,7 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core.soft_nms import official_soft_nms
-from mmdet_losses.ops import adaptive_nms, check_choice, clip_boxes, greedy_nms
+from mmdet_losses.ops import adaptive_nms, check_choice, clip_boxes, greedy_nms, voted_boxes
 
 GREEDY: dict[str, Callable[..., Tensor]] = {'darknet_nms': greedy_nms, 'adaptive_nms': adaptive_nms}
 
@@ -34,7 +35,9 @@ def postprocess(
             (corner detectors, :func:`~mmdet_losses.core.soft_nms.official_soft_nms`) or
             ``type='darknet_nms'`` (YOLOv4, :func:`~mmdet_losses.ops.nms.greedy_nms`) or
             ``type='adaptive_nms'`` (Caffe's ``eta``, :func:`~mmdet_losses.ops.nms.adaptive_nms`);
-            None: no NMS. A negative ``max_per_img`` keeps all boxes.
+            None: no NMS. With ``vote``, the boxes that the last two keep are averages:
+            :func:`~mmdet_losses.ops.nms.voted_boxes` with this IoU threshold. A negative
+            ``max_per_img`` keeps all boxes.
         rescale: return boxes in pixels of the original image.
 
     Raises:
@@ -45,9 +48,7 @@ def postprocess(
     if nms is not None and nms['type'] == 'official_soft_nms':
         kept = official_soft_nms(kept, **{key: nms[key] for key in nms if key != 'type'})
     elif nms is not None and nms['type'] in GREEDY:
-        options = {key: nms[key] for key in nms if key not in ('type', 'class_agnostic')}
-        labels = kept.labels * (not nms.get('class_agnostic', False))
-        kept = kept[GREEDY[nms['type']](kept.bboxes, kept.scores, labels, **options)]
+        kept = _greedy(kept, **nms)
     elif nms is not None and len(kept):
         if kept.bboxes.is_cuda:  # one call for all classes, where MMCV would make one per class
             nms = {'split_thr': len(kept) + 1, **nms}
@@ -70,12 +71,28 @@ def postprocess(
     return kept
 
 
+def _greedy(
+    found: InstanceData,
+    type: str,
+    class_agnostic: bool = False,
+    vote: float | None = None,
+    **options: Any,
+) -> InstanceData:
+    """The instances that a type of :data:`GREEDY` keeps."""
+    labels = found.labels * (not class_agnostic)
+    index = GREEDY[type](found.bboxes, found.scores, labels, **options)
+    kept = found[index]
+    if vote is not None:
+        kept.bboxes = voted_boxes(found.bboxes, found.scores, labels, index, vote)
+    return kept
+
+
 _MMCV = ('iou_threshold', 'offset', 'max_num', 'class_agnostic', 'split_thr')
 NMS_OPTIONS = {
     'nms': (*_MMCV, 'score_threshold'),
     'soft_nms': (*_MMCV, 'sigma', 'min_score', 'method'),
-    'darknet_nms': ('iou_threshold', 'kind', 'beta', 'class_agnostic'),
-    'adaptive_nms': ('iou_threshold', 'eta', 'class_agnostic'),
+    'darknet_nms': ('iou_threshold', 'kind', 'beta', 'class_agnostic', 'vote'),
+    'adaptive_nms': ('iou_threshold', 'eta', 'class_agnostic', 'vote'),
     'official_soft_nms': tuple(
         name for name in signature(official_soft_nms).parameters if name != 'instances'
     ),

@@ -53,6 +53,7 @@ from mmdet_losses.ops.nms import (
     average_overlapping,
     greedy_nms,
     padded_nms,
+    voted_boxes,
 )
 from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode, box_similarity, check_exponent
 from mmdet_losses.ops.peaks import Peaks, find_peaks, suppress_non_peaks, top_peaks
@@ -151,5 +152,6 @@ __all__ = [
     'top_peaks',
     'unflatten_levels',
     'unwrap_dense',
+    'voted_boxes',
     'zero_unless',
 ]

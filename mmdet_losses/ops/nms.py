@@ -97,6 +97,27 @@ def average_overlapping(
     return mean, (total / views).clamp_max(1), labels[kept]
 
 
+def voted_boxes(
+    boxes: Tensor, scores: Tensor, labels: Tensor, kept: Tensor, iou_threshold: float
+) -> Tensor:
+    """The boxes that NMS keeps, each averaged with the boxes of its class that overlap it.
+
+    Shape:
+        boxes: (n, 4) xyxy. scores, labels: (n,). kept: (k,) indices. Returns (k, 4).
+
+    Convention:
+        The average is over all n boxes of the class with an IoU above ``iou_threshold``, weighted
+        by their scores. A box can be part of several averages. The scores do not change.
+
+    Source:
+        Box voting (Gidaris and Komodakis, ICCV 2015, section 5.2).
+    """
+    votes = pairwise_iou(boxes[kept], boxes) > iou_threshold
+    weight = torch.where(votes & (labels[kept][:, None] == labels), scores, 0)
+    total = weight.sum(1, keepdim=True)  # 0 for a box without an area or score
+    return torch.where(total > 0, weight @ boxes / total, boxes[kept])
+
+
 def padded_nms(
     boxes: Tensor,
     labels: Tensor,

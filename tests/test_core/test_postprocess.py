@@ -99,3 +99,17 @@ def test_adaptive_nms_is_a_kind_of_nms():
     for eta, count in ((1.0, 2), (0.5, 1)):
         config = {'nms': {'type': 'adaptive_nms', 'iou_threshold': 0.79, 'eta': eta}}
         assert len(postprocess(crowd, {}, config)) == count
+
+
+def test_vote_averages_the_boxes_that_nms_compares():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0.0, 0, 10, 8], [30.0, 0, 40, 10]])
+    found = InstanceData(bboxes=boxes, scores=torch.tensor([0.6, 0.6, 0.3]), labels=torch.ones(3))
+    nms = {'type': 'darknet_nms', 'iou_threshold': 0.5}
+    check_nms({'nms': nms | {'vote': 0.6}})
+    plain = postprocess(found, {}, {'nms': nms})
+    voted = postprocess(found, {}, {'nms': nms | {'vote': 0.6}})
+    assert plain.bboxes.tolist() == boxes[[0, 2]].tolist()
+    assert voted.scores.equal(plain.scores)
+    torch.testing.assert_close(voted.bboxes, torch.tensor([[0.0, 0, 10, 9], [30, 0, 40, 10]]))
+    alone = postprocess(found, {}, {'nms': nms | {'vote': 0.9}})
+    torch.testing.assert_close(alone.bboxes, plain.bboxes)

@@ -7,7 +7,7 @@ import torch
 from mmcv.ops import batched_nms
 
 from mmdet_losses.ops import nms, pairwise_iou
-from mmdet_losses.ops.nms import adaptive_nms, average_overlapping, greedy_nms
+from mmdet_losses.ops.nms import adaptive_nms, average_overlapping, greedy_nms, voted_boxes
 
 
 def crowd(boxes: int, seed: int = 0, classes: int = 3, side: float = 60.0):
@@ -124,3 +124,22 @@ def test_averages_of_no_boxes_and_of_boxes_without_an_area():
     assert boxes.tolist() == points.flip(0).tolist() and scores.tolist() == pytest.approx(
         [0.4, 0.2]
     )
+
+
+def test_a_kept_box_is_the_average_of_the_boxes_of_its_class_that_overlap_it():
+    boxes, scores, labels = crowd(60)
+    kept = greedy_nms(boxes, scores, labels, 0.45)
+    voted = voted_boxes(boxes, scores, labels, kept, 0.3)
+    for index, box in zip(kept.tolist(), voted, strict=True):
+        overlaps = pairwise_iou(boxes[[index]], boxes)[0]
+        votes = [i for i in range(60) if labels[i] == labels[index] and overlaps[i] > 0.3]
+        mean = sum(scores[i] * boxes[i] for i in votes) / sum(scores[i] for i in votes)
+        torch.testing.assert_close(box, mean)
+    assert (voted - boxes[kept]).abs().max() > 1
+
+
+def test_votes_for_no_boxes_and_for_a_box_without_an_area():
+    empty = torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), torch.zeros(0, dtype=torch.long)
+    assert voted_boxes(*empty, 0.5).shape == (0, 4)
+    point = torch.tensor([[5.0, 5, 5, 5]])
+    assert voted_boxes(point, torch.ones(1), torch.zeros(1), torch.tensor([0]), 0.5).equal(point)
