@@ -20,9 +20,9 @@ LONGEST = 60
 """Characters of a value that messages show."""
 
 
-POSITIVE = frozenset(
-    'width height channels batch subdivisions filters size stride groups dilation output num '
-    'classes side'.split()
+POSITIVE = (
+    *('width', 'height', 'channels', 'batch', 'subdivisions', 'filters', 'size', 'stride'),
+    *('groups', 'dilation', 'output', 'num', 'classes', 'side'),
 )
 """Integer options that must be at least 1."""
 
