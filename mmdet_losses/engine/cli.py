@@ -105,20 +105,41 @@ def _is_first_local(launcher: str) -> bool:
     return os.environ.get(names.get(launcher, ''), '0') == '0'
 
 
+def read_config(path: str) -> Config:
+    """The config of a file.
+
+    Raises:
+        UsageError: the file, or a file that it inherits, does not load.
+    """
+    try:
+        return Config.fromfile(path)
+    except FileNotFoundError as error:
+        missing = error.filename or error
+        raise UsageError(
+            f'config {path} needs {missing}, which does not exist; correct `_base_` or the path.'
+        ) from error
+    except Exception as error:  # a config runs any code
+        line = f' line {error.lineno}' if isinstance(error, SyntaxError) else ''
+        raise UsageError(
+            f'config {path} does not load ({type(error).__name__}{line}: '
+            f'{" ".join(str(error).split())}); correct it, or see the traceback with --debug.'
+        ) from error
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Config of the command line: the file, ``--cfg-options`` and the work dir.
 
     The work dir is ``--work-dir``, or ``work_dir`` of the config, or ``work_dirs/<config name>``.
 
     Raises:
-        UsageError: the config file does not exist, a setting is mistyped, or ``data_root`` changes
-            no path.
+        UsageError: the config file does not exist or does not load, a setting is mistyped, or
+            ``data_root`` changes no path.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     setup_cache_size_limit_of_dynamo()
     if not Path(args.config).is_file():
         raise UsageError(f'config file {args.config} not found (from {Path.cwd()}).')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     check_keys(cfg, args.cfg_options or {})
     cfg.launcher = args.launcher
     if args.cfg_options is not None:

@@ -12,13 +12,28 @@ from mmengine.config import Config
 from torch import nn
 
 from mmdet_losses.engine.box_sizes import Resizing, input_resizing
-from mmdet_losses.engine.cli import check_keys
+from mmdet_losses.engine.cli import check_keys, read_config
 from mmdet_losses.engine.fit import check_checkpoint
 from mmdet_losses.engine.outputs import check_file, check_folder
 from mmdet_losses.engine.processes import UsageError
 from mmdet_losses.engine.resume import schedule_note
 from mmdet_losses.engine.tta import add_tta
 from tools.oracle_map import annotations_first
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ("_base_ = 'absent.py'", r'mine.py needs .*absent.py, which does not exist; correct'),
+        ('x = 1\ny = (', r'mine.py does not load \(SyntaxError line 2: .*\); correct it'),
+        ('x = y', r"mine.py does not load \(NameError: name 'y' is not defined\); correct it"),
+    ],
+)
+def test_a_config_that_does_not_load_is_one_message(text, message, tmp_path):
+    (tmp_path / 'mine.py').write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        read_config(str(tmp_path / 'mine.py'))
+    assert '\n' not in str(caught.value)
 
 
 def test_a_mistyped_setting_of_the_config_is_an_error():
