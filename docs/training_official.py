@@ -16,14 +16,16 @@ page is generated: `python docs/training_parity.py`.
 The proofs: losses, targets, decoding and networks equal golden numbers
 (`python tools/check_parity.py --golden DIR`). Optimizer, schedule, average and losses of the
 recipes marked "6 steps" equal training steps of the official trainers, weight by weight, through
-MMEngine's runner (the same command; `tests/test_trajectories.py` holds the small cases).
+MMEngine's runner (the same command; `tests/test_trajectories.py` holds one case per family). A case
+with other hyper-parameters than its recipe is trained with its own, and the command prints them.
 Six updates of both darknet programs, from the official weights of YOLOv3-tiny and YOLOv4-tiny and
 from random ones, equal ours too: rates, losses, printed numbers, weights, running statistics.
 Augmentations marked "equal" pass a statistical test against 3,000 official draws
 (`python tools/check_augmentation.py --all DIR`; the suite draws fewer).
 Recipes of one code that differ in size share the transforms, and one of them was compared.
 `python tools/check_augmentation.py --hard-images --draws 50000` draws from the training pipelines
-on images without objects and with one, tiny and border objects; the suite draws fewer.
+on images without objects and with one, tiny and border objects; the suite draws 2,000 items of each
+different pipeline.
 darknet draws every image at random from all images; here each epoch is a shuffle of all images.
 
 A batch is "images per update = GPUs x images per GPU"; batch norm sees the images of one GPU unless
