@@ -230,9 +230,8 @@ def test_a_damaged_checkpoint_is_skipped_or_named(tmp_path, capsys, damage):
     if damage not in ('only weights', 'a tensor'):
         with pytest.raises(ValueError, match=r'epoch_2\.pth does not load as plain tensors'):
             read_checkpoint(newest)
-        with pytest.raises(
-            (RuntimeError, UnpicklingError), match=r'epoch_2\.pth is damaged'
-        ) as end:
+        kinds = RuntimeError, UnpicklingError
+        with pytest.raises(kinds, match=r'epoch_2\.pth is damaged') as end:
             load_checkpoint(torch.nn.Linear(1, 1), str(newest))  # of MMEngine
         assert explain(end.value) == str(end.value)
     with pytest.raises(engine.UsageError, match=r'cannot continue from .*epoch_2\.pth: it '):
@@ -246,9 +245,13 @@ def test_a_further_file_in_the_archive_is_no_damage(tmp_path):
     path = tmp_path / 'epoch_1.pth'
     save_checkpoint(path)
     with zipfile.ZipFile(path, 'a') as archive:
-        archive.writestr('archive/notes.txt', 'text')
+        archive.writestr('epoch_1/notes.txt', 'text')
     assert start(tmp_path) == 'epoch_1.pth'
     assert list(read_checkpoint(path)) == ['weight']
+    with zipfile.ZipFile(path, 'a') as archive:
+        archive.writestr('other/notes.txt', 'text')  # PyTorch does not read such an archive
+    with pytest.raises(ValueError, match='does not load as plain tensors'):
+        read_checkpoint(path)
 
 
 def test_a_folder_is_no_checkpoint(tmp_path):
