@@ -1,0 +1,92 @@
+"""Runs of two processes end: no rank hangs or aborts after its work is done."""
+
+import gc
+import importlib
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from mmengine.model import MMDistributedDataParallel
+
+from mmdet_losses import engine
+from tests.processes import ROOT, run_command
+
+RUNS = int(os.environ.get('RUNS', '5'))
+
+
+def test_runs_of_two_processes_end_with_the_status_of_their_work(tmp_path):
+    """RUNS=200 for more; every fifth run raises an error, which is status 1."""
+    (tmp_path / 'config.py').write_text('model = dict()')
+    call = f'test.runs(Path({str(tmp_path)!r}), {RUNS})'
+    code = f'from pathlib import Path; import tests.test_engine.test_process_exit as test; {call}'
+    done = run_command([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, limit=60 + 20 * RUNS)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert f'{RUNS} of {RUNS} runs ended' in done.stdout
+    assert done.stderr.count('error') == RUNS // 5  # one of two processes prints it
+
+
+def runs(folder: Path, count: int) -> None:
+    """Every run forks its ranks from this process, which has imported the stack."""
+    importlib.import_module('torch._dynamo')  # DistributedDataParallel imports it
+    gc.freeze()  # a collection in a rank examines the objects of the rank
+    for run in range(count):
+        fails = run % 5 == 4
+        port = free_port()
+        ranks = []
+        for rank in (0, 1):
+            sys.stdout.flush()
+            child = os.fork()
+            if child == 0:
+                os.environ.update(
+                    RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
+                    MASTER_PORT=str(port),
+                )  # fmt: skip
+                engine.run_tool(raise_error if fails else take_steps, arguments(folder))
+                sys.exit()  # ends the interpreter, as a tool does
+            ranks.append(child)
+        statuses = [wait(child, 60) for child in ranks]
+        assert statuses == [fails, fails], f'run {run} ended with {statuses}'
+    print(f'{count} of {count} runs ended')
+
+
+def arguments(folder: Path) -> SimpleNamespace:
+    return SimpleNamespace(
+        config=str(folder / 'config.py'), cfg_options=None, launcher='pytorch', local_rank=0,
+        work_dir=None, verbose=True, debug=False,
+    )  # fmt: skip
+
+
+def take_steps(cfg, args):
+    """Two steps of a distributed model in a reference cycle, like a runner with its hooks."""
+    model = MMDistributedDataParallel(torch.nn.Linear(4, 4))
+    model.itself = [model]
+    for _ in range(2):
+        model(torch.ones(2, 4)).sum().backward()
+
+
+def raise_error(cfg, args):
+    take_steps(cfg, args)
+    raise engine.UsageError('a mistake.')
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(('127.0.0.1', 0))
+        return one.getsockname()[1]
+
+
+def wait(child: int, seconds: float) -> int:
+    """Status of a child; negative for a signal, 99 if it does not end."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    return 99
