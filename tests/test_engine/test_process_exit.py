@@ -3,30 +3,34 @@
 import gc
 import importlib
 import os
+import re
 import socket
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 from mmengine.model import MMDistributedDataParallel
 
 from mmdet_losses import engine
 from tests.processes import ROOT, run_command
 
-RUNS = int(os.environ.get('RUNS', '5'))
+RUNS = int(os.environ.get('RUNS', '3'))
 
 
+@pytest.mark.timeout(120 + 20 * RUNS)
 def test_runs_of_two_processes_end_with_the_status_of_their_work(tmp_path):
-    """RUNS=200 for more; every fifth run raises an error, which is status 1."""
+    """RUNS=200 for more; every third run raises an error, which is status 1."""
     (tmp_path / 'config.py').write_text('model = dict()')
     call = f'test.runs(Path({str(tmp_path)!r}), {RUNS})'
     code = f'from pathlib import Path; import tests.test_engine.test_process_exit as test; {call}'
     done = run_command([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, limit=60 + 20 * RUNS)
     assert done.returncode == 0, done.stderr[-2000:]
     assert f'{RUNS} of {RUNS} runs ended' in done.stdout
-    assert done.stderr.count('error') == RUNS // 5  # one of two processes prints it
+    errors = re.findall(r'^error \(rank \d\): a mistake', done.stderr, re.MULTILINE)
+    assert len(errors) == RUNS // 3  # one of two processes prints it
 
 
 def runs(folder: Path, count: int) -> None:
@@ -34,7 +38,7 @@ def runs(folder: Path, count: int) -> None:
     importlib.import_module('torch._dynamo')  # DistributedDataParallel imports it
     gc.freeze()  # a collection in a rank examines the objects of the rank
     for run in range(count):
-        fails = run % 5 == 4
+        fails = run % 3 == 2
         port = free_port()
         ranks = []
         for rank in (0, 1):
