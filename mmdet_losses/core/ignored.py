@@ -13,7 +13,8 @@ from torch import Tensor
 
 from mmdet_losses.core.padding import inside_sides
 from mmdet_losses.core.types import Size
-from mmdet_losses.ops import GridAnchors, Splats, clip_boxes, grid_overlap, is_proper, scale_boxes
+from mmdet_losses.ops import GridAnchors, Splats, grid_overlap, is_proper, scale_boxes
+from mmdet_losses.ops.kernels import region_cells
 
 
 class IgnoredRegions(NamedTuple):
@@ -32,20 +33,8 @@ class IgnoredRegions(NamedTuple):
         Returns:
             (B, num_classes, H, W) bool; without ``num_classes`` (B, 1, H, W), of all labels.
         """
-        (height, width), labels = feat_size, self.labels
-        boxes = scale_boxes(self.boxes, width / img_size[1], height / img_size[0])
-        boxes = clip_boxes(boxes, width - 1, height - 1).floor()
-        low, high = boxes[..., :2, None], boxes[..., 2:, None]
-        column, row = (torch.arange(side, device=boxes.device) for side in (width, height))
-        columns = (column >= low[..., 0, :]) & (column <= high[..., 0, :])
-        rows = (row >= low[..., 1, :]) & (row <= high[..., 1, :]) & self.mask[..., None]
-        classes = torch.ones_like(labels, dtype=torch.bool)[..., None]
-        if num_classes is not None:
-            own = torch.where(labels < -1, -2 - labels, labels)[..., None]
-            every = torch.arange(num_classes, device=boxes.device)
-            classes = (own == every) | (labels == -1)[..., None]
-        parts = (each.float() for each in (classes, rows, columns))
-        return torch.einsum('bmc,bmh,bmw->bchw', *parts) > 0
+        scale = feat_size[1] / img_size[1], feat_size[0] / img_size[0]
+        return region_cells(*self, feat_size, scale, num_classes)
 
     def covered(self, anchors: GridAnchors, threshold: float, scale: Sequence[float]) -> Tensor:
         """Anchors with a share above ``threshold`` of their area in one region, of any label.

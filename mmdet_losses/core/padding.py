@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmdet_losses.core.types import Size
-from mmdet_losses.ops import box_size, constant, made_once
+from mmdet_losses.ops import BoxRule, box_size, constant, made_once, usable_objects
 
 LARGEST_SIDE = 100
 """Side of the largest box that can have a target, in sides of the network input."""
@@ -38,6 +38,13 @@ class PaddedInstances(NamedTuple):
         """(B, M) bool: boxes of a possible size that are not empty, with labels in 0 ... C-1."""
         size = box_size(self.boxes)
         return ((size > 0) & is_possible(size, img_size)).all(-1) & self.known(num_classes)
+
+    def usable(self, num_classes: int, rule: BoxRule) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes on the map, labels, and the annotations that can have a target.
+
+        See :func:`~mmdet_losses.ops.kernels.usable.usable_objects`.
+        """
+        return usable_objects(self.boxes, self.labels, self.real, num_classes, rule)
 
     def known(self, num_classes: int) -> Tensor:
         """(B, M) bool: annotations with labels in 0 ... C-1."""
@@ -133,11 +140,19 @@ def usable_boxes(
         dropped; mask (B, M), false where dropped.
     """
     side = float(max(img_size))
-    size = box_size(padded.boxes)
-    usable = (size > 0) & is_possible(size, img_size) & inside_sides(padded.boxes, img_size)
-    mask = usable.all(-1) & padded.known(num_classes)
-    far = constant([-3 * side, -3 * side, -2 * side, -2 * side], padded.boxes)
-    return torch.where(mask[..., None], padded.boxes, far), padded.labels * mask, mask
+    rule = BoxRule(
+        limit=(float(img_size[1]), float(img_size[0])),
+        largest=largest_sides(img_size),
+        region='overlap',
+        fill=(-3 * side, -2 * side),
+    )
+    return padded.usable(num_classes, rule)
+
+
+def largest_sides(img_size: Size, scale: Sequence[float] = (1.0, 1.0)) -> tuple[float, float]:
+    """Largest width and height of a box: :data:`LARGEST_SIDE` inputs, times ``scale``."""
+    largest = LARGEST_SIDE * max(img_size)
+    return largest * scale[0], largest * scale[1]
 
 
 def is_possible(size: Tensor, img_size: Size, scale: Sequence[float] = (1.0, 1.0)) -> Tensor:
@@ -149,8 +164,7 @@ def is_possible(size: Tensor, img_size: Size, scale: Sequence[float] = (1.0, 1.0
     Args:
         scale: factors of x and y from input pixels to the unit of the sizes.
     """
-    largest = LARGEST_SIDE * max(img_size)
-    return size <= constant([largest * scale[0], largest * scale[1]], size)
+    return size <= constant(largest_sides(img_size, scale), size)
 
 
 def inside_sides(boxes: Tensor, img_size: Size) -> Tensor:

@@ -20,15 +20,20 @@ from mmdet_losses.ops.constant import (
     zero_unless,
 )
 from mmdet_losses.ops.crops import CropWindow, crop_boxes, crop_window, mirror_boxes
-from mmdet_losses.ops.darknet_iou import DarknetPair, darknet_iou, darknet_iou_direction
+from mmdet_losses.ops.darknet_iou import (
+    darknet_direction_and_iou,
+    darknet_iou,
+    darknet_iou_direction,
+)
 from mmdet_losses.ops.gather import cell_xy, gather_cells, scatter_cells
 from mmdet_losses.ops.gaussian import (
     RadiusMode,
     draw_gaussians,
     gaussian_radius,
     largest_radius,
-    radius_of_sides,
+    outside_windows,
     splat_gaussians,
+    window_radii,
 )
 from mmdet_losses.ops.grid import (
     AnchorTable,
@@ -40,6 +45,7 @@ from mmdet_losses.ops.grid import (
     unflatten_levels,
 )
 from mmdet_losses.ops.iou import best_match, best_overlap, exact_ratio, pairwise_iou, shape_iou
+from mmdet_losses.ops.kernels.usable import BoxRule, usable_objects
 from mmdet_losses.ops.matching import (
     AnchorMatch,
     match_bipartite,
@@ -77,8 +83,8 @@ __all__ = [
     'AnchorMatch',
     'AnchorTable',
     'BoxCode',
+    'BoxRule',
     'CropWindow',
-    'DarknetPair',
     'Extents',
     'GridAnchors',
     'IoUMode',
@@ -111,6 +117,7 @@ __all__ = [
     'counting',
     'crop_boxes',
     'crop_window',
+    'darknet_direction_and_iou',
     'darknet_iou',
     'darknet_iou_direction',
     'decode_deltas',
@@ -136,12 +143,12 @@ __all__ = [
     'mean_over_ranks',
     'mirror_affine',
     'mirror_boxes',
+    'outside_windows',
     'padded_nms',
     'pairwise_iou',
     'positives_divisor',
     'process_count',
     'promote',
-    'radius_of_sides',
     'reduce_loss',
     'reject_below',
     'scale_boxes',
@@ -152,6 +159,8 @@ __all__ = [
     'top_peaks',
     'unflatten_levels',
     'unwrap_dense',
+    'usable_objects',
     'voted_boxes',
+    'window_radii',
     'zero_unless',
 ]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mmdet_losses.ops.choices import check_choice
 from mmdet_losses.ops.constant import constant, zero_unless
+from mmdet_losses.ops.kernels.launch import gpu_kernels, use_triton
 from mmdet_losses.ops.paired_iou import IOU_MODES, IoUMode
 
 _DISTANCE_POWER = 0.6
@@ -63,8 +64,24 @@ def darknet_iou_direction(pred: Tensor, target: Tensor, mode: IoUMode = 'ciou') 
     Raises:
         ValueError: an unknown mode.
     """
+    return darknet_direction_and_iou(pred, target, mode)[0]
+
+
+def darknet_direction_and_iou(
+    pred: Tensor, target: Tensor, mode: IoUMode = 'ciou'
+) -> tuple[Tensor, Tensor]:
+    """:func:`darknet_iou_direction` and the plain IoU (...), 0 if the boxes do not overlap.
+
+    One launch on a GPU.
+
+    Raises:
+        ValueError: an unknown mode.
+    """
     check_choice('mode', mode, IOU_MODES)
-    return DarknetPair.of(pred, target).direction(mode)
+    if use_triton(pred):
+        return gpu_kernels('darknet_iou').direction_and_iou(pred, target, mode)
+    pair = DarknetPair.of(pred, target)
+    return pair.direction(mode), pair.iou()
 
 
 class DarknetPair(NamedTuple):

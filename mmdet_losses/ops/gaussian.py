@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmdet_losses.ops.boxes import scale_boxes
 from mmdet_losses.ops.choices import check_choice
 from mmdet_losses.ops.constant import constant
 from mmdet_losses.ops.kernels.launch import gpu_kernels, use_triton
@@ -51,23 +52,59 @@ def radius_of_sides(sides: Tensor, min_overlap: float, mode: RadiusMode) -> Tens
 
     The three equations are computed together, each operation in the order of the official codes.
     """
-    total, area, o = sides.sum(-1)[..., None], sides.prod(-1)[..., None], min_overlap
-    fixed = mode == 'fixed'
-    coefficients = constant(
-        (
-            (1.0, 4.0, 4 * o**2),
-            (-4.0, -16.0, 16 * o),
-            (1 + o, 1.0, 1.0),
-            (1.0, 2.0, -2 * o),
-            (-1.0, -1.0, 1.0) if fixed else (1.0, 1.0, 1.0),
-            (2.0, 8.0, 8 * o) if fixed else (2.0, 2.0, 2.0),
-        ),
-        sides,
-    )
-    of_square, of_area, divisor, of_total, of_root, last = coefficients.unbind()
-    root = of_square * total.square() + of_area * area * (1 - o) / divisor
+    total, area = sides.sum(-1)[..., None], sides.prod(-1)[..., None]
+    coefficients = _radius_coefficients(min_overlap, mode, sides)
+    of_square, of_area, divisor, of_total, of_root, last, rest = coefficients.unbind()
+    root = of_square * total.square() + of_area * area * rest / divisor
     root = root.clamp(min=0).sqrt()
     return ((of_total * total + of_root * root) / last).amin(-1).clamp(min=0)
+
+
+def _radius_coefficients(o: float, mode: RadiusMode, like: Tensor) -> Tensor:
+    """Coefficients (7, 3) of the three equations."""
+    fixed = mode == 'fixed'
+    rows = (
+        (1.0, 4.0, 4 * o**2),
+        (-4.0, -16.0, 16 * o),
+        (1 + o, 1.0, 1.0),
+        (1.0, 2.0, -2 * o),
+        (-1.0, -1.0, 1.0) if fixed else (1.0, 1.0, 1.0),
+        (2.0, 8.0, 8 * o) if fixed else (2.0, 2.0, 2.0),
+        (1 - o,) * 3,
+    )
+    return constant(rows, like)
+
+
+def window_radii(
+    size: Tensor,
+    min_overlap: float,
+    mode: RadiusMode,
+    round_up: bool = True,
+    scale: tuple[float, float] = (1.0, 1.0),
+) -> tuple[Tensor, Tensor]:
+    """Half widths of the Gaussians' windows, and standard deviations of (2 * radius + 1) / 6.
+
+    One launch on a GPU.
+
+    Args:
+        size: (..., 2) widths and heights, float32.
+        round_up: round the sizes in cells up first.
+        scale: cells per unit of ``size`` along x and y.
+
+    Returns:
+        Integers (...) and standard deviations (...), both float64.
+    """
+    if use_triton(size):
+        kind = size.new_empty(0, dtype=torch.float64)
+        table = _radius_coefficients(min_overlap, mode, kind)
+        launch = gpu_kernels('gaussians').window_radii
+        return launch(size, constant(scale, kind), table, round_up)
+    sides = size.double()
+    if scale != (1.0, 1.0):
+        sides = scale_boxes(sides, *scale)
+    sides = sides.ceil() if round_up else sides
+    radius = radius_of_sides(sides, min_overlap, mode).floor()
+    return radius, (radius + 0.5) / 3
 
 
 def largest_radius(
@@ -123,20 +160,41 @@ def splat_gaussians(
         would list more than an eighth of the map (many objects, few channels), the map is dense.
     """
     shape = (xy.shape[0], *size)
-    windows = _Windows(xy, radius.clamp(max=max_radius), sigma, channel, mask)
     fused = gpu_kernels('gaussians') if use_triton(xy) else None
+    radius = radius if fused else radius.clamp(max=max_radius)  # the kernels limit it themselves
+    windows = _Windows(xy, radius, sigma, channel, mask)
     concrete = xy.device.type == 'cpu' and type(xy) is Tensor
     if concrete and not fused and not torch.compiler.is_compiling():
         return Splats(*_list_windows(windows, size), shape)
     if max_radius == 0:
         return Splats(None, _mark_cells(windows, size), shape)  # type: ignore[arg-type]
     if 8 * math.prod(mask.shape) * (2 * max_radius + 1) ** 2 > math.prod(shape):
-        dense = fused.draw_windows(*windows, size) if fused else _draw_windows(windows, size)
+        dense = (
+            fused.draw_windows(*windows, size, max_radius)
+            if fused
+            else _draw_windows(windows, size)
+        )
         return Splats(None, dense, shape)  # type: ignore[arg-type]
     if fused:
         index, value = fused.list_windows(*windows, size, max_radius)
         return Splats(index, value, shape)
     return Splats(*_pad_windows(windows, size, max_radius), shape)
+
+
+def outside_windows(
+    xy: Tensor,
+    radius: Tensor,
+    sigma: Tensor,
+    channel: Tensor,
+    mask: Tensor,
+    size: tuple[int, int, int],
+    max_radius: int,
+) -> Tensor:
+    """Cells (B, C, H, W) that no window of :func:`splat_gaussians` covers, bool."""
+    windows = _Windows(xy, radius, sigma, channel, mask)
+    if use_triton(xy):
+        return gpu_kernels('gaussians').draw_windows(*windows, size, max_radius, outside=True)
+    return ~splat_gaussians(*windows, size, max_radius).covered()
 
 
 def draw_gaussians(
@@ -151,7 +209,7 @@ def draw_gaussians(
     if use_triton(xy):
         channel = torch.zeros_like(mask, dtype=torch.int32)
         draw = gpu_kernels('gaussians').draw_windows
-        return draw(xy, radius, sigma, channel, mask, (1, *size))[:, 0]
+        return draw(xy, radius, sigma, channel, mask, (1, *size), max(size))[:, 0]
     rows, columns = _profiles(xy, radius, sigma, mask, size)
     canvas = rows.new_zeros((len(xy), *size))
     for start in range(0, xy.shape[1], _DRAWN_AT_ONCE):

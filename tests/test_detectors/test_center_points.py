@@ -237,8 +237,8 @@ def test_a_compiled_draw_gives_the_same_map(classes):
     gaussians = GaussianRule({'mode': 'fixed', 'min_overlap': 0.3})
     torch._dynamo.reset()
     draw = torch.compile(gaussians.draw, backend='eager', fullgraph=True)
-    have = draw(xy, size, labels, mask, (classes, 24, 40))
-    want = gaussians.draw(xy, size, labels, mask, (classes, 24, 40))
+    have = draw(xy, gaussians.radii(size), labels, mask, (classes, 24, 40))
+    want = gaussians.draw(xy, gaussians.radii(size), labels, mask, (classes, 24, 40))
     assert have.is_dense == (classes == 3) and not want.is_dense
     torch.testing.assert_close(have.dense(), want.dense(), rtol=0, atol=1e-6)
 

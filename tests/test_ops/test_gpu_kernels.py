@@ -17,11 +17,17 @@ from mmdet_losses.losses import (
 )
 from mmdet_losses.networks.corner_pool import running_max
 from mmdet_losses.ops import (
+    BoxRule,
     Splats,
     box_similarity,
+    darknet_iou_direction,
     find_peaks,
+    outside_windows,
     splat_gaussians,
+    usable_objects,
+    window_radii,
 )
+from mmdet_losses.ops.kernels import region_cells
 from mmdet_losses.ops.kernels.launch import Launch, bytes_of, intercept_launches
 from tests.processes import ROOT, run_command
 
@@ -77,7 +83,8 @@ def compile_launch(call: Launch, arch: int, folder: Path) -> dict[str, int]:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    options = {key: value for key, value in call.constants.items() if key == 'num_warps'}
+    names = ('num_warps', 'enable_fp_fusion')
+    options = {key: value for key, value in call.constants.items() if key in names}
     values = dict(zip(call.kernel.arg_names, call.args, strict=False))
     signature = {name: argument_type(value) for name, value in values.items()}
     constants = {name: values[name] for name, kind in signature.items() if kind == 'constexpr'}
@@ -128,6 +135,7 @@ def class_step(dtype: torch.dtype) -> None:
 
 def box_step(mode: str) -> None:
     box_similarity(logits_of(2000, 4), torch.zeros(2000, 4), mode).sum().backward()
+    darknet_iou_direction(torch.zeros(2000, 4), torch.zeros(2000, 4), mode)
 
 
 def pool_step(dtype: torch.dtype) -> None:
@@ -139,6 +147,18 @@ def splat_step(size: tuple[int, int, int]) -> None:
     xy, mask = torch.zeros(4, 15, 2, dtype=torch.int64), torch.ones(4, 15, dtype=torch.bool)
     radius, labels = torch.zeros(4, 15, dtype=torch.float64), torch.zeros(4, 15, dtype=torch.int64)
     splat_gaussians(xy, radius, radius + 1, labels, mask, size, 17)
+    outside_windows(xy, radius, radius + 1, labels, mask, size, 17)
+
+
+def object_step() -> None:
+    boxes, labels = torch.zeros(4, 15, 4), torch.zeros(4, 15, dtype=torch.int64)
+    mask = torch.ones(4, 15, dtype=torch.bool)
+    for region, fill in (('clip', None), ('center', None), ('overlap', (-2.0, -1.0))):
+        rule = BoxRule((127, 127), (50, 50), region, (0.25, 0.25), fill)
+        usable_objects(boxes, labels, mask, 80, rule)
+    window_radii(boxes[..., 2:], 0.7, 'legacy')
+    for classes in (None, 80):
+        region_cells(boxes, labels, mask, (128, 128), (0.25, 0.25), classes)
 
 
 def peak_step() -> None:
@@ -156,6 +176,7 @@ STEPS: list[Callable[[], None]] = [
     functools.partial(pool_step, torch.float16),
     functools.partial(splat_step, (80, 128, 128)),
     functools.partial(splat_step, (1, 128, 128)),
+    object_step,
     peak_step,
 ]
 
@@ -175,6 +196,7 @@ def test_kernels_compile_without_spills(
         *('map_kernel', 'splat_kernel', 'finish_kernel', 'rescale_kernel', 'object_kernel'),
         *('window_kernel', 'dense_kernel', 'peak_kernel', 'pair_kernel'),
         *('running_max_kernel', 'running_max_slope_kernel'),
+        *('usable_kernel', 'radius_kernel', 'region_kernel', 'direction_kernel'),
     }
     for name, call in variants.items():
         used = compile_launch(call, arch, tmp_path)

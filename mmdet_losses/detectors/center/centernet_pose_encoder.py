@@ -144,7 +144,7 @@ class CenterNetPoseTargetEncoder(CenterTargetEncoder[CenterNetPoseOutputs, Cente
         points = self._locate_keypoints(gt_instances, found, feat_size, img_size)
         num_pos = found.mask.sum(dtype=torch.float32)
         heatmap = self.draw_centers(found, feat_size)
-        keypoint_heatmap = self._draw_keypoints(points, found.size, feat_size)
+        keypoint_heatmap = self._draw_keypoints(points, found.radii, feat_size)
         regions = pad_ignored(ignored, img_size)
         return CenterNetPoseTargets(
             heatmap=heatmap,
@@ -223,11 +223,15 @@ class CenterNetPoseTargetEncoder(CenterTargetEncoder[CenterNetPoseOutputs, Cente
         displacement = zero_unless(mask[..., None], xy - found.xy[:, :, None])
         return Keypoints(labelled, mask, xy, xy.long(), displacement)
 
-    def _draw_keypoints(self, points: Keypoints, size: Tensor, feat_size: Size) -> Splats:
-        channel = counting(self.num_keypoints, size.device).expand(points.mask.shape)
+    def _draw_keypoints(
+        self, points: Keypoints, radii: tuple[Tensor, Tensor], feat_size: Size
+    ) -> Splats:
+        """Gaussians of the keypoints, with the radii of their persons' boxes."""
+        channel = counting(self.num_keypoints, points.mask.device).expand(points.mask.shape)
+        radius, sigma = (each.repeat_interleave(self.num_keypoints, 1) for each in radii)
         return self.gaussians.draw(
             points.cell.flatten(1, 2),
-            size.repeat_interleave(self.num_keypoints, 1),
+            (radius, sigma),
             channel.flatten(1),
             points.mask.flatten(1),
             (self.num_keypoints, *feat_size),

@@ -12,25 +12,24 @@ from mmdet_losses.core import (
     PaddedInstances,
     Size,
     TargetEncoder,
-    is_possible,
+    largest_sides,
 )
 from mmdet_losses.detectors.center.contracts import CenterOutputsT, CenterTargetsT
 from mmdet_losses.ops import (
+    BoxRule,
     Peaks,
     Splats,
     box_center,
     box_size,
     boxes_around,
     cell_xy,
-    clip_boxes,
-    constant,
     find_peaks,
     gather_cells,
     largest_radius,
     promote,
-    radius_of_sides,
     scale_boxes,
     splat_gaussians,
+    window_radii,
     zero_unless,
 )
 
@@ -56,13 +55,15 @@ class Centers(NamedTuple):
     """(B, M) int64."""
     mask: Tensor
     """(B, M) bool."""
+    radii: tuple[Tensor, Tensor]
+    """Half widths of the Gaussians' windows and standard deviations, (B, M) each."""
 
 
 class GaussianRule(NamedTuple):
     """Sizes of the objects' Gaussians."""
 
     radius: dict
-    """Arguments of :func:`~mmdet_losses.ops.gaussian.gaussian_radius`."""
+    """``mode`` and ``min_overlap`` of :func:`~mmdet_losses.ops.gaussian.gaussian_radius`."""
     round_up: bool = True
     """Round sizes up to whole cells first."""
     sigma: float | None = None
@@ -78,23 +79,25 @@ class GaussianRule(NamedTuple):
         if self.sigma is not None:
             one = torch.ones_like(size[..., 0])
             return one * int(3 * self.sigma), one * self.sigma
-        size = size.ceil() if self.round_up else size
-        radius = radius_of_sides(size.double(), **self.radius).floor()
-        return radius, (2 * radius + 1) / 6
+        return window_radii(size, round_up=self.round_up, **self.radius)
 
     def draw(
-        self, xy: Tensor, size: Tensor, channel: Tensor, mask: Tensor, shape: tuple[int, int, int]
+        self,
+        xy: Tensor,
+        radii: tuple[Tensor, Tensor],
+        channel: Tensor,
+        mask: Tensor,
+        shape: tuple[int, int, int],
     ) -> Splats:
-        """Gaussians at cells xy (B, M, 2) of boxes of ``size`` (B, M, 2); shape (C, H, W).
+        """Gaussians at cells xy (B, M, 2) with :meth:`radii` of the boxes; shape (C, H, W).
 
         The window of a box larger than the map is that of a box of the map's size.
         """
-        radius, sigma = self.radii(size)
         if self.sigma is not None:
             largest = int(3 * self.sigma)
         else:
             largest = largest_radius(*shape[1:], **self.radius)
-        return splat_gaussians(xy, radius, sigma, channel, mask, shape, largest)
+        return splat_gaussians(xy, *radii, channel, mask, shape, largest)
 
     def per_object(self, xy: Tensor, size: Tensor, mask: Tensor, feat_size: Size) -> Tensor:
         """One float64 map per object, (B, M, H, W), zero outside the window."""
@@ -127,23 +130,20 @@ class CenterTargetEncoder(TargetEncoder[CenterOutputsT, CenterTargetsT]):
     def locate(self, padded: PaddedInstances, feat_size: Size, img_size: Size) -> Centers:
         """Centres of the boxes that are not empty and whose centre is on the map."""
         height, width = feat_size
-        boxes = scale_boxes(padded.boxes, width / img_size[1], height / img_size[0])
-        size = box_size(boxes)
-        usable = is_possible(size, img_size, (width / img_size[1], height / img_size[0]))
+        scale = width / img_size[1], height / img_size[0]
+        largest = largest_sides(img_size, scale)
         if self.clip:  # then the centre is on the map
-            boxes = clip_boxes(boxes, width - 1, height - 1)
-            size = box_size(boxes)
-        usable = usable & (size > 0)
-        center = box_center(boxes)
-        if not self.clip:
-            usable = usable & (center >= 0) & (center < constant([width, height], center))
-        mask = usable.all(-1) & padded.known(self.num_classes)
-        center, size = zero_unless(mask[..., None], torch.stack((center, size))).unbind()
+            rule = BoxRule((width - 1, height - 1), largest, 'clip', scale)
+        else:
+            rule = BoxRule((width, height), largest, 'center', scale)
+        boxes, labels, mask = padded.usable(self.num_classes, rule)
+        center_size = torch.stack((box_center(boxes), box_size(boxes)))
+        center, size = zero_unless(mask[..., None], center_size).unbind()
         cell = center.floor()
         xy = cell.long()
         index = xy[..., 1] * width + xy[..., 0]
-        labels = zero_unless(mask, padded.labels)
-        return Centers(boxes, xy, index, size, center - cell, labels, mask)
+        radii = self.gaussians.radii(size)
+        return Centers(boxes, xy, index, size, center - cell, labels, mask, radii)
 
     def boxes_at(self, outputs: CenterOutputsT, peaks: Peaks) -> Tensor:
         """Boxes (B, K, 4) of the peaks, in cells."""
@@ -165,7 +165,7 @@ class CenterTargetEncoder(TargetEncoder[CenterOutputsT, CenterTargetsT]):
     def draw_centers(self, found: Centers, feat_size: Size) -> Splats:
         """Heatmap of the centres, one channel per class."""
         shape = (self.num_classes, *feat_size)
-        return self.gaussians.draw(found.xy, found.size, found.labels, found.mask, shape)
+        return self.gaussians.draw(found.xy, found.radii, found.labels, found.mask, shape)
 
 
 def last_writer(writes: Tensor, values: Tensor) -> Tensor:

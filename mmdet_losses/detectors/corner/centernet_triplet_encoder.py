@@ -67,7 +67,7 @@ class CenterNetTripletTargetEncoder(
         objects = self.find_objects(gt_instances, feat_sizes[0], img_size, ignored)
         mask, num_pos, dropped = self.kept(objects, objects.usable)
         corners, center = objects.boxes.unflatten(-1, (2, 2)), box_center(objects.boxes)
-        points = torch.cat((corners, center[:, :, None]), 2)
+        points = self.points(objects, torch.cat((corners, center[:, :, None]), 2))
         tl, br, middle = self.keypoints(points, objects, mask, (6.0, 6.0, 5.0))
         return CenterNetTripletTargets(tl, br, mask, num_pos, dropped, middle, objects.weights)
 

@@ -53,7 +53,7 @@ class CornerNetTargetEncoder(CornerTargetEncoder[CornerNetOutputs, CornerNetTarg
     ) -> CornerNetTargets:
         """See :class:`~mmdet_losses.core.encoder.TargetEncoder`; inputs are not modified."""
         objects = self.find_objects(gt_instances, feat_sizes[0], img_size, ignored)
-        return self.corners(objects, objects.usable)
+        return self.corners(objects, objects.usable, self.points(objects))
 
     def ideal_outputs(self, targets: CornerNetTargets) -> CornerNetOutputs:
         """Logits of the heatmaps, offsets at the corners, and embeddings at least 1 apart."""

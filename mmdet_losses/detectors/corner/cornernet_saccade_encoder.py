@@ -15,7 +15,7 @@ from mmdet_losses.detectors.corner.contracts import (
     CornerNetSaccadeTargets,
 )
 from mmdet_losses.detectors.corner.corners import CornerTargetEncoder, Objects
-from mmdet_losses.ops import Splats, box_center, box_size, constant, splat_gaussians
+from mmdet_losses.ops import Splats, box_center, constant
 from mmdet_losses.registry import TASK_UTILS
 
 
@@ -99,19 +99,13 @@ class CornerNetSaccadeTargetEncoder(
                 'attention_strides; set attention_channels of the predictor to match.'
             )
         objects = self.find_objects(gt_instances, feat_sizes[0], img_size, ignored)
+        points = self.points(objects)
         low, high = objects.boxes.trunc().unflatten(-1, (2, 2)).unbind(-2)
         visible = _visibility(gt_instances, objects) > self.min_visibility
         valid = objects.usable & visible & ((high - low).amax(-1) >= self.min_side)
-        corners = self.corners(objects, valid)
-        invalid = objects.usable & ~valid
-        tl_valid, br_valid = (
-            ~point.heatmap.covered()
-            for point in self.keypoints(objects.boxes.unflatten(-1, (2, 2)), objects, invalid)
-        )
-        attentions = tuple(
-            _attention(objects, size, *scale)
-            for size, scale in zip(feat_sizes[1:], self.scales, strict=True)
-        )
+        corners = self.corners(objects, valid, points)
+        tl_valid, br_valid = self.outside(points, objects, objects.usable & ~valid)
+        attentions = self._attentions(objects, feat_sizes[1:])
         return CornerNetSaccadeTargets(
             corners.tl._replace(valid=_both(tl_valid, corners.tl.valid)),
             corners.br._replace(valid=_both(br_valid, corners.br.valid)),
@@ -124,6 +118,33 @@ class CornerNetSaccadeTargetEncoder(
                 counted_cells(each, objects.ignored, img_size, by_class=False)
                 for each in attentions
             ),
+        )
+
+    def _attentions(self, objects: Objects, sizes: Sequence[Size]) -> tuple[Splats, ...]:
+        """Targets of the attention maps: ones at the centres of the objects of each scale."""
+        batch, (strides, ranges) = len(objects.boxes), zip(*self.scales, strict=True)
+        cells = [batch * height * width for height, width in sizes]
+        starts = [sum(cells[:scale]) for scale in range(len(cells) + 1)]
+        like = objects.labels
+        place = [
+            [[start + image * size[0] * size[1]] for image in range(batch)]
+            for start, size in zip(starts, sizes, strict=False)
+        ]
+        centers = box_center(objects.boxes).double()
+        cell = (centers / constant([[[[each]]] for each in strides], centers)).long()
+        inside = (cell < constant([[[size[::-1]]] for size in sizes], like)).all(-1)
+        longest = objects.size.amax(-1)
+        least, most = constant(ranges, longest).t()[:, :, None, None]
+        chosen = inside & objects.usable & (longest >= least) & (longest <= most)
+        width = constant([[[size[1]]] for size in sizes], like)
+        index = cell[..., 1] * width + cell[..., 0] + constant(place, like)
+        index = torch.where(chosen, index, constant(starts[-1], like))
+        marked = objects.boxes.new_zeros(starts[-1] + 1).scatter_(0, index.flatten(), 1.0)
+        maps = marked[:-1].split(cells)
+        shapes = [(batch, 1, *size) for size in sizes]
+        return tuple(
+            Splats(None, each.view(shape), shape)  # type: ignore[arg-type]
+            for each, shape in zip(maps, shapes, strict=True)
         )
 
     def ideal_outputs(self, targets: CornerNetSaccadeTargets) -> CornerNetSaccadeOutputs:
@@ -144,14 +165,3 @@ def _visibility(gt_instances: Sequence[InstanceData], objects: Objects) -> Tenso
 
 def _both(first: Tensor, second: Tensor | None) -> Tensor:
     return first if second is None else first * second  # the second may be float weights
-
-
-def _attention(objects: Objects, size: Size, stride: int, sides: tuple[float, float]) -> Splats:
-    """Target of one attention map: ones at the centres of the objects of its scale."""
-    cell = (box_center(objects.boxes).double() / stride).long()
-    longest = box_size(objects.boxes).amax(-1)
-    chosen = objects.usable & (longest >= sides[0]) & (longest <= sides[1])
-    chosen = chosen & (cell < constant([size[1], size[0]], cell)).all(-1)
-    radius = torch.zeros_like(longest)
-    channel = torch.zeros_like(objects.labels)
-    return splat_gaussians(cell, radius, radius + 1, channel, chosen, (1, *size), 0)

@@ -18,8 +18,8 @@ from mmdet_losses.core import (
     TargetEncoder,
     counted_cells,
     ideal_logits,
-    is_possible,
     keep_first,
+    largest_sides,
     pad_ignored,
     pad_instances,
     weigh_cells,
@@ -34,14 +34,15 @@ from mmdet_losses.detectors.corner.contracts import (
 from mmdet_losses.detectors.corner.decode import CornerPairs, Pairing, concat_views, pair_corners
 from mmdet_losses.detectors.corner.views import InputView
 from mmdet_losses.ops import (
+    BoxRule,
     Splats,
     box_size,
-    clip_boxes,
     largest_radius,
-    radius_of_sides,
+    outside_windows,
     scale_boxes,
     scatter_cells,
     splat_gaussians,
+    window_radii,
     zero_unless,
 )
 
@@ -56,8 +57,12 @@ class Objects(NamedTuple):
     """(B, M) int64, 0 where not usable."""
     usable: Tensor
     """(B, M) bool: finite, not empty after the clip, label known."""
+    size: Tensor
+    """(B, M, 2) width and height of the clipped boxes."""
     radius: Tensor
     """(B, M) half width of the Gaussian windows in cells."""
+    sigma: Tensor
+    """(B, M) standard deviations of windows of six of them."""
     scale: tuple[float, float]
     """Cells per pixel along x and y, float64."""
     feat_size: Size
@@ -68,8 +73,24 @@ class Objects(NamedTuple):
 
     def inside(self) -> Tensor:
         """(B, M) share of each box's area that is left after the clip, 0 if not usable."""
-        area, given = (box_size(each).prod(-1) for each in (self.boxes, self.given.boxes))
+        area, given = (each.prod(-1) for each in (self.size, box_size(self.given.boxes)))
         return zero_unless(self.usable, area / given)
+
+
+class Points(NamedTuple):
+    """K points of each object on the map."""
+
+    cells: Tensor
+    """(K, B, M, 2) int64 x, y."""
+    index: Tensor  # type: ignore[assignment]  # replaces tuple.index
+    """(K, B, M) int64, y * W + x."""
+    offset: Tensor
+    """(K, B, M, 2) float32, point minus cell."""
+
+    def where(self, mask: Tensor) -> Points:
+        """Indices and offsets of the objects in ``mask`` (B, M), zero for the others."""
+        index, offset = zero_unless(mask, self.index), zero_unless(mask[..., None], self.offset)
+        return self._replace(index=index, offset=offset)
 
 
 class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
@@ -108,23 +129,24 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
     ) -> Objects:
         """Clip the boxes, mark those that can have a target, and compute their radii."""
         padded = pad_instances(gt_instances)
-        boxes = clip_boxes(padded.boxes, img_size[1] - 1, img_size[0] - 1)
-        sizes = box_size(padded.boxes), box_size(boxes)
-        proper = is_possible(sizes[0], img_size) & (sizes[1] > 0)
-        usable = proper.all(-1) & padded.known(self.num_classes)
-        boxes = zero_unless(usable[..., None], boxes)
+        last = img_size[1] - 1, img_size[0] - 1
+        rule = BoxRule(last, largest_sides(img_size), 'clip', fill=(0.0, 0.0))
+        boxes, labels, usable = padded.usable(self.num_classes, rule)
+        size = box_size(boxes)
         scale = feat_size[1] / img_size[1], feat_size[0] / img_size[0]
         if isinstance(self.radius, int):
             radius = boxes.new_full(usable.shape, self.radius)
+            sigma = (radius + 0.5) / 3
         else:
-            sides = scale_boxes(box_size(boxes).double(), *scale).ceil()
-            radius = radius_of_sides(sides, **self.radius).floor()
+            radius, sigma = window_radii(size, scale=scale, **self.radius)
         return Objects(
             boxes=boxes,
             given=padded,
-            labels=zero_unless(usable, padded.labels),
+            labels=labels,
             usable=usable,
+            size=size,
             radius=radius,
+            sigma=sigma,
             scale=scale,
             feat_size=feat_size,
             img_size=img_size,
@@ -132,10 +154,10 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
             weights=padded.weights,
         )
 
-    def corners(self, objects: Objects, chosen: Tensor) -> CornerNetTargets:
+    def corners(self, objects: Objects, chosen: Tensor, points: Points) -> CornerNetTargets:
         """Targets of both corners for the first chosen (B, M) objects."""
         mask, num_pos, dropped = self.kept(objects, chosen)
-        tl, br = self.keypoints(objects.boxes.unflatten(-1, (2, 2)), objects, mask)
+        tl, br = self.keypoints(points, objects, mask)
         return CornerNetTargets(
             tl, br, mask=mask, num_pos=num_pos, num_dropped=dropped, weights=objects.weights
         )
@@ -149,43 +171,51 @@ class CornerTargetEncoder(TargetEncoder[CornerOutputsT, CornerTargetsT]):
             dropped = dropped - (objects.usable & ~chosen).sum()
         return mask, num_pos, dropped
 
+    @staticmethod
+    def points(objects: Objects, xy: Tensor | None = None) -> Points:
+        """K points (B, M, K, 2) in pixels of each object; by default its two corners."""
+        xy = objects.boxes.unflatten(-1, (2, 2)) if xy is None else xy
+        pixels = xy.movedim(2, 0).to(torch.float64, memory_format=torch.contiguous_format)
+        exact = scale_boxes(pixels, *objects.scale)
+        floor = exact.floor()
+        cells = floor.long()
+        index = cells[..., 1] * objects.feat_size[1] + cells[..., 0]
+        return Points(cells, index, (exact - floor).float())
+
     def keypoints(
         self,
-        xy: Tensor,
+        points: Points,
         objects: Objects,
         mask: Tensor,
         windows_per_sigma: Sequence[float] = (6.0, 6.0),
     ) -> list[KeypointTarget]:
-        """Heatmap, cell index and offset of K points (B, M, K, 2) in pixels of each object."""
-        points = xy.movedim(2, 0).to(torch.float64, memory_format=torch.contiguous_format)
-        exact = zero_unless(mask[..., None], scale_boxes(points, *objects.scale))
-        cells = exact.floor()
-        offsets = (exact - cells).float()
-        cells = cells.long()
-        size = objects.feat_size
-        index = cells[..., 1] * size[1] + cells[..., 0]
-        largest = self.radius
-        if not isinstance(largest, int):
-            largest = largest_radius(*size, **largest)
-        half = objects.radius + 0.5
-        sigmas = {each: half / (each / 2) for each in set(windows_per_sigma)}
+        """Heatmap, cell index and offset of K points of the objects in ``mask`` (B, M)."""
+        points = points.where(mask)
         targets = []
-        for point, window in enumerate(windows_per_sigma):
-            heatmap: Splats = splat_gaussians(
-                cells[point],
-                objects.radius,
-                sigmas[window],
-                objects.labels,
-                mask,
-                (self.num_classes, *size),
-                largest,
-            )
+        for cells, index, offset, window in zip(*points, windows_per_sigma, strict=True):
+            sigma = objects.sigma if window == 6 else (objects.radius + 0.5) / (window / 2)
+            heatmap: Splats = splat_gaussians(*self._windows(cells, sigma, objects, mask))
             counted = weigh_cells(
                 counted_cells(heatmap, objects.ignored, objects.img_size),
-                *(objects.weights, objects.labels, index[point], mask, heatmap.shape),
+                *(objects.weights, objects.labels, index, mask, heatmap.shape),
             )
-            targets.append(KeypointTarget(heatmap, index[point], offsets[point], counted))
+            targets.append(KeypointTarget(heatmap, index, offset, counted))
         return targets
+
+    def outside(self, points: Points, objects: Objects, mask: Tensor) -> list[Tensor]:
+        """Cells (B, C, H, W) outside the windows of the objects in ``mask``, of each point."""
+        return [
+            outside_windows(*self._windows(cells, objects.sigma, objects, mask))
+            for cells in points.cells
+        ]
+
+    def _windows(self, cells: Tensor, sigma: Tensor, objects: Objects, mask: Tensor) -> tuple:
+        """Arguments of :func:`~mmdet_losses.ops.gaussian.splat_gaussians`."""
+        size, largest = objects.feat_size, self.radius
+        if not isinstance(largest, int):
+            largest = largest_radius(*size, **largest)
+        maps = (self.num_classes, *size)
+        return cells, objects.radius, sigma, objects.labels, mask, maps, largest
 
     def decode(self, outputs: CornerOutputsT, img_size: Size) -> list[InstanceData]:
         """Pairs of corners by descending score, clipped to the input, without rejected pairs.

@@ -22,8 +22,8 @@ from mmdet_losses.detectors.yolo.grids import (
 )
 from mmdet_losses.detectors.yolo.joined import slots_per_map
 from mmdet_losses.ops import (
-    DarknetPair,
     IoUMode,
+    darknet_direction_and_iou,
     darknet_iou,
     masked_sum,
     zero_unless,
@@ -111,8 +111,7 @@ def directed_term(
             chain = wh.exp()
             size = chain * place.anchors
         pred = torch.cat((center_of(point, size, grid), size), -1)
-        pair = DarknetPair.of(pred, slots.boxes)
-        direction = pair.direction(mode)
+        direction, iou = darknet_direction_and_iou(pred, slots.boxes, mode)
         move, resize = direction.split(2, -1)
         if grid.point:  # darknet's rule, which is not the chain rule
             move = move + grid.point * resize
@@ -120,7 +119,7 @@ def directed_term(
             resize = resize * chain
         direction = weights.times(torch.cat((move, resize), -1))
         delta = bounded(direction, slots, weights)
-        iou = darknet_iou(pred, slots.boxes, 'giou') if mode == 'giou' else pair.iou()
+        iou = darknet_iou(pred, slots.boxes, 'giou') if mode == 'giou' else iou
         cost = (1 - iou.nan_to_num(0, 0, 0)) / slots_per_map(slots)
         reported = weights.normalizer * masked_sum(cost, slots.mask)
     return {'loss_box': Steer.apply(values.sigmoid() if grid.squared else values, delta, reported)}

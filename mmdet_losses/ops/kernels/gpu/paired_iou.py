@@ -22,7 +22,7 @@ POINT = tl.constexpr(1e-18)
 
 
 @triton.jit
-def _angle(w, h):
+def angle_of(w, h):
     """arctan(w / h) of sides of at least 0; 0 for a point."""
     larger = tl.maximum(w, h)
     point = larger < POINT
@@ -92,7 +92,7 @@ def _store(slopes, pair, inside, by_x1, by_y1, by_x2, by_y2):
 @triton.jit
 def _aspect(w, h, w_t, h_t, iou, reach, ASPECT_FACTOR: tl.constexpr):
     """Aspect term of the CIoU, and the derivatives of its negative by w and h."""
-    gap = _angle(w_t, h_t) - _angle(w, h)
+    gap = angle_of(w_t, h_t) - angle_of(w, h)
     v = ASPECT * gap * gap
     alpha = _ratio(v, 1.0 - iou + v)
     factor = 2.0 * ASPECT * alpha * gap
