@@ -19,7 +19,7 @@ def best_logits(logits: Tensor, score_thr: float, k: int | None) -> tuple[Tensor
     so that no shape depends on values; scores that are not above the threshold are -1 there.
 
     Shape:
-        logits: (n,).
+        logits: (n,), on a GPU also (B, n).
         Returns scores (m,), descending if there are more than ``k``, and int64 positions (m,).
 
     Example:
@@ -27,7 +27,8 @@ def best_logits(logits: Tensor, score_thr: float, k: int | None) -> tuple[Tensor
         tensor([1, 3])
     """
     if logits.device.type != 'cpu':
-        best, index = logits.topk(len(logits) if k is None else min(k, len(logits)))
+        count = logits.shape[-1]
+        best, index = logits.topk(count if k is None else min(k, count))
         return reject_below(promote(best).sigmoid(), score_thr), index
     index = (logits > _logit_below(score_thr)).nonzero().squeeze(1)
     logits = logits[index]

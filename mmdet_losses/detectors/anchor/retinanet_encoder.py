@@ -20,6 +20,7 @@ from mmdet_losses.core import (
     check_levels,
     check_positive,
     pad_instances,
+    split_images,
     usable_boxes,
 )
 from mmdet_losses.detectors.anchor.common import anchor_weights, hide_anchors, ideal_maps
@@ -231,6 +232,8 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
     def decode(self, outputs: RetinaNetOutputs, img_size: Size) -> list[InstanceData]:
         """The ``topk`` best (anchor, class) pairs of each level, boxes clipped to the image."""
         code = self.box_code(self.table(self.feat_sizes(outputs), outputs.cls[0].device))
+        if outputs.cls[0].device.type != 'cpu':
+            return self._decode_all(outputs, code, img_size)
         images = range(len(outputs.cls[0]))
         return [self._decode_image(outputs, code, image, img_size) for image in images]
 
@@ -250,6 +253,24 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         boxes, scores, labels = (torch.cat(each) for each in zip(*parts, strict=True))
         boxes = torch.minimum(boxes.clamp(min=0), constant([*img_size[::-1]] * 2, boxes))
         return InstanceData(bboxes=boxes, scores=scores, labels=labels)
+
+    def _decode_all(
+        self, outputs: RetinaNetOutputs, code: BoxCode, img_size: Size
+    ) -> list[InstanceData]:
+        """All images together, with a score of -1 where it is not above the threshold."""
+        parts, start = [], 0
+        for cls in outputs.cls:
+            cells = cls.shape[2:].numel()
+            scores, index = best_logits(cls.flatten(1), self.score_thr, self.topk)
+            pair = index.div(cells, rounding_mode='floor')
+            anchor = pair.div(self.num_classes, rounding_mode='floor')
+            parts.append((scores, start + anchor * cells + index % cells, pair % self.num_classes))
+            start += cls.shape[1] // self.num_classes * cells
+        scores, chosen, labels = (torch.cat(each, 1) for each in zip(*parts, strict=True))
+        deltas = flatten_levels(outputs.box, 4).gather(1, chosen[..., None].expand(-1, -1, 4))
+        boxes = code.at(chosen).decode(promote(deltas))
+        boxes = torch.minimum(boxes.clamp(min=0), constant([*img_size[::-1]] * 2, boxes))
+        return split_images(bboxes=boxes, scores=scores, labels=labels)
 
     def decode_tensors(
         self, outputs: RetinaNetOutputs, img_size: Size, limit: int = 1000
