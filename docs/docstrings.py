@@ -61,6 +61,12 @@ def inline(text: str) -> str:
     return re.sub(r'``([^`]+)``', r'`\1`', text)
 
 
+def cell(text: str) -> str:
+    """A text as a cell of a table: a ``|`` in a formula would end the cell."""
+    text = ' '.join(inline(text).split())
+    return re.sub(r'\$[^$]+\$', lambda match: match[0].replace('|', r'\vert '), text)
+
+
 def display(formula: str) -> str:
     """A displayed formula; aligned if it has several columns or rows."""
     aligned = '&' in formula or r'\\' in formula

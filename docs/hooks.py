@@ -18,6 +18,7 @@ from nbconvert import MarkdownExporter
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import detector_cards
 import landscape
 import pages
 
@@ -65,6 +66,8 @@ def on_files(files: Files, config: Any) -> Files:
             files.append(file)
     for name, image in images.items():
         files.append(File.generated(config, name, content=image))
+    for name, image in detector_cards.images():
+        files.append(File.generated(config, f'detectors/images/{name}.jpg', content=image))
     for name in landscape.panels():
         path = f'losses/images/{name}.svg'
         files.append(File.generated(config, path, content=landscape.svg(name)))
@@ -75,7 +78,7 @@ def run_notebook(path: Path) -> tuple[str, dict[str, bytes]]:
     """Execute a notebook; return its Markdown and its images. An error stops the build."""
     notebook = nbformat.read(path, as_version=4)
     quiet = ['--IPKernelApp.log_level=ERROR']  # it warns about local TCP
-    nbclient.execute(notebook, cwd=path.parent, timeout=1800, extra_arguments=quiet)
+    nbclient.execute(notebook, cwd=ROOT, timeout=1800, extra_arguments=quiet)
     text, made = MarkdownExporter().from_notebook_node(notebook, {'unique_key': path.stem})
     return text, made['outputs']
 

@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'docs')]
 
 import landscape
 import places
-from docstrings import Docstring, config, inline, read_docstring, signature
+from docstrings import Docstring, cell, config, inline, read_docstring, signature
 
 from mmdet_losses import losses as terms_package
 from mmdet_losses.registry import MODELS
@@ -204,7 +204,7 @@ def loss_index() -> str:
     rows: dict[bool, list[str]] = {True: [], False: []}
     for each in losses():
         names = ', '.join(f'`{alias}`' for alias in each.aliases)
-        summary = inline(summary_of(MODELS.get(each.name))).strip()
+        summary = cell(summary_of(MODELS.get(each.name)))
         rows[is_term(each.name)].append(f'| [{each.name}]({each.name}.md) | {names} | {summary} |')
     head = '| name | alias | description |\n|---|---|---|\n'
     return (

@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'docs')]
 
 import options
-from docstrings import inline, read_docstring
+from detector_guide import detector_index, guide_page
+from docstrings import cell, read_docstring
 from loss_pages import Page, loss_index, loss_page, losses
 from places import small_config
 
@@ -43,7 +44,8 @@ def detector_page(folder: str) -> str:
     files = '\n'.join(f'- [`{path.name}`]({path.name})' for path in sorted(here.glob('*.py')))
     commands = (
         f'python tools/train.py configs/{folder}/{small.name}\n'
-        f'python tools/test.py configs/{folder}/{small.name} work_dirs/{small.stem}/epoch_N.pth\n'
+        f'python tools/test.py configs/{folder}/{small.name} \\\n'
+        f'    work_dirs/{small.stem}/epoch_N.pth\n'
         f'tools/dist_train.sh configs/{folder}/{full.name} 8'
     )
     parts = [
@@ -59,20 +61,6 @@ def detector_page(folder: str) -> str:
     return '\n\n'.join(part for part in parts if part.strip()) + '\n'
 
 
-def detector_index() -> str:
-    """The list of all detectors, by the titles of their pages."""
-    rows = []
-    for folder in detectors():
-        title = (ROOT / 'configs' / folder / 'README.md').read_text('utf-8').partition('\n')[0]
-        rows.append(f'- [{title.lstrip("# ")}]({folder}.md)')
-    return (
-        '# Detectors\n\nEach page has the recipes, what equals the official code, what differs and '
-        'why, how to convert official weights, measured results, and the target encoder.\n\n'
-        + '\n'.join(rows)
-        + '\n'
-    )
-
-
 def component_page() -> str:
     """All registered components, by registry."""
     parts, linked = ['# Components', COMPONENTS], {each.name for each in losses()}
@@ -80,7 +68,7 @@ def component_page() -> str:
     for kind in sorted({each.kind for each in found}):
         rows = [
             f'| {link(each.name, linked)} | {", ".join(f"`{a}`" for a in each.aliases)} | '
-            f'{inline(each.summary).strip()} |'
+            f'{cell(each.summary)} |'
             for each in found
             if each.kind == kind
         ]
@@ -114,5 +102,6 @@ def pages() -> Iterator[tuple[str, str, str]]:
     yield 'detectors/index.md', 'docs/detectors/index.md', detector_index()
     for folder in detectors():
         yield f'detectors/{folder}.md', f'configs/{folder}/README.md', detector_page(folder)
+    yield 'which_detector.md', 'docs/which_detector.md', guide_page()
     yield 'components.md', 'docs/components.md', component_page()
     yield 'checkpoints.md', 'docs/checkpoints.md', checkpoint_page()

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from docs import landscape, landscape_panels, loss_pages, pages, places, proof
+from docs import (
+    detector_guide,
+    docstrings,
+    landscape,
+    landscape_panels,
+    loss_pages,
+    pages,
+    places,
+    proof,
+)
 from mmdet_losses import losses
 from mmdet_losses.detectors.checkpoints import LAYOUTS
 from mmdet_losses.registry import MODELS
@@ -86,6 +95,32 @@ def test_every_detector_has_a_page():
         'DarknetTargetEncod',
     ):
         assert part in text
+
+
+def test_every_detector_has_a_card_and_a_row_of_the_decision_table():
+    folders = pages.detectors()
+    assert sorted(detector_guide.CHOICES) == sorted(folders)
+    assert sorted(folder for _, folder, _ in detector_guide.NEEDS) == sorted(folders)
+    index, guide = detector_guide.detector_index(), detector_guide.guide_page()
+    assert '<!--' not in guide
+    for folder, choice in detector_guide.CHOICES.items():
+        for text in (index, guide):
+            assert detector_guide.published(folder) in text
+            assert detector_guide.small_result(folder) in text
+        assert f'images/{folder}.jpg' in index
+        assert (ROOT / 'configs' / folder / f'{choice.recipe}.py').is_file()
+
+
+def test_a_recipe_without_a_published_result_is_not_quoted(monkeypatch):
+    choice = detector_guide.CHOICES['yolov4']._replace(recipe='yolov4-tiny-3l_8xb8-608-273e_coco')
+    monkeypatch.setitem(detector_guide.CHOICES, 'yolov4', choice)
+    with pytest.raises(ValueError, match='quote another recipe'):
+        detector_guide.published('yolov4')
+
+
+def test_a_formula_in_a_cell_does_not_end_the_cell():
+    assert docstrings.cell('the sum of :math:`|a| b`') == r'the sum of $\vert a\vert  b$'
+    assert not re.search(r'\$[^$|\n]*\|[^\n]*\$', loss_pages.loss_index())
 
 
 def test_every_component_is_listed():
