@@ -123,6 +123,18 @@ def test_a_formula_in_a_cell_does_not_end_the_cell():
     assert not re.search(r'\$[^$|\n]*\|[^\n]*\$', loss_pages.loss_index())
 
 
+def test_code_on_the_pages_fits_the_column():
+    texts = [ROOT / 'README.md', *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/*/README.md')]
+    long = [
+        f'{path.name}: {line}'
+        for path in texts
+        for code in re.findall(r'^```(?:sh|python)\n(.*?)^```', path.read_text(), re.S | re.M)
+        for line in code.split('\n')
+        if len(line) > 100
+    ]
+    assert len(texts) > 30 and not long
+
+
 def test_every_component_is_listed():
     text = pages.component_page()
     missing = [each.name for each in components() if f'`{each.name}`' not in text]

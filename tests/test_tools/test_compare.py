@@ -68,7 +68,9 @@ def test_trains_what_is_missing_and_reports(trainings, tmp_path):
     text = (tmp_path / 'report.md').read_text()
     assert '0.515 ± 0.007 | 300 | 20 % | 640 | 2.00 | 12 |' in text
     assert '-0.020, within noise (95 % interval: -0.050 to +0.010); its step takes 0.50' in text
-    assert f'python tools/compare_baselines.py {" ".join(arguments)}\n' in text
+    command = f'python tools/compare_baselines.py {" ".join(arguments)}\n'
+    assert command in text.replace(' \\\n    ', ' ')
+    assert all(len(line) <= 100 for line in report._command(arguments * 9).split('\n'))
     assert (tmp_path / 'report.png').stat().st_size > 5000
     content = json.loads((tmp_path / 'report.json').read_text())
     assert [len(each['runs']) for each in content.values()] == [2, 2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,7 +149,7 @@ def _header(runs: dict[str, list[Run]], arguments: list[str], metric: str) -> li
         '# Comparison',
         '',
         '```sh',
-        f'python tools/compare_baselines.py {" ".join(arguments)}',
+        _command(arguments),
         '```',
         '',
         f'Reported at commit {git_commit()}, torch {torch.__version__}, {os.cpu_count()} cores, '
@@ -159,6 +160,13 @@ def _header(runs: dict[str, list[Run]], arguments: list[str], metric: str) -> li
         'losses: their forward time, as a fraction of the whole step as logged in training.',
         '',
     ]
+
+
+def _command(arguments: list[str]) -> str:
+    """The command line, in lines that fit a page."""
+    words = ' '.join(['python tools/compare_baselines.py', *arguments])
+    lines = textwrap.wrap(words, 92, break_long_words=False, break_on_hyphens=False)
+    return ' \\\n    '.join(lines)
 
 
 def _table(runs: dict[str, list[Run]], steps: dict[str, list[float]]) -> list[str]:
