@@ -6,6 +6,7 @@ import io
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def draw(targets: Encoded, perfect: Perfect) -> Figure:
 def images() -> Iterator[tuple[str, bytes]]:
     """Folder of every detector, and the JPEG file of its card."""
     init_default_scope('mmdet')
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         for name, path in small_configs().items():
             figure, file = draw(*encoded(Config.fromfile(path), Path(folder))), io.BytesIO()
             figure.savefig(file, format='jpg', dpi=120, pil_kwargs={'quality': 85})

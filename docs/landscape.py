@@ -31,29 +31,29 @@ def curves(cost: Cost, x: Tensor) -> tuple[Tensor, Tensor]:
     return values.detach(), slope
 
 
-def draw(chosen: Sequence[Panel], width: float = 3.8) -> Figure:
-    """Cost above, gradient below."""
-    figure = Figure(figsize=(width * len(chosen), 6.4), layout='constrained')
-    axes = figure.subplots(2, len(chosen), squeeze=False)
-    for (above, below), panel in zip(axes.T, chosen, strict=True):
+def draw(chosen: Sequence[Panel], height: float = 2.6) -> Figure:
+    """One row per panel: cost on the left, gradient on the right."""
+    figure = Figure(figsize=(8, height * len(chosen)), layout='constrained')
+    rows = figure.subplots(len(chosen), 2, squeeze=False)
+    for (left, right), panel in zip(rows, chosen, strict=True):
         for name, ((color, style), cost) in panel.lines.items():
             values, slope = curves(cost, panel.x)
             wide = 3.5 if style == ':' else 1.5  # stays visible on an equal line
-            above.plot(panel.x, values, style, color=color, label=name, linewidth=wide)
-            below.plot(panel.x, slope, style, color=color, linewidth=wide)
-        above.set(title=panel.title)
-        below.set(xlabel=panel.label)
-        above.legend(fontsize=8)
-        for each in (above, below):
+            left.plot(panel.x, values, style, color=color, label=name, linewidth=wide)
+            right.plot(panel.x, slope, style, color=color, linewidth=wide)
+        left.set_title(panel.title, fontsize=12)
+        left.legend(fontsize=8.5)
+        right.set_title('gradient', fontsize=12)
+        left.set_ylabel('cost', fontsize=11)
+        for each in (left, right):
+            each.set_xlabel(panel.label, fontsize=11)
             each.grid(alpha=0.3)
-    axes[0, 0].set(ylabel='cost')
-    axes[1, 0].set(ylabel='gradient')
     return figure
 
 
 def svg(name: str) -> bytes:
     """The plot of one loss, for the site."""
-    figure, file = draw(panels()[name](), width=4.2), io.BytesIO()
+    figure, file = draw(panels()[name]()), io.BytesIO()
     with matplotlib.rc_context({'svg.hashsalt': name}):  # reproducible file
         figure.savefig(file, format='svg', metadata={'Date': None})
     return file.getvalue()
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     images = {name: known[name]() for name in args.names} or {'landscape': OVERVIEW}
     for name, chosen in images.items():
         path = args.out / f'{name}.png'
-        draw(chosen).savefig(path, dpi=100)
+        draw(chosen).savefig(path, dpi=90)
         print(path)
 
 

@@ -42,7 +42,7 @@ OURS, OFFICIAL, THEIRS, FOURTH = (BLUE, '-'), (ORANGE, '--'), (GREEN, ':'), (PUR
 
 
 class Panel(NamedTuple):
-    """A pair of plots: cost above, gradient below."""
+    """A pair of plots: cost on the left, gradient on the right."""
 
     title: str
     label: str
@@ -126,6 +126,7 @@ FOCAL = Panel(
         'object': (OURS, anchor_class(True, False)),
         'background': ((ORANGE, '-'), anchor_class(False, False)),
         'object, MMDetection': (THEIRS, anchor_class(True, True)),
+        'background, MMDetection': (THEIRS, anchor_class(False, True)),
     },
 )
 EMBEDDINGS = Panel(
@@ -135,6 +136,8 @@ EMBEDDINGS = Panel(
     {
         'pull, one object': (OURS, embeddings(0)),
         'push, two objects': ((ORANGE, '-'), embeddings(1)),
+        'pull, MMDetection': (THEIRS, embeddings(0, theirs=True)),
+        'push, MMDetection': (THEIRS, embeddings(1, theirs=True)),
     },
 )
 BOXES = Panel(
@@ -144,6 +147,7 @@ BOXES = Panel(
     {
         'GIoU': (OURS, moved_box('giou', False)),
         'CIoU': ((ORANGE, '-'), moved_box('ciou', False)),
+        'GIoU, MMDetection': (THEIRS, moved_box('giou', True)),
         'CIoU, MMDetection': (THEIRS, moved_box('ciou', True)),
     },
 )

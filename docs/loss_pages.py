@@ -148,7 +148,8 @@ def plot(name: str) -> str:
     note = ' The cost is relative to its value at a raw output of 0.' if name in GRIDS else ''
     return (
         f'![Cost and gradient of {name}](images/{name}.svg)\n\n'
-        f'*Cost above, gradient below, drawn by `python docs/landscape.py {name} --out .`.{note}*'
+        '*Cost on the left, gradient on the right, drawn by '
+        f'`python docs/landscape.py {name} --out .`.{note}*'
     )
 
 
