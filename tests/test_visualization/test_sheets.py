@@ -52,6 +52,7 @@ def test_pairs_are_the_corners_of_the_objects():
 def test_pairs_are_drawn_on_the_corner_heatmaps():
     axes, labels = sheet(instances(), instances(), pairs=BOXES.view(2, 2, 2).numpy())
     assert '2 corner pairs' in labels
+    assert not any('anchors' in label for label in labels)  # there are none to count
     assert [len(drawn(each, PAIR_COLOR)) for each in axes[:4]] == [0, 2, 0, 0]
     assert drawn(axes[1], PAIR_COLOR)[0].get_xydata().tolist() == [[9, 6], [41, 50]]
 
