@@ -64,7 +64,7 @@ def inline(text: str) -> str:
 def cell(text: str) -> str:
     """A text as a cell of a table: a ``|`` in a formula would end the cell."""
     text = ' '.join(inline(text).split())
-    return re.sub(r'\$[^$]+\$', lambda match: match[0].replace('|', r'\vert '), text)
+    return re.sub(r'\$[^$]+\$', lambda match: match[0].replace('|', r'\vert{}'), text)
 
 
 def display(formula: str) -> str:

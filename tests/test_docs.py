@@ -119,7 +119,7 @@ def test_a_recipe_without_a_published_result_is_not_quoted(monkeypatch):
 
 
 def test_a_formula_in_a_cell_does_not_end_the_cell():
-    assert docstrings.cell('the sum of :math:`|a| b`') == r'the sum of $\vert a\vert  b$'
+    assert docstrings.cell('the sum of :math:`|a| b`') == r'the sum of $\vert{}a\vert{} b$'
     assert not re.search(r'\$[^$|\n]*\|[^\n]*\$', loss_pages.loss_index())
 
 
