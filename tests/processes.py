@@ -186,6 +186,29 @@ def fork_child(work: Callable[[], None]) -> int:
     return child
 
 
+def fork_interpreter(work: Callable[[], Any]) -> int:
+    """Run ``work`` in a fork that ends as an interpreter does, unlike :func:`fork_child`."""
+    child = os.fork()
+    if child == 0:
+        work()
+        sys.exit()
+    _forked.append(child)
+    return child
+
+
+def wait_child(child: int, limit: float) -> int:
+    """Status of a fork; negative for a signal, 99 if it did not end within ``limit`` seconds."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            _forked.remove(child)
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    kill_child(child)
+    return 99
+
+
 def kill_child(child: int) -> None:
     """Kill a process of :func:`fork_child`."""
     os.kill(child, signal.SIGKILL)

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ import torch
 from mmengine.model import MMDistributedDataParallel
 
 from mmdet_losses import engine
-from tests.processes import ROOT, run_command
+from tests.processes import ROOT, fork_interpreter, run_command, wait_child
 
 RUNS = int(os.environ.get('RUNS', '3'))
 
@@ -29,7 +29,7 @@ def test_runs_of_two_processes_end_with_the_status_of_their_work(tmp_path):
     done = run_command([sys.executable, '-W', 'ignore', '-c', code], cwd=ROOT, limit=60 + 20 * RUNS)
     assert done.returncode == 0, done.stderr[-2000:]
     assert f'{RUNS} of {RUNS} runs ended' in done.stdout
-    errors = re.findall(r'^error \(rank \d\): a mistake', done.stderr, re.MULTILINE)
+    errors = re.findall(r'error \(rank \d\): a mistake', done.stderr)
     assert len(errors) == RUNS // 3  # one of two processes prints it
 
 
@@ -43,18 +43,18 @@ def runs(folder: Path, count: int) -> None:
         ranks = []
         for rank in (0, 1):
             sys.stdout.flush()
-            child = os.fork()
-            if child == 0:
-                os.environ.update(
-                    RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
-                    MASTER_PORT=str(port),
-                )  # fmt: skip
-                engine.run_tool(raise_error if fails else take_steps, arguments(folder))
-                sys.exit()  # ends the interpreter, as a tool does
-            ranks.append(child)
-        statuses = [wait(child, 60) for child in ranks]
+            ranks.append(fork_interpreter(partial(run_rank, rank, port, fails, folder)))
+        statuses = [wait_child(child, 60) for child in ranks]
         assert statuses == [fails, fails], f'run {run} ended with {statuses}'
     print(f'{count} of {count} runs ended')
+
+
+def run_rank(rank: int, port: int, fails: bool, folder: Path) -> None:
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )  # fmt: skip
+    engine.run_tool(raise_error if fails else take_steps, arguments(folder))
 
 
 def arguments(folder: Path) -> SimpleNamespace:
@@ -81,16 +81,3 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(('127.0.0.1', 0))
         return one.getsockname()[1]
-
-
-def wait(child: int, seconds: float) -> int:
-    """Status of a child; negative for a signal, 99 if it does not end."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    return 99

@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import subprocess
 
 import pytest
 
-from tests.processes import ROOT
+from tests.processes import ROOT, run_command
 
 # Stands in for Python: it passes all checks, makes a venv by copying itself, and logs make_env.py.
 PYTHON = """#!/bin/bash
@@ -32,7 +31,8 @@ def _make(tmp_path):
     def make(*arguments):
         (tmp_path / 'made').unlink(missing_ok=True)
         command = ['bash', str(tmp_path / 'tools/make_env.sh'), *arguments]
-        subprocess.run(command, check=True, env={'PATH': '/usr/bin:/bin', 'PYTHON': str(python)})
+        done = run_command(command, env={'PATH': '/usr/bin:/bin', 'PYTHON': str(python)})
+        assert done.returncode == 0, done.stderr
         made = tmp_path / 'made'
         return made.read_text().split()[1:] if made.exists() else None
 
@@ -60,9 +60,8 @@ def test_the_environment_can_be_a_link(make, tmp_path):
 
 
 def test_targets_of_developers_compile_the_operators():
-    env = {'PATH': os.environ['PATH']}  # without the variables of a `make test` that runs this test
+    # Without the variables of a `make test` that runs this test.
+    make = ['env', '-i', f'PATH={os.environ["PATH"]}', 'make', '-n']
     for target, wanted in (('demo', ''), ('test', 'ops'), ('env OPS=1', 'ops')):
-        done = subprocess.run(
-            ['make', '-n', *target.split()], cwd=ROOT, env=env, capture_output=True, check=True
-        )
-        assert f'tools/make_env.sh default {wanted}\n' in done.stdout.decode()
+        done = run_command([*make, *target.split()], cwd=ROOT)
+        assert f'tools/make_env.sh default {wanted}\n' in done.stdout, done.stderr
