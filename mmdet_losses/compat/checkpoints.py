@@ -156,6 +156,7 @@ def check_files_before_loading() -> None:
         return
 
     def load_from_local(filename: str, *args: Any, **kwargs: Any) -> Any:
+        """Content of a file whose checksums are right; the arguments are MMEngine's."""
         try:
             check_checksums(os.path.expanduser(filename))
             return load(filename, *args, **kwargs)
