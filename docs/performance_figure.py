@@ -23,24 +23,37 @@ from tools.benchmarks.launch_table import launch_rows, table
 
 matplotlib.use('agg')
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
 BLUE, ORANGE, GREY = '#0072B2', '#D55E00', '#777777'  # Okabe and Ito
 LAUNCH = 5e-6
 """Seconds per launch."""
 BANDWIDTH = {'H100': 3.35e12, 'H200': 4.8e12}
 """Bytes per second, from the data sheets of the SXM versions."""
-LABELS = {
-    'CenterNetPose': ((-5, 4), 'right'),
-    'CenterTrack': ((-6, 2), 'right'),
-    'CornerNet': ((-5, -12), 'right'),
-    'SSD': ((-6, -3), 'right'),
-    'YOLOV3': ((-6, -2), 'right'),
-    'CenterNetTriplet': ((5, -12), 'left'),
-    'YOLOV4': ((3, 6), 'left'),
-    'ScaledYOLOV4': ((6, -4), 'left'),
-    'RetinaNet': ((5, -12), 'left'),
-}
-"""Offset and side of labels that would cover each other."""
+PLACES = [(4, 4), (4, -10), (-4, 4), (-4, -10), (2, -14), (4, 15), (4, -22), (-4, 15), (-4, -22)]
+"""Offsets of a label from its point, in the order in which they are tried."""
+
+
+def label_points(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
+    """Write each name at the first place where it covers no other name and no point."""
+    taken = []
+    for point in points.values():
+        x, y = axes.transData.transform(point)
+        taken.append(Bbox.from_extents(x - 4, y - 4, x + 4, y + 4))
+    for name, point in sorted(points.items(), key=lambda item: -item[1][1]):
+        for offset in PLACES:
+            side = 'left' if offset[0] > 0 else 'right'
+            label = axes.annotate(
+                name, point, offset, textcoords='offset points', fontsize=8, color=BLUE, ha=side
+            )
+            box = label.get_window_extent()
+            if not box.count_overlaps(taken):
+                break
+            label.remove()
+        else:
+            raise RuntimeError(f'there is no place for the label {name}; add one to PLACES.')
+        taken.append(box)
 
 
 def main(beside: bool = False) -> None:
@@ -57,25 +70,27 @@ def main(beside: bool = False) -> None:
     for row in rows:
         ours = (row.step.bytes / 1e6, row.step.launches)
         axes.plot(*ours, 'o', color=BLUE)
-        place, side = LABELS.get(row.stem, ((5, 4), 'left'))
-        axes.annotate(
-            row.stem, ours, place, textcoords='offset points', fontsize=8, color=BLUE, ha=side
-        )
         if row.theirs is not None:
             theirs = (row.theirs.bytes / 1e6, row.theirs.launches)
             axes.annotate(
                 '', ours, theirs, arrowprops=dict(arrowstyle='->', color=ORANGE, alpha=0.5)
             )
             axes.plot(*theirs, 's', color=ORANGE)
+    top = 2e4 if beside else 1e3
     axes.plot([], [], 'o', color=BLUE, label='this package')
     if any(row.theirs is not None for row in rows):
         axes.plot([], [], 's', color=ORANGE, label='MMDetection')
-    axes.text(2, 1.2e4, 'limited by launches', color=GREY)
+    axes.text(2, 0.6 * top, 'limited by launches', color=GREY)
     axes.text(9e3, 30, 'limited by memory', color=GREY, ha='center')
-    axes.set(xscale='log', yscale='log', xlim=(1, 3e4), ylim=(20, 2e4))
+    axes.set(xscale='log', yscale='log', xlim=(1, 3e4), ylim=(20, top))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter('{x:g}')
+        axis.set_minor_formatter('')
     axes.set(xlabel='MB read and written', ylabel='launches')
     axes.set_title('encode + loss + gradient of 8 images with 15 objects: counted, not measured')
     axes.legend(loc='lower left', fontsize=8)
+    figure.draw_without_rendering()  # places the axes
+    label_points(axes, {row.stem: (row.step.bytes / 1e6, row.step.launches) for row in rows})
     path = Path(__file__).parent / 'images' / 'performance.png'
     figure.savefig(path, dpi=110)
     print(path)
