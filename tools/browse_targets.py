@@ -67,7 +67,7 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
         sheet, missed = draw_targets(encoded, perfect, dataset.metainfo['classes'])
         sheet.savefig(path, dpi=110)
         objects, missing = objects + len(missed), missing + int(missed.sum())
-        print(f'{path}: {len(missed)} objects, {int(missed.sum())} of them without a target')
+        print(f'{path}: objects: {len(missed)}, without a target: {int(missed.sum())}')
     print(f'{missing} of {objects} objects have no target that decodes to them')
 
 

@@ -72,8 +72,9 @@ def run(args: argparse.Namespace) -> list[str]:
         ValueError: the config cannot express the cfg, or the weights do not fit.
         OSError: a file cannot be read or written.
     """
-    names = args.names.read_text('utf-8-sig').splitlines()
-    classes = [line.strip() for line in names if line.strip()]
+    if args.cfg.suffix == '.weights':
+        raise ValueError(f'{args.cfg} is no cfg; the order is FILE.cfg FILE.weights.')
+    classes = read_names(args.names)
     data = DataPaths(*(getattr(args, field) for field in DataPaths._fields))
     imported, text = read_cfg(args.cfg, args.code, classes, data)
     config, checkpoint = (args.out / f'{args.cfg.stem}{end}' for end in ('.py', '.pth'))
@@ -101,6 +102,21 @@ def run(args: argparse.Namespace) -> list[str]:
         f'{config}: {describe(detector, len(classes))}, rules of {PROGRAMS[imported.code]}'
     )
     return lines
+
+
+def read_names(path: Path) -> list[str]:
+    """Names of the classes, one per line of a text file.
+
+    Raises:
+        ValueError: the file is no text.
+    """
+    try:
+        lines = path.read_text('utf-8-sig').splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(
+            f'--names {path} is no text; give a file with one class name per line.'
+        ) from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def read_cfg(

@@ -155,7 +155,7 @@ class Results:
         kinds = ', '.join(f'{name} {count}' for name, count in self.counts.most_common(8))
         lines = [
             *(self.lines or ()),
-            f'{count}, {total} objects{f" ({kinds})" if kinds else ""}, '
+            f'{count}, {total} object{"s" * (total != 1)}{f" ({kinds})" if kinds else ""}, '
             f'{self.frames / max(seconds, 1e-9):.1f} {unit} per second',
         ]
         if broken := self.media.unreadable:
@@ -266,8 +266,9 @@ def labels_of(names: list[str] | None, classes: Any) -> set[int] | None:
 def work(cfg: Config, args: argparse.Namespace) -> None:
     """Predict every frame of the source."""
     media = open_media(args.source)
-    if '://' not in args.checkpoint and not Path(args.checkpoint).is_file():
-        raise engine.UsageError(f'checkpoint {args.checkpoint} not found (from {Path.cwd()}).')
+    if '://' not in args.checkpoint and not (path := Path(args.checkpoint)).is_file():
+        fault = 'is a folder; give one of its .pth files' if path.is_dir() else 'not found'
+        raise engine.UsageError(f'checkpoint {path} {fault} (from {Path.cwd()}).')
     engine.check_folder(args.out, '--out')
     if args.device is not None:
         check_device(args.device)
@@ -288,7 +289,10 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
                 break
     results.close()
     if not results.frames:
-        raise engine.UsageError(f'{args.source} has no readable image.')
+        files = 'is no image that OpenCV can read' if media.total == 1 else 'has no readable image'
+        raise engine.UsageError(
+            f'{args.source} {files}: it is empty, truncated or of another format.'
+        )
     print(results.summary(time.monotonic() - start))
 
 

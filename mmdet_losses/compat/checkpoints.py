@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
+import textwrap
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,12 @@ def check_files_before_loading() -> None:
             raise
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
             kind = type(error) if isinstance(error, pickle.UnpicklingError) else RuntimeError
-            text = ' '.join(str(error).split())[:160] or type(error).__name__
+            if filename.endswith(('.weights', '.cfg')):
+                raise kind(
+                    f'{filename} is a file of darknet, not a checkpoint; convert the weights with '
+                    'tools/import_darknet.py (with their cfg) or tools/convert_checkpoint.py.'
+                ) from error
+            text = textwrap.shorten(str(error), 120, placeholder=' ...') or type(error).__name__
             raise kind(
                 f'checkpoint {filename} is damaged, or has more than tensors and numbers ({text}): '
                 'get the file again, or choose another one.'

@@ -67,7 +67,8 @@ class EncodedDenseHead(BaseDenseHead):
         if num_classes is not None and ours not in (None, num_classes):
             raise ValueError(
                 f'num_classes is {num_classes} in the head but {ours} in its predictor and '
-                'encoder; set num_classes of both (1 for an rpn_head).'
+                f'encoder; write predictor=dict(num_classes={num_classes}) and '
+                f'encoder=dict(num_classes={num_classes}) in the head.'
             )
         self.criterion = MODELS.build(criterion)
         self.train_cfg = train_cfg

@@ -23,6 +23,7 @@ from mmdet_losses.engine.data_config import leaf_configs
 from mmdet_losses.engine.explain import explain
 from mmdet_losses.engine.processes import UsageError, end_processes, start_processes
 
+CONFIGS = Path(__file__).parents[1] / '.mim' / 'configs'
 DATA_KEYS = (
     'train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator', 'test_evaluator',
 )  # fmt: skip
@@ -105,6 +106,35 @@ def _is_first_local(launcher: str) -> bool:
     return os.environ.get(names.get(launcher, ''), '0') == '0'
 
 
+def check_config_path(name: str) -> None:
+    """Raise a ``UsageError`` unless a config file has this path; the message lists similar ones."""
+    path = Path(name)
+    if path.suffix in ('.cfg', '.weights'):
+        raise UsageError(
+            f'{name} is a file of darknet, not a config; tools/import_darknet.py writes a config '
+            'and a checkpoint from a cfg and its weights.'
+        )
+    if path.is_file():
+        return
+    if path.is_dir():
+        files = ', '.join(str(each) for each in sorted(path.glob('*.py'))[:3])
+        raise UsageError(
+            f'config {name} is a folder; give a file, for example {files or "mine.py"}.'
+        )
+    known = {each.stem: each for each in sorted(CONFIGS.glob('*/*.py'))}
+    similar = difflib.get_close_matches(path.stem, known, n=3, cutoff=0.7)
+    found = [known[path.stem]] if path.stem in known else [known[stem] for stem in similar]
+    places = [_from_here(each) for each in found]
+    guess = f'; did you mean {" or ".join(places)}?' if places else '.'
+    raise UsageError(f'config file {name} not found (from {Path.cwd()}){guess}')
+
+
+def _from_here(path: Path) -> str:
+    """A path without links, relative to the current folder if it is below it."""
+    path, here = path.resolve(), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def read_config(path: str) -> Config:
     """The config of a file.
 
@@ -137,8 +167,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     setup_cache_size_limit_of_dynamo()
-    if not Path(args.config).is_file():
-        raise UsageError(f'config file {args.config} not found (from {Path.cwd()}).')
+    check_config_path(args.config)
     cfg = read_config(args.config)
     check_keys(cfg, args.cfg_options or {})
     cfg.launcher = args.launcher

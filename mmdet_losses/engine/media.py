@@ -19,6 +19,8 @@ VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpe
 CAMERA = 'webcam'
 DEFAULT_FPS = 10.0
 """Frames per second of a source that does not tell them."""
+SHEET = 'sheet.png'
+"""Overview that the tools write into the folder of a data set; not one of its images."""
 
 
 class Frame(NamedTuple):
@@ -142,9 +144,9 @@ def open_media(source: str) -> Media:
 
 
 def _folder(folder: Path) -> Media:
-    """Images of a folder; of its subfolders if it has none itself."""
+    """Images of a folder; of its subfolders if it has none itself, or only a sheet."""
     for files in (folder.iterdir(), folder.rglob('*')):
-        if paths := sorted(path for path in files if _is_image(path)):
+        if paths := sorted(path for path in files if _is_image(path) and path.name != SHEET):
             return ImageFiles(folder.resolve().name, paths, folder)
     raise UsageError(f'folder {folder} has no images ({", ".join(IMAGE_SUFFIXES)}).')
 
@@ -156,7 +158,7 @@ def _file(path: Path) -> Media:
         return VideoFrames(path)
     raise UsageError(
         f'{path} is neither an image ({", ".join(IMAGE_SUFFIXES)}) nor a video '
-        f'({", ".join(VIDEO_SUFFIXES)}).'
+        f'({", ".join(VIDEO_SUFFIXES)}); the order is CONFIG CHECKPOINT SOURCE.'
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import namedtuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmdet_losses.engine.box_sizes import Resizing, input_resizing
-from mmdet_losses.engine.cli import check_keys, read_config
+from mmdet_losses.engine.cli import check_config_path, check_keys, read_config
 from mmdet_losses.engine.fit import check_checkpoint
 from mmdet_losses.engine.outputs import check_file, check_folder
 from mmdet_losses.engine.processes import UsageError
@@ -181,3 +182,23 @@ def test_incomplete_annotations_are_evaluated(tmp_path, annotation):
 def test_a_test_without_predictions_has_ap_0(tmp_path):
     found = coco_metric(tmp_path, dict(id=1)).compute_metrics(result([]))
     assert found['bbox_mAP'] == found['bbox_mAP_50'] == found['bbox_mAP_l'] == 0
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('ssd_digits', '; did you mean {configs}/ssd/ssd_digits.py?'),
+        ('ssd_digits.py', '; did you mean {configs}/ssd/ssd_digits.py?'),
+        ('configs/sdd/sdd_digits.py', 'did you mean {configs}/ssd/ssd_digits.py or'),
+        ('nothing.py', 'config file nothing.py not found (from {here}).'),
+        ('.', 'config . is a folder; give a file, for example own.py.'),
+        ('yolov4-tiny.cfg', 'yolov4-tiny.cfg is a file of darknet, not a config; tools/import_'),
+    ],
+)
+def test_a_wrong_path_of_a_config_is_named_with_similar_ones(name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'own.py').touch()
+    configs = Path(__file__).resolve().parents[2] / 'configs'
+    with pytest.raises(UsageError) as error:
+        check_config_path(name)
+    assert message.format(configs=configs, here=tmp_path) in str(error.value)

@@ -317,6 +317,19 @@ def test_the_tool_prints_one_line_and_writes_nothing(tmp_path, capsys):
     assert not list(tmp_path.glob('out/*'))
 
 
+def test_files_in_the_wrong_order_and_names_that_are_no_text_are_named(tmp_path, capsys):
+    binary = tmp_path / 'a.weights'
+    binary.write_bytes(b'\xff\xd8\x00')
+    cfg = tmp_path / 'a.cfg'
+    for files, message in (
+        ((binary, cfg, '--names', cfg), 'the order is FILE.cfg FILE.weights'),
+        ((cfg, binary, '--names', binary), 'a.weights is no text; give a file with one class'),
+    ):
+        assert import_darknet.main([*map(str, files), '--out', str(tmp_path / 'out')]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith('error: ') and message in line
+
+
 def test_darknets_names_become_those_of_the_annotations():
     names = ['motorbike', 'aeroplane', 'sofa', 'pottedplant', 'diningtable', 'tvmonitor']
     names += [f'c{i}' for i in range(74)]

@@ -157,6 +157,8 @@ def test_a_file_that_is_not_an_image_is_skipped_and_counted(
     run(tools.config, checkpoint, images, '--out', tmp_path / 'out')
     text = capsys.readouterr().out
     assert '3 images' in text and 'files that cannot be read: 1 (the first: ' in text
+    alone = failed(capsys, tools.config, checkpoint, images / 'broken.png', '--out', tmp_path)
+    assert 'broken.png is no image that OpenCV can read' in alone
 
 
 def test_a_video_becomes_a_video(tools, checkpoint, tmp_path, capsys):
@@ -208,6 +210,8 @@ def test_a_folder_without_own_images_stands_for_its_subfolders(images, tmp_path)
     inner = media.open_media(str(tmp_path / 'nested' / 'inner'))
     assert outer.total == inner.total > 0
     assert [frame.name for frame in outer] == [f'inner/{frame.name}' for frame in inner]
+    (tmp_path / 'nested' / 'sheet.png').touch()  # import_data.py and make_digits.py write it
+    assert media.open_media(str(tmp_path / 'nested')).total == inner.total
 
 
 @pytest.mark.parametrize(
@@ -216,7 +220,7 @@ def test_a_folder_without_own_images_stands_for_its_subfolders(images, tmp_path)
         ('empty', 'folder empty has no images ('),
         ('absent.png', 'absent.png not found (from '),
         ('*.bmp', 'pattern *.bmp matches no file (from '),
-        ('notes.txt', 'notes.txt is neither an image ('),
+        ('notes.txt', '.mpeg); the order is CONFIG CHECKPOINT SOURCE.'),
         ('broken.mp4', 'OpenCV cannot read the video broken.mp4'),
         ('webcam:x', "camera 'x' is not a number"),
     ],
@@ -235,6 +239,11 @@ def test_a_source_without_images_prints_one_message(
 def test_checkpoints_that_do_not_fit_print_one_message(tools, checkpoint, images, tmp_path, capsys):
     absent = failed(capsys, tools.config, 'absent.pth', images, '--out', tmp_path)
     assert 'checkpoint absent.pth not found' in absent
+    folder = failed(capsys, tools.config, tmp_path, images, '--out', tmp_path)
+    assert 'is a folder; give one of its .pth files' in folder
+    (tmp_path / 'a.weights').write_bytes(b'\0' * 64)
+    darknet = failed(capsys, tools.config, tmp_path / 'a.weights', images, '--out', tmp_path)
+    assert 'a.weights is a file of darknet, not a checkpoint; convert the weights' in darknet
     other = failed(capsys, CONFIGS / 'ssd/ssd_digits.py', checkpoint, images, '--out', tmp_path)
     assert f'checkpoint {checkpoint} does not fit' in other or 'has no layer of' in other
     classes = ['model.bbox_head.predictor.num_classes=3', 'model.bbox_head.encoder.num_classes=3']

@@ -247,7 +247,10 @@ def _hint(payload: int) -> str:
     known = [name for name, floats in OFFICIAL_FLOATS.items() if 4 * floats == payload]
     if not known:
         return 'download it again or choose the network (and number of classes) it was made for'
-    return f'it has the size of {known[0]}.weights; choose a config of that network'
+    return (
+        f'it has the size of {known[0]}.weights; choose a config of that network, or import '
+        f'{known[0]}.cfg with it (tools/import_darknet.py)'
+    )
 
 
 def _check_variance(path: Path, layer: Layer, state: dict[str, Tensor]) -> None:
