@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import html
 import posixpath
 import re
@@ -30,7 +31,11 @@ LANGUAGES = {'.py': 'python', '.sh': 'sh', '.json': 'json', '.yml': 'yaml'}
 
 
 def on_config(config: Any) -> Any:
-    """Replace the folders in the navigation of mkdocs.yml by the lists of their pages."""
+    """Replace the folders in the navigation of mkdocs.yml by the lists of their pages.
+
+    What is imported leaves the garbage collection, which each data set of MMEngine runs.
+    """
+    gc.freeze()
     names = {
         'losses/': [f'losses/{each.name}.md' for each in pages.losses()],
         'detectors/': [f'detectors/{folder}.md' for folder in pages.detectors()],

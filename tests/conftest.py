@@ -1,5 +1,6 @@
 """Every test starts with fresh logs, and leaves no process behind."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,14 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 
 from tests.processes import kill_started
+
+
+def pytest_collection_finish() -> None:
+    """Take everything that is imported out of the garbage collection.
+
+    Each data set of MMEngine collects the garbage of the process, all modules included.
+    """
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
