@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import torch
 from mmdet.models.losses import (
@@ -15,7 +17,9 @@ from mmdet.models.losses import (
     GaussianFocalLoss,
     GIoULoss,
     IoULoss,
+    MSELoss,
 )
+from mmengine.hub import get_config
 from mmengine.structures import InstanceData
 from torch import Tensor
 from torch.nn import functional as F
@@ -37,6 +41,7 @@ from mmdet_losses.registry import MODELS, TASK_UTILS
 from tests.cases import LOSSES
 
 Cost = Callable[[Tensor], Tensor]
+SSD_RECIPE, YOLOV3_RECIPE = 'ssd/ssd300_coco', 'yolo/yolov3_d53_8xb8-ms-608-273e_coco'
 
 
 def heatmap_cell(target: float, clamp: float | None) -> Cost:
@@ -77,10 +82,13 @@ def track_cell(objects: int, clamp: float | None = None) -> Cost:
     return cost
 
 
-def squared_cell(activated: bool) -> Cost:
+def squared_cell(activated: bool, theirs: bool = False) -> Cost:
     """Squared error of one cell of a heatmap, target 1."""
 
     def cost(x: Tensor) -> Tensor:
+        if theirs:
+            score = (x if activated else x.sigmoid()).view(1)
+            return MSELoss()(score, torch.ones(1))
         map_ = x.view(1, 1, 1, 1)
         return heatmap_mse_loss(map_, torch.ones_like(map_), activated=activated)
 
@@ -99,19 +107,40 @@ def anchor_class(positive: bool, theirs: bool) -> Cost:
     return cost
 
 
-def prior_class(positive: bool, mined: bool = True) -> Cost:
-    """Softmax cost of one prior with one class, beside an object and four background priors."""
+@cache
+def mmdet_head(recipe: str) -> Any:
+    """MMDetection's head of a recipe, with one class and one input channel per level."""
+    model = get_config(f'mmdet::{recipe}.py').model
+    head = model.bbox_head
+    head.update(num_classes=1, in_channels=[1] * len(head.in_channels), train_cfg=model.train_cfg)
+    if 'out_channels' in head:
+        head.out_channels = head.in_channels
+    return MODELS.build(head)
 
-    def cost(x: Tensor) -> Tensor:
+
+def prior_class(positive: bool, kind: Literal['ours', 'theirs', 'plain'] = 'ours') -> Cost:
+    """Softmax cost of one prior with one class, beside an object and four background priors.
+
+    The cost of the other priors, if this prior is not mined, is subtracted.
+    """
+
+    def total(x: Tensor) -> Tensor:
         others = torch.tensor([0.0, 0.0, -1.0, -2.0, -3.0])
         own = torch.cat((others, x.view(1)))
-        logits = torch.stack((own, torch.zeros_like(own)), -1)[None]
-        labels = torch.tensor([[0, 1, 1, 1, 1, 0 if positive else 1]])
-        if not mined:
-            return F.cross_entropy(logits[0, -1:], labels[0, -1:])
-        return hard_negative_cross_entropy_loss(logits, labels, reduction='none')[0, -1]
+        logits = torch.stack((own, torch.zeros_like(own)), -1)
+        labels = torch.tensor([0, 1, 1, 1, 1, 0 if positive else 1])
+        if kind == 'ours':
+            return hard_negative_cross_entropy_loss(logits[None], labels[None], reduction='sum')
+        if kind == 'plain':
+            return F.cross_entropy(logits, labels, reduction='sum')
+        boxes = torch.zeros(6, 4)
+        head = mmdet_head(SSD_RECIPE)
+        return head.loss_by_feat_single(
+            logits, boxes, boxes, labels, torch.ones(6), boxes, boxes, avg_factor=1
+        )[0].sum()
 
-    return cost
+    rest = total(torch.tensor(100.0 if positive else -100.0))
+    return lambda x: total(x) - rest
 
 
 def moved_box(mode: str, theirs: bool, wider: bool = False) -> Cost:
@@ -152,10 +181,13 @@ def embeddings(part: int, eps: float = 1e-4, theirs: bool = False) -> Cost:
     return cost
 
 
-def lone_push(eps: float) -> Cost:
+def lone_push(eps: float, theirs: bool = False) -> Cost:
     """Push of an image with one object."""
 
     def cost(x: Tensor) -> Tensor:
+        if theirs:
+            map_ = x.view(1, 1, 1, 1)
+            return AssociativeEmbeddingLoss(push_weight=1.0)(map_, map_, [[[[0, 0], [0, 0]]]])[1]
         return pull_push_loss(x.view(1, 1), x.view(1, 1), torch.tensor([[True]]), eps=eps)[1]
 
     return cost
@@ -191,46 +223,68 @@ def plain(loss: Callable[[Tensor, Tensor], Tensor], target: float = 0.0) -> Cost
 
 
 def one_object() -> InstanceData:
-    """One box of 40 x 40 pixels in the middle of an image of 128 x 128."""
-    return InstanceData(bboxes=torch.tensor([[44.0, 44.0, 84.0, 84.0]]), labels=torch.tensor([0]))
+    """One box of 40 x 40 pixels in an image of 128 x 128.
+
+    Its centre is that of a cell of stride 16, so that MMDetection assigns the same anchor.
+    """
+    return InstanceData(bboxes=torch.tensor([[36.0, 36.0, 76.0, 76.0]]), labels=torch.tensor([0]))
 
 
 CHANNELS = {
     'width': (2, ('loss_wh', 'loss_box')),
-    'objectness': (4, ('loss_obj', 'loss_noobj')),
+    'objectness': (4, ('loss_obj', 'loss_noobj', 'loss_conf')),
 }
 """What varies in a cell of a grid: the channel, and the terms that depend on it only."""
 
 
-def grid_cell(stem: str, channel: str, at_object: bool = True, **options: object) -> Cost:
-    """Terms of a grid detector's criterion, as a function of one raw output of one cell.
+class Grid(NamedTuple):
+    """The targets of the image with one object."""
 
-    The image has 128 x 128 pixels and one object of 40 x 40; every other output is 0. The
-    value at 0 is subtracted, because it contains all other cells.
-    """
-    number, names = CHANNELS[channel]
+    targets: Any
+    zeros: Any
+    """Outputs of the detector, all 0."""
+    place: tuple[int, int, int, int]
+    """Level, anchor, row and column of the object."""
+
+
+@cache
+def grid(stem: str) -> Grid:
+    """The targets of a grid detector."""
     encoder = TASK_UTILS.build(dict(type=f'{stem}TargetEncoder', num_classes=1))
-    loss = MODELS.build(dict(type=f'{stem}Loss', **options)).eval()
     coarse_first = dict.fromkeys(('YOLOV3', 'GaussianYOLO'), (4, 8, 16))
     sides = {'YOLOV2': (4,), **coarse_first}.get(stem, (16, 8, 4))
     targets = encoder.encode([one_object()], [(side, side) for side in sides], (128, 128))
     ideal = encoder.ideal_outputs(targets)
-    perfect = ideal.levels
-    anchors = [level.shape[1] // 6 for level in perfect]
     places = [
         (i, *place)
-        for i, level in enumerate(perfect)
-        for place in (level.unflatten(1, (anchors[i], 6))[0, :, 4] > 0).nonzero().tolist()
+        for i, level in enumerate(ideal.levels)
+        for place in (level.unflatten(1, (-1, 6))[0, :, 4] > 0).nonzero().tolist()
     ]
-    level, anchor, row, column = places[0]
-    row, column = (row, column) if at_object else (0, 0)
     zeros = type(ideal)(*(tuple(map(torch.zeros_like, maps)) for maps in ideal))
+    return Grid(targets, zeros, places[0])
+
+
+def grid_cell(
+    stem: str, channel: str, at_object: bool = True, theirs: bool = False, **options: object
+) -> Cost:
+    """Terms of a grid detector's criterion, as a function of one raw output of one cell.
+
+    Every other output is 0. The value at 0 is subtracted, because it contains all other cells.
+    """
+    number, names = CHANNELS[channel]
+    targets, zeros, (level, anchor, row, column) = grid(stem)
+    row, column = (row, column) if at_object else (0, 0)
+    loss = None if theirs else MODELS.build(dict(type=f'{stem}Loss', **options)).eval()
 
     def total(x: Tensor) -> Tensor:
         place = torch.zeros_like(zeros.levels[level])
         place[0, 6 * anchor + number, row, column] = 1
         maps = [each + place * x if i == level else each for i, each in enumerate(zeros.levels)]
-        terms = loss(zeros._replace(levels=tuple(maps)), targets)
+        if loss is None:
+            levels = mmdet_head(YOLOV3_RECIPE).loss_by_feat(maps, [one_object()], [{}])
+            terms = {name: torch.stack(each).sum() for name, each in levels.items()}
+        else:
+            terms = loss(zeros._replace(levels=tuple(maps)), targets)
         return torch.stack([terms[name] for name in names if name in terms]).sum()
 
     rest = total(torch.zeros(())).detach()

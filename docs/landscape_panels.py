@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from mmdet.models.losses import L1Loss, MSELoss, SmoothL1Loss
+from mmdet.models.losses import L1Loss, SmoothL1Loss
 from torch import Tensor
 
 from mmdet_losses.losses import masked_l1_loss, masked_smooth_l1_loss
@@ -103,8 +103,14 @@ def grid_panels(stem: str) -> list[Panel]:
         'object': (OURS, grid_cell(stem, 'objectness')),
         'background': (OFFICIAL, grid_cell(stem, 'objectness', at_object=False)),
     }
+    if stem == 'YOLOV3':
+        width['MMDetection'] = (THEIRS, grid_cell(stem, 'width', theirs=True))
+        for name, at_object in (('object', True), ('background', False)):
+            theirs = grid_cell(stem, 'objectness', at_object, theirs=True)
+            objectness[f'{name}, MMDetection'] = (THEIRS, theirs)
     return [
-        Panel('objectness of an anchor', 'logit', LOGITS, objectness),
+        # each value is a whole criterion, so there are fewer; these curves are smooth
+        Panel('objectness of an anchor', 'logit', LOGITS[::3], objectness),
         Panel("an object's width", 'raw width', NEAR, width),
     ]
 
@@ -115,7 +121,7 @@ SQUARE = Panel(
     torch.linspace(-1, 2, 97),
     {
         'activated=True (default)': (OURS, squared_cell(True)),
-        'MMDetection MSELoss': (THEIRS, plain(MSELoss(), 1.0)),
+        'MMDetection MSELoss': (THEIRS, squared_cell(True, theirs=True)),
     },
 )
 FOCAL = Panel(
@@ -195,7 +201,7 @@ def heatmap_terms() -> Panels:
                 'background',
                 'logit',
                 torch.linspace(-6, 14, 97),
-                track_cells(0),
+                {**track_cells(0), 'MMDetection GaussianFocalLoss': (THEIRS, mmdet_cell(0.0))},
             ),
         ],
         'HeatmapMSELoss': lambda: [
@@ -204,7 +210,10 @@ def heatmap_terms() -> Panels:
                 'heatmap, object, from logits',
                 'logit',
                 LOGITS,
-                {'activated=False': (OURS, squared_cell(False))},
+                {
+                    'activated=False': (OURS, squared_cell(False)),
+                    'MMDetection MSELoss': (THEIRS, squared_cell(False, theirs=True)),
+                },
             ),
         ],
     }
@@ -282,6 +291,7 @@ def embeddings_of_corners() -> Panels:
                 {
                     'eps=1e-4 (official)': (OURS, lone_push(1e-4)),
                     'eps=0': (OFFICIAL, lone_push(0.0)),
+                    'MMDetection': (THEIRS, lone_push(0.0, theirs=True)),
                 },
             ),
         ],
@@ -310,7 +320,7 @@ def anchors() -> Panels:
                 LOGITS,
                 {
                     'HardNegativeCrossEntropyLoss': (OURS, prior_class(True)),
-                    'cross-entropy': (THEIRS, prior_class(True, mined=False)),
+                    'MMDetection SSDHead': (THEIRS, prior_class(True, 'theirs')),
                 },
             ),
             Panel(
@@ -319,7 +329,8 @@ def anchors() -> Panels:
                 LOGITS,
                 {
                     'the three hardest count': (OURS, prior_class(False)),
-                    'cross-entropy, without mining': (THEIRS, prior_class(False, mined=False)),
+                    'without mining': (OFFICIAL, prior_class(False, 'plain')),
+                    'MMDetection SSDHead': (THEIRS, prior_class(False, 'theirs')),
                 },
             ),
         ],

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from docs import (
@@ -76,6 +77,36 @@ def test_a_term_without_its_own_panel_is_drawn_with_its_case(name):
     for _, cost in panel.lines.values():
         values, slope = landscape.curves(cost, panel.x)
         assert values.std() > 0 and slope.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ('name', 'panel', 'pairs'),
+    [
+        (
+            'YOLOV3Loss',
+            0,
+            {'object': 'object, MMDetection', 'background': 'background, MMDetection'},
+        ),
+        (
+            'HardNegativeCrossEntropyLoss',
+            0,
+            {'HardNegativeCrossEntropyLoss': 'MMDetection SSDHead'},
+        ),
+        ('HardNegativeCrossEntropyLoss', 1, {'the three hardest count': 'MMDetection SSDHead'}),
+    ],
+)
+def test_objectness_and_mined_costs_equal_those_of_mmdetections_heads(name, panel, pairs):
+    lines = landscape_panels.panels()[name]()[panel].lines
+    x = torch.linspace(-3.5, 4.5, 5)  # no tie between the costs of two priors
+    for ours, theirs in pairs.items():
+        for one, two in zip(*(landscape.curves(lines[key][1], x) for key in (ours, theirs))):
+            assert torch.allclose(one, two, atol=1e-4) and one.std() > 0
+
+
+def test_lines_of_mmdetection_are_one_entry_of_the_legend():
+    figure = landscape.draw([landscape_panels.FOCAL._replace(x=torch.linspace(-1, 1, 3))])
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ['object', 'background', 'MMDetection']
 
 
 def test_every_golden_array_is_counted_for_one_detector():
