@@ -36,7 +36,8 @@ class Runner(SimpleNamespace):
 
     def save_checkpoint(self, folder, filename, *_, **__):
         weights = torch.full((2**18,), float(self.epoch))
-        content = dict(meta={}, state_dict=dict(a=weights), optimizer={})
+        meta = dict(epoch=1, iter=1)
+        content = dict(meta=meta, state_dict=dict(a=weights), optimizer={})
         save_checkpoint(content, os.path.join(folder, filename))
 
 

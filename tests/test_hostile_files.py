@@ -106,8 +106,9 @@ def test_a_hostile_file_raises_and_runs_nothing(tmp_path: Path, monkeypatch, cap
     monkeypatch.setattr(torch.jit, 'load', lambda *_, **__: ran.append('TorchScript'))
     if kind == 'TorchScript':  # PyTorch before 2.6 runs its code, also with weights_only=True
         monkeypatch.setattr(torch, 'load', lambda *_, **__: ran.append('torch.load'))
-    with pytest.raises(ValueError, match=r'hostile\.pth'):
+    with pytest.raises(ValueError, match=r'hostile\.pth') as caught:
         read_checkpoint(path)
+    assert 'weights_only' not in str(caught.value)  # no advice to run the code
     with pytest.raises(ValueError, match=r'hostile\.pth'):
         read_pickled_module(path)
     with pytest.raises(UsageError, match=r'hostile\.pth'):

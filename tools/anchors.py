@@ -24,6 +24,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from mmdet_losses.engine.box_sizes import input_resizing, training_box_sizes
+from mmdet_losses.engine.cli import read_config
 from mmdet_losses.ops.anchor_kmeans import MAX_RATIO, anchor_fit, kmeans_anchors
 
 Levels = list[list[tuple[float, float]]]
@@ -82,7 +83,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> None:
     """Print the anchors and their ratings."""
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options:
         engine.merge_options(cfg, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))

@@ -27,11 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import mmdet_losses
 
 # isort: split
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import ConfigDict, DictAction
 
 from mmdet_losses.core.checkpoint import Conversion, choose_layout, convert, network_of
 from mmdet_losses.core.plain_tensors import is_torchscript
 from mmdet_losses.detectors.checkpoints import LAYOUTS
+from mmdet_losses.engine.cli import read_config
+from mmdet_losses.engine.processes import UsageError
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
@@ -85,9 +87,10 @@ def read_model(path: str | Path, changes: dict | None = None) -> ConfigDict:
     """The detector of a config.
 
     Raises:
+        UsageError: the config does not load.
         ValueError: the config has no ``model``.
     """
-    cfg = Config.fromfile(path)
+    cfg = read_config(path)
     cfg.merge_from_dict(changes or {})
     if 'model' not in cfg:
         raise ValueError(f'{path} has no `model`; give the config of a detector.')
@@ -189,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
             show_list([args.config] if args.config else sorted(CONFIGS.glob('[!_]*/*.py')))
             return 0
         name, conversion = run(args)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, UsageError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     print(f'{args.src.name}: {LAYOUTS[name].source}')

@@ -28,6 +28,8 @@ from mmdet_losses.detectors.yolo.checkpoints import darknet_order
 from mmdet_losses.detectors.yolo.darknet_cfg import layer_table, parse_cfg, read_cfg_text
 from mmdet_losses.detectors.yolo.darknet_export import export_cfg
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order, write_darknet_weights
+from mmdet_losses.engine.cli import read_config
+from mmdet_losses.engine.processes import UsageError
 from mmdet_losses.networks.darknet_from_cfg import DarknetFromCfg
 from mmdet_losses.registry import MODELS
 
@@ -109,7 +111,7 @@ def run(args: argparse.Namespace) -> list[str]:
     for path in paths:
         if path.exists() and not args.force:
             raise ValueError(f'{path} exists; choose another name, or replace it with --force.')
-    config = Config.fromfile(args.config)
+    config = read_config(args.config)
     network = load(config, args.checkpoint)
     with DefaultScope.overwrite_default_scope('mmdet'):
         text = cfg_text(config, network, args.cfg)
@@ -127,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     try:
         print('\n'.join(run(args)))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UsageError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0

@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from torch.distributed import DistError
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
@@ -28,6 +30,20 @@ def main(argv: list[str] | None = None) -> int:
             torchrun(argv)
         except ChildFailedError as error:
             print(first_fault(folder) or describe(error), file=sys.stderr)
+            return 1
+        except SignalException as error:
+            print(
+                f'error: the launcher received {error.sigval.name}, so all processes were ended; a '
+                'training continues with --resume.',
+                file=sys.stderr,
+            )
+            return 1
+        except DistError as error:
+            print(
+                f'error: the processes cannot connect ({str(error).splitlines()[0]}): set PORT to '
+                'a free port, and MASTER_ADDR and PORT to the same values on all machines.',
+                file=sys.stderr,
+            )
             return 1
         finally:
             logging.disable(logging.NOTSET)

@@ -30,6 +30,7 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 
 from mmdet_losses.data.darknet_jpeg import read_darknet_image
+from mmdet_losses.data.words import plural
 from mmdet_losses.engine.media import Frame, ImageFiles, Media, open_media
 from mmdet_losses.engine.predictor import Predictor
 from mmdet_losses.engine.progress import show_progress
@@ -150,12 +151,12 @@ class Results:
     def summary(self, seconds: float) -> str:
         """The printed objects, then numbers of images and objects, rate, and paths."""
         unit = 'frames' if self.media.is_video else 'images'
-        count = f'{self.frames} {unit if self.frames != 1 else unit[:-1]}'
+        count = plural(self.frames, unit[:-1])
         total = sum(self.counts.values())
         kinds = ', '.join(f'{name} {count}' for name, count in self.counts.most_common(8))
         lines = [
             *(self.lines or ()),
-            f'{count}, {total} object{"s" * (total != 1)}{f" ({kinds})" if kinds else ""}, '
+            f'{count}, {plural(total, "object")}{f" ({kinds})" if kinds else ""}, '
             f'{self.frames / max(seconds, 1e-9):.1f} {unit} per second',
         ]
         if broken := self.media.unreadable:

@@ -252,9 +252,9 @@ def let_losses_check_their_head() -> None:
 def let_coco_files_be_incomplete() -> None:
     """Complete annotations without ``iscrowd`` or ``area``, and with the id 0.
 
-    Reason: pycocotools raises a ``KeyError`` at the first validation without ``iscrowd``, and
-    MMDetection without ``area``. An object with the id 0 counts as missed, because pycocotools
-    stores matched ids and reads 0 as no match. Such an annotation gets the next free id.
+    Reason: pycocotools raises an error at the first validation if ``iscrowd`` is missing or null,
+    and MMDetection if ``area`` is missing. An object with the id 0 counts as missed, because
+    pycocotools stores matched ids and reads 0 as no match. It gets the next free id.
     Versions: every pycocotools 2.
     """
     coco = importlib.import_module('pycocotools.coco').COCO
@@ -264,9 +264,12 @@ def let_coco_files_be_incomplete() -> None:
 
     @functools.wraps(index)
     def complete(self: Any) -> None:
-        annotations = self.dataset.get('annotations') or []
+        if self.dataset.get('annotations', ()) is None:
+            self.dataset['annotations'] = []
+        annotations = self.dataset.get('annotations', ())
         for each in annotations:
-            each.setdefault('iscrowd', 0)
+            if each.get('iscrowd') is None:
+                each['iscrowd'] = 0
             if 'area' not in each and 'bbox' in each:
                 each['area'] = each['bbox'][2] * each['bbox'][3]
             if each.get('id') == 0:

@@ -19,7 +19,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from mmdet_losses.core.plain_tensors import load_plain
+from mmdet_losses.core.plain_tensors import load_failure, load_plain
 from mmdet_losses.registry import MODELS
 
 _COUNTER = r'num_batches_tracked$'
@@ -187,10 +187,9 @@ def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
     try:
         content = load_plain(path)
     except Exception as error:  # a damaged file raises many kinds of errors
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
-            f'{path} does not load as plain tensors ({reason}); save only its state_dict with the '
-            'code that created the file, then convert that file.'
+            f'{path} does not load as plain tensors ({load_failure(error)}); save only its '
+            'state_dict with the code that created the file, then convert that file.'
         ) from error
     return strip_module(_unwrap(content, path))
 
@@ -211,6 +210,7 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
     if (
         not isinstance(content, Mapping)
         or not content
+        or not all(isinstance(key, str) for key in content)
         or not all(isinstance(value, Tensor) for value in content.values())
     ):
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,19 @@ def load_plain(path: Path | str, mmap: bool = False) -> Any:
         raise pickle.UnpicklingError('it is a TorchScript archive; loading it would run its code')
     check_checksums(path)
     return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
+
+
+def load_failure(error: Exception) -> str:
+    """Why a file does not load, in one line.
+
+    PyTorch's message begins with the advice to load the file with ``weights_only=False``, which
+    runs its code; the cause is a later line of it.
+    """
+    text = str(error).strip()
+    if 'weights_only' in text:
+        found = re.search(r'WeightsUnpickler error: (.+)', text)
+        return found[1].strip() if found else 'it is damaged, or has other objects than tensors'
+    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 def is_torchscript(path: Path | str) -> bool:

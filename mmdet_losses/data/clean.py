@@ -13,6 +13,7 @@ from mmdet.structures.bbox import BaseBoxes
 from mmengine.logging import print_log
 from numpy.typing import NDArray
 
+from mmdet_losses.data.words import plural
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import TRANSFORMS
 
@@ -107,7 +108,8 @@ class CheckAnnotations(BaseTransform):
             if wrong.any() and self.wrong_labels == 'raise':
                 raise DataError(
                     f'{_name(results)} has an object with label {labels[wrong][0]}, but there are '
-                    f'{self.num_classes} classes (labels 0 to {self.num_classes - 1}); correct the '
+                    f'{plural(self.num_classes, "class", "classes")} (labels 0 to '
+                    f'{self.num_classes - 1}); correct the '
                     'annotation, or num_classes and the class list in the config.'
                 )
             faults = np.where((faults < 0) & wrong, REASONS.index('of unknown label'), faults)

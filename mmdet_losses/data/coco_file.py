@@ -150,12 +150,17 @@ def _check_ids(entries: Sequence[dict], part: str, path: str) -> None:
     """
     for key in ('id', 'image_id', 'category_id'):
         kinds = (int, float) if part == 'annotations' and key == 'id' else (int, float, str)
-        wrong = [e for e in entries if key in e and not isinstance(e[key], kinds)]
+        wrong = [e for e in entries if key in e and not _is_id(e[key], kinds)]
         if wrong:
             raise DataError(
                 f'{path}: {len(wrong)} of {len(entries)} {part} have a {key} that is not a number '
                 f'(the first: {wrong[0][key]!r}): number them from 1.'
             )
+
+
+def _is_id(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether a value is a text, or a number that float64 represents exactly."""
+    return isinstance(value, kinds) and (isinstance(value, str) or abs(value) < 2**53)
 
 
 def check_annotations(annotations: Sequence[dict], path: str) -> None:
@@ -169,7 +174,8 @@ def check_annotations(annotations: Sequence[dict], path: str) -> None:
             value = each.get(key, 0)
             if value is None and key == 'iscrowd':
                 continue
-            if not isinstance(value, (int, float)) or (values and value not in values):
+            finite = _is_number(value) and abs(value) < float('inf')
+            if not finite or (values and value not in values):
                 raise DataError(
                     f'annotation {each["id"]} in {path} has {key} {value!r}, which is not {what}: '
                     'correct or remove it.'
@@ -265,7 +271,7 @@ def _missing_options(annotations: Sequence[dict], path: str) -> list[str]:
     """Warnings about entries that are completed: see ``compat.let_coco_files_be_incomplete``."""
     zero = [each for each in annotations if each['id'] == 0]
     found = {
-        "no 'iscrowd', which is read as 0": [a for a in annotations if 'iscrowd' not in a],
+        "no 'iscrowd', which is read as 0": [a for a in annotations if a.get('iscrowd') is None],
         "no 'area', which is read as width times height": [
             a for a in annotations if 'area' not in a
         ],

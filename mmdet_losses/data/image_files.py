@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import mmcv
 from PIL import Image
 
+from mmdet_losses.data.words import plural
+
 OPENED = 2000
 """Number of images whose header is read, spread evenly over the file."""
 EXIF_ORIENTATION = 0x0112
@@ -154,8 +156,8 @@ def _vanishing(
         if bad:
             name, height, width = bad[0]
             return [
-                f'{source}: {len(bad)} images are too elongated (the first: {Path(name)} with '
-                f'{width} x {height}): Resize to {tuple(scale)} leaves less than a pixel of a '
-                'side. Cut them into parts, or remove their entries.'
+                f'{source}: {plural(len(bad), "image is", "images are")} too elongated (the first: '
+                f'{Path(name)} with {width} x {height}): Resize to {tuple(scale)} leaves less than '
+                'a pixel of a side. Cut them into parts, or remove their entries.'
             ]
     return []

@@ -9,6 +9,7 @@ from mmdet.datasets import CocoDataset
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
 
 from mmdet_losses.data.clean import DataError
+from mmdet_losses.data.words import plural
 from mmdet_losses.registry import DATASETS, TRANSFORMS
 
 WEIGHT_FIELD = {'gt_weights': 'weights'}
@@ -75,8 +76,9 @@ def check_weights(results: dict) -> None:
     weights, boxes = len(results['gt_weights']), len(results['gt_bboxes'])
     if weights != boxes:
         raise DataError(
-            f'{results.get("img_path", "an image")} has {boxes} boxes but {weights} weights: a '
-            'transform drops boxes without their gt_weights; use the transforms of mmdet_losses.'
+            f'{results.get("img_path", "an image")} has {plural(boxes, "box", "boxes")} but '
+            f'{plural(weights, "weight")}: a transform drops boxes without their '
+            'gt_weights; use the transforms of mmdet_losses.'
         )
 
 

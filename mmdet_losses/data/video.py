@@ -14,6 +14,7 @@ from mmengine.fileio import get_text, join_path
 
 from mmdet_losses.data.clean import DataError
 from mmdet_losses.data.object_weights import weight_of
+from mmdet_losses.data.words import plural
 from mmdet_losses.registry import DATASETS
 
 IDENTITY_KEYS = ('instance_id', 'track_id')
@@ -223,7 +224,8 @@ def describe_videos(videos: list[dict], name: str) -> list[str]:
     if gaps:
         first = next(iter(gaps))
         messages.append(
-            f'{name}: {sum(gaps.values())} frames are missing from {len(gaps)} of {len(videos)} '
+            f'{name}: {plural(sum(gaps.values()), "frame is", "frames are")} missing from '
+            f'{len(gaps)} of {len(videos)} '
             f'videos ({gaps[first]} from video {first}); pairs are chosen by frame_id.'
         )
     return messages

@@ -135,12 +135,13 @@ def _from_here(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def read_config(path: str) -> Config:
+def read_config(path: Path | str) -> Config:
     """The config of a file.
 
     Raises:
-        UsageError: the file, or a file that it inherits, does not load.
+        UsageError: the file does not exist, or it or a file that it inherits does not load.
     """
+    check_config_path(str(path))
     try:
         return Config.fromfile(path)
     except FileNotFoundError as error:
@@ -167,7 +168,6 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     setup_cache_size_limit_of_dynamo()
-    check_config_path(args.config)
     cfg = read_config(args.config)
     check_keys(cfg, args.cfg_options or {})
     cfg.launcher = args.launcher

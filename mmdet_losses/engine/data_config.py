@@ -69,7 +69,9 @@ def data_sources(cfg: Config, split: str) -> list[DataSource]:
     loader = cfg.get(f'{split}_dataloader') or {}
     found = leaf_configs(loader.get('dataset'), f'{split}_dataloader.dataset')
     return [
-        DataSource(key, _kind(DATASETS, each), each) for key, each in found if each.get('ann_file')
+        DataSource(key, _kind(DATASETS, each), each)
+        for key, each in found
+        if isinstance(each.get('ann_file'), str)
     ]
 
 

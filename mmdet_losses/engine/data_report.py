@@ -16,6 +16,7 @@ from mmdet_losses.data.clean import DataError
 from mmdet_losses.data.coco_file import CocoFindings, inspect_coco, read_json
 from mmdet_losses.data.image_files import bad_images
 from mmdet_losses.data.voc_files import inspect_voc
+from mmdet_losses.data.words import plural
 from mmdet_losses.engine.data_config import DataSource, data_sources, evaluators, making_command
 from mmdet_losses.registry import TASK_UTILS
 
@@ -84,11 +85,9 @@ def _examine_source(
     classes, path = source.classes, source.ann_file
     if source.kind is None or '://' in path or source.settings.get('backend_args'):
         return None  # unknown, or not on this disk
-    if isinstance(classes, str):
-        report.errors.append(
-            f"metainfo classes of {source.key} is the text '{classes}', so each letter is a class: "
-            f"write classes=('{classes}',)."
-        )
+    wrong = _wrong_type(source)
+    if wrong or isinstance(classes, str):
+        report.errors.append(wrong)
         return None
     if not Path(path).exists():
         report.errors.append(missing_file(path, source.key, cfg, source.settings))
@@ -105,6 +104,29 @@ def _examine_source(
     except DataError as error:
         report.errors.append(str(error))
     return None
+
+
+def _wrong_type(source: DataSource) -> str:
+    """Message about settings of another type than the data set reads; empty if there is none."""
+    classes = source.classes
+    if isinstance(classes, str):
+        return (
+            f"metainfo classes of {source.key} is the text '{classes}', so each letter is a class: "
+            f"write classes=('{classes}',)."
+        )
+    numbers = [each for each in classes if not isinstance(each, str)]
+    if numbers:
+        return (
+            f'metainfo classes of {source.key} has {numbers[0]!r}, which is not text: write the '
+            f"names in quotes, such as '{numbers[0]}'."
+        )
+    prefix = source.settings.get('data_prefix') or {}
+    if not isinstance(prefix, dict):
+        return (
+            f'data_prefix of {source.key} is {prefix!r}, which is not a dict: write '
+            f'data_prefix=dict(img={prefix!r}).'
+        )
+    return ''
 
 
 def _examine_coco(
@@ -152,9 +174,9 @@ def _too_many_objects(findings: CocoFindings, cfg: Config) -> list[str]:
     first = next(iter(crowded))
     name = findings.images.get(first, (first,))[0]
     return [
-        f'{findings.name}: {len(crowded)} images have more than {limit} objects (the first: {name} '
-        f'with {crowded[first]}). The encoder uses the first {limit}: set max_objects of '
-        f'{encoder["type"]} to use more.'
+        f'{findings.name}: {plural(len(crowded), "image has", "images have")} more than {limit} '
+        f'objects (the first: {name} with {crowded[first]}). The encoder uses the '
+        f'first {limit}: set max_objects of {encoder["type"]} to use more.'
     ]
 
 
@@ -200,8 +222,9 @@ def _compare_images(key: str, evaluated: CocoFindings, found: Sequence[CocoFindi
     first = different[0]
     return [
         f'{key} evaluates with {evaluated.name}, but its data set reads '
-        f'{" and ".join(each.name for each in found)}: {len(different)} images differ (the first: '
-        f'id {first} is {counted.get(first)} in the evaluator and {tested.get(first)} in the data '
+        f'{" and ".join(each.name for each in found)}: '
+        f'{plural(len(different), "image differs", "images differ")} (the first: id '
+        f'{first} is {counted.get(first)} in the evaluator and {tested.get(first)} in the data '
         'set). Give both the same ann_file.'
     ]
 
@@ -233,7 +256,7 @@ def config_num_classes(model: dict[str, Any], report: Report | None = None) -> i
 
 def compare_with_head(name: str, classes: int, num_classes: int) -> str:
     """Message about a head with another number of classes than its data set."""
-    owner = f'the data set of {name} has {classes} classes'
+    owner = f'the data set of {name} has {plural(classes, "class", "classes")}'
     fix = f'set num_classes={classes} in the head, or the class list of the data set'
     return f'{owner}, but the head has num_classes={num_classes}: {fix}.'
 

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_dist_info
 
 from mmdet_losses.compat.checkpoints import PARTIAL
-from mmdet_losses.core.plain_tensors import load_plain
+from mmdet_losses.core.plain_tensors import load_failure, load_plain
 from mmdet_losses.engine.processes import UsageError
 
 
@@ -164,13 +164,17 @@ def _age(path: Path) -> tuple[bool, int]:
 
 def damage(path: Path) -> str | None:
     """Why training cannot continue from a file, or None if it can."""
+    if not path.is_file():  # reading a named pipe would wait without end
+        return 'it is not a file'
     try:
         content = load_plain(path, mmap=True)
     except Exception as error:  # damaged files raise many kinds of errors
-        text = ' '.join(str(error).split())[:120] or type(error).__name__
-        return f'it is damaged or not a checkpoint of a training ({text})'
+        return f'it is damaged or not a checkpoint of a training ({load_failure(error)})'
     keys = content if isinstance(content, dict) else ()
     missing = [key for key in ('meta', 'state_dict', 'optimizer') if key not in keys]
     if missing:
         return f'it has no {" and no ".join(missing)}, so it is not a checkpoint of a training'
+    meta = content['meta']
+    if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
+        return 'it has no epoch and iter in meta, so it is not a checkpoint of a training'
     return None

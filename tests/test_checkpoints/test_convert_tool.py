@@ -99,7 +99,7 @@ def test_missing_arguments_show_the_usage(capsys):
 
 def test_a_config_that_is_missing_or_of_another_package_is_named(official, tmp_path, capsys):
     assert main(['missing.py', str(official), str(tmp_path / 'x.pth')]) == 1
-    assert 'missing.py' in capsys.readouterr().err
+    assert 'config file missing.py not found (from ' in capsys.readouterr().err
     baseline = str(CONFIGS / 'baselines' / 'mmdet_centernet_digits.py')
     assert main([baseline, str(official), str(tmp_path / 'x.pth')]) == 1
     assert 'accepts no official file' in capsys.readouterr().err

@@ -156,10 +156,11 @@ class Untrusted:
         ({'state_dict': {}}, 'contains no named tensors'),
         ([torch.ones(1)], 'contains no named tensors'),
         ({'epoch': 3}, 'contains no named tensors'),
+        ({0: torch.ones(1)}, 'contains no named tensors'),
         (Untrusted(), 'does not load as plain tensors'),
         (None, 'does not load as plain tensors'),
     ],
-    ids=['empty', 'list', 'numbers', 'pickled_class', 'no_checkpoint'],
+    ids=['empty', 'list', 'numbers', 'number_as_key', 'pickled_class', 'no_checkpoint'],
 )
 def test_other_files_raise_one_message(tmp_path, content, message):
     path = tmp_path / 'file.pth'

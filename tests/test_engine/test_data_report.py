@@ -131,11 +131,16 @@ ERRORS = {
                                          for each in coco()['annotations']]),
                     r"3 of 3 annotations have a id that is not a number \(the first: 'a1'\)"),
     'ids as lists': (entries('annotations', image_id=[0]), r'have a image_id that .*\[0\]'),
+    'an id of NaN': (changed(annotations=[{**coco()['annotations'][0], 'id': float('nan')}]),
+                     r'have a id that is not a number \(the first: nan\)'),
+    'a huge id': (changed(annotations=[{**coco()['annotations'][0], 'id': 10**400}]),
+                  r'have a id that is not a number \(the first: 1000'),
     'image ids as text': (entries('annotations', image_id='0'),
                           r"none of the 3 annotations has the image_id .*'0', but images have ids"),
     'category ids as text': (entries('annotations', category_id='1'), 'none of the 3 annotations'),
     'a crowd of text': (entries('annotations', iscrowd='0'), r"annotation 1 in .* iscrowd '0'"),
     'an area of text': (entries('annotations', area='wide'), r"annotation 1 in .* area 'wide'"),
+    'an area of NaN': (entries('annotations', area=float('nan')), r'annotation 1 in .* area nan'),
     'a huge integer': (coco([[10**400, 2, 3, 4]]), 'annotation 1 in .* the bbox'),
     'a box of null': (coco([BOX, BOX])
                       | dict(annotations=[{**coco()['annotations'][0], 'bbox': None}]),
@@ -156,7 +161,7 @@ ERRORS = {
     'no image': (coco([], images=0), 'has no images'),
     'no file for an image': (coco(images=3), r'image .*/2.png is listed .* but does not exist \(1'),
     'an elongated image': (changed(images=[dict(id=0, file_name='0.png', height=9, width=9000)]),
-                           r'1 images are too elongated \(the first: 0.png with 9000 x 9\)'),
+                           r'1 image is too elongated \(the first: 0.png with 9000 x 9\)'),
 }  # fmt: skip
 
 
@@ -175,6 +180,9 @@ WARNINGS = {
     'the id 0': (entries('annotations', id=0), 'have the id 0'),
     'no iscrowd': (entries('annotations', iscrowd=None),
                    r"3 of 3 annotations have no 'iscrowd', .*annotation 1 of image 1"),
+    'iscrowd of null': (changed(annotations=[{**each, 'iscrowd': None}
+                                             for each in coco()['annotations']]),
+                        "3 of 3 annotations have no 'iscrowd'"),
     'no area': (entries('annotations', area=None), "have no 'area'"),
     'placeholders': (coco([BOX, BOX, [5, 5, -1, -1]]),
                      r'1 with a width or height of -1 .*annotation 3 in 1.png'),
@@ -274,7 +282,7 @@ def test_extreme_sizes_of_images(data, size):
     if size == (1, 1):
         assert errors == [] and '1 outside the image (the first: annotation 1 in 1' in warnings[0]
     else:
-        assert '1 images are too elongated (the first: 1.png with 1 x 5000)' in errors[0]
+        assert '1 image is too elongated (the first: 1.png with 1 x 5000)' in errors[0]
 
 
 def test_a_folder_in_place_of_a_file_is_named(data):
@@ -319,6 +327,18 @@ def test_different_numbers_in_predictor_and_encoder_are_an_error(data):
     cfg = data.config()
     cfg.model.bbox_head.encoder.num_classes = 3
     assert 'num_classes is 2 in the predictor but 3 in the encoder' in data.report(cfg).errors[0]
+
+
+@pytest.mark.parametrize(
+    ('settings', 'words'),
+    [
+        (dict(metainfo=dict(classes=(1, 2))), "has 1, which is not text: .* such as '1'"),
+        (dict(data_prefix='images/'), r"write data_prefix=dict\(img='images/'\)"),
+        (dict(ann_file=''), 'is a folder: set ann_file'),
+    ],
+)
+def test_a_setting_of_another_type_is_an_error(data, settings, words):
+    assert re.search(words, data.report(data.config(**settings)).errors[0])
 
 
 def test_a_class_list_that_is_a_text_is_an_error(data):
@@ -369,7 +389,7 @@ def test_concatenated_data_sets_are_compared_with_the_evaluator_together(data):
     assert data.report(cfg) == ([], [])
     cfg.val_dataloader.dataset.datasets = inner[:1]
     assert (
-        '1 images differ (the first: id 1 is 1.png in the evaluator' in data.report(cfg).errors[0]
+        '1 image differs (the first: id 1 is 1.png in the evaluator' in data.report(cfg).errors[0]
     )
 
 

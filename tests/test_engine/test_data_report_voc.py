@@ -1,5 +1,7 @@
 """The report about data in the layout of Pascal VOC."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -21,10 +23,16 @@ def voc(tmp_path):
     return data
 
 
-def write_xml(data, i, name='cat', width=100):
+def corners(*values):
+    keys = ('xmin', 'ymin', 'xmax', 'ymax')
+    inside = ''.join(f'<{key}>{value}</{key}>' for key, value in zip(keys, values, strict=True))
+    return f'<bndbox>{inside}</bndbox>'
+
+
+def write_xml(data, i, name='cat', width=100, box=corners(5, 6, 30, 40)):  # noqa: B008
     (data.root / f'Annotations/{i}.xml').write_text(
         f'<a><size><width>{width}</width><height>60</height></size>'
-        f'<object><name>{name}</name></object></a>'
+        f'<object><name>{name}</name>{box}</object></a>'
     )
 
 
@@ -44,12 +52,12 @@ def test_good_voc_data_have_an_empty_report(voc):
 def test_voc_names_with_other_case_or_spaces_are_an_error(voc, name):
     write_xml(voc, 1, name)
     (error,) = voc_report(voc).errors
-    assert f'1 objects are named {name!r} (the first in ' in error and "the class 'cat'" in error
+    assert f'1 object is named {name!r} (the first in ' in error and "the class 'cat'" in error
 
 
 def test_voc_names_outside_the_class_list(voc):
     write_xml(voc, 1, 'horse')
-    assert '1 objects of horse are not used' in voc_report(voc).warnings[0]
+    assert '1 object of horse not used' in voc_report(voc).warnings[0]
     write_xml(voc, 0, 'cow')
     assert 'objects of the classes cow, horse, and none of' in voc_report(voc).errors[0]
 
@@ -58,6 +66,48 @@ def test_png_images_under_voc_are_an_error(voc):
     (voc.root / 'JPEGImages/1.jpg').rename(voc.root / 'JPEGImages/1.png')
     (error,) = voc_report(voc).errors
     assert '1.jpg does not exist, but' in error and '1.png does (1 .jpg files are missing)' in error
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        (dict(box=''), "xmin of an object named 'cat' is None"),
+        (dict(box=corners(1, 2, 'nan', 4)), "xmax of an object named 'cat' is 'nan'"),
+        (dict(box=corners(1, 2, 3, 'inf')), "ymax of an object named 'cat' is 'inf'"),
+        (dict(box=corners(1, 2, 3, '')), "ymax of an object named 'cat' is ''"),
+        (dict(box=corners(1, 2, 3, 4) + '<difficult>no</difficult>'), "'no', not 0 or 1"),
+        (dict(name=''), 'an object has no <name>'),
+        (dict(width=0), 'its <size> is 0 x 60'),
+        (dict(width=''), 'its <size> is 0 x 60'),
+    ],
+)
+def test_an_xml_file_that_mmdetection_cannot_read_is_an_error(voc, change, words):
+    write_xml(voc, 1, **change)
+    (error,) = voc_report(voc).errors
+    assert '1.xml does not match its data set type' in error and words in error
+
+
+def test_unusable_boxes_of_voc_data(voc):
+    write_xml(voc, 1, box=corners(30, 6, 5, 40))
+    assert '1 box is inverted (the first in ' in voc_report(voc).warnings[0]
+    for i in range(2):
+        write_xml(voc, i, box=corners(0.1, 0.2, 0.5, 0.6))
+    assert '2 of 2 boxes look like fractions of the image' in voc_report(voc).errors[0]
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [(b'0\n\n1\n', 'line 2 of .*list.txt is empty'), ('caf\xe9'.encode('latin-1'), 'not UTF-8')],
+)
+def test_a_list_of_images_that_mmdetection_cannot_read_is_an_error(voc, content, words):
+    (voc.root / 'list.txt').write_bytes(content)
+    assert re.search(words, voc_report(voc).errors[0])
+
+
+def test_an_image_that_is_listed_twice_is_a_warning(voc):
+    (voc.root / 'list.txt').write_text('0\n1\n0\n')
+    (warning,) = voc_report(voc).warnings
+    assert 'list.txt lists 1 image more than once (the first: 0)' in warning
 
 
 def test_other_faults_of_voc_data(voc):

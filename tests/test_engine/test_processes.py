@@ -3,12 +3,14 @@
 import gc
 import logging
 import os
+import signal
 import time
 import weakref
 from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from mmdet_losses import engine
@@ -133,3 +135,23 @@ def test_a_failed_rank_is_named_in_one_message(monkeypatch, capsys, status, word
     error = capsys.readouterr().err
     assert error.startswith(f'error: rank 1 (process 77) {words}, so') and error.count('\n') == 1
     assert logging.getLogger('mmengine').isEnabledFor(logging.ERROR)  # as before
+
+
+@pytest.mark.parametrize(
+    ('raised', 'words'),
+    [
+        (SignalException('', signal.SIGTERM), 'the launcher received SIGTERM, so all processes'),
+        (
+            torch.distributed.DistNetworkError('port: 29500, address already in use\nfrom a'),
+            r'cannot connect (port: 29500, address already in use): set PORT to a free port',
+        ),
+    ],
+)
+def test_an_error_of_the_launcher_is_one_message(monkeypatch, capsys, raised, words):
+    def fail(argv):
+        raise raised
+
+    monkeypatch.setattr(launch, 'torchrun', fail)
+    assert launch.main([]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith('error: ') and words in error and error.count('\n') == 1

@@ -173,7 +173,9 @@ def result(boxes):
     return [(dict(img_id=1, width=100, height=60), dict(img_id=1, **fields))]
 
 
-@pytest.mark.parametrize('annotation', [dict(id=0), dict(id=5), dict(id=0, iscrowd=0, area=600)])
+@pytest.mark.parametrize(
+    'annotation', [dict(id=0), dict(id=5, iscrowd=None), dict(id=0, iscrowd=0, area=600)]
+)
 def test_incomplete_annotations_are_evaluated(tmp_path, annotation):
     metric = coco_metric(tmp_path, annotation)
     assert metric.compute_metrics(result([10, 12, 40, 32]))['bbox_mAP'] == pytest.approx(1)

@@ -216,15 +216,15 @@ def test_every_problem_is_counted_with_its_first_file(tmp_path, capsys):
     assert import_data.main([str(root), '--out', str(tmp_path / 'out'), '--val', '0.4']) == 0
     printed = capsys.readouterr().out
     for message in (
-        '1 images that cannot be read (the first: broken.jpg)',
-        '2 images without a label file, imported without objects (the first: c.JPG)',
-        '1 images with the content of another image, left out (the first: copy.png)',
-        '1 objects whose class number is not 0 to 1 (the first: 7 in a.txt)',
-        '1 objects that globox cannot read: Syntax error in txt annotation file',
-        '1 boxes smaller than a pixel, left out (the first: a.jpg)',
-        '1 boxes without area inside the image, left out (the first: a.jpg)',
-        '1 boxes that leave the image, clipped (the first: a.jpg)',
-        '1 boxes that are in the file twice, kept once (the first: a.jpg)',
+        'images that cannot be read: 1 (the first: broken.jpg)',
+        'images without a label file, imported without objects: 2 (the first: c.JPG)',
+        'images with the content of another image, left out: 1 (the first: copy.png)',
+        'objects whose class number is not 0 to 1: 1 (the first: 7 in a.txt)',
+        'objects that globox cannot read: Syntax error in txt annotation file',
+        'boxes smaller than a pixel, left out: 1 (the first: a.jpg)',
+        'boxes without area inside the image, left out: 1 (the first: a.jpg)',
+        'boxes that leave the image, clipped: 1 (the first: a.jpg)',
+        'boxes that are in the file twice, kept once: 1 (the first: a.jpg)',
         'Cat and cat may be one class' if 'Cat and cat' in printed else 'cat and Cat may be one',
     ):
         assert f'warning: {message}' in printed
@@ -289,7 +289,7 @@ def test_difficult_objects_are_ignored_regions_and_sizes_follow_the_orientation(
         (
             lambda root: (root / 'x.csv').write_text('far.jpg,1,2,3,4,cat'),
             (),
-            '1 annotations without an image',
+            'annotations without an image: 1',
         ),
         (
             lambda root: (root / 'a.txt').write_text('0 .5 .5 .5 .5'),

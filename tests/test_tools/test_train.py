@@ -152,7 +152,8 @@ def test_resume_without_a_checkpoint_keeps_the_pretrained_weights(tmp_path, caps
 
 def save_checkpoint(path, age=0):
     """A small checkpoint of a training, ``age`` seconds old."""
-    torch.save(dict(meta={}, state_dict={'weight': torch.arange(1000.0)}, optimizer={}), path)
+    meta, state = dict(epoch=1, iter=1), {'weight': torch.arange(1000.0)}
+    torch.save(dict(meta=meta, state_dict=state, optimizer={}), path)
     now = time.time() - age
     os.utime(path, (now, now))
 
@@ -215,6 +216,9 @@ DAMAGES = {
     'flipped byte in the weights': flip_a_weight,
     'only weights': lambda path: torch.save({'state_dict': {}}, path),
     'a tensor': lambda path: torch.save(torch.zeros(3), path),
+    'a meta of another type': lambda path: torch.save(
+        dict(meta=3, state_dict=dict(weight=torch.ones(1)), optimizer={}), path
+    ),
 }
 
 
@@ -227,7 +231,7 @@ def test_a_damaged_checkpoint_is_skipped_or_named(tmp_path, capsys, damage):
     DAMAGES[damage](newest)
     assert start(tmp_path) == 'epoch_1.pth'
     assert f'{newest} is skipped: it ' in capsys.readouterr().out
-    if damage not in ('only weights', 'a tensor'):
+    if damage not in ('only weights', 'a tensor', 'a meta of another type'):
         with pytest.raises(ValueError, match=r'epoch_2\.pth does not load as plain tensors'):
             read_checkpoint(newest)
         kinds = RuntimeError, UnpicklingError
@@ -254,8 +258,9 @@ def test_a_further_file_in_the_archive_is_no_damage(tmp_path):
         read_checkpoint(path)
 
 
-def test_a_folder_is_no_checkpoint(tmp_path):
+def test_a_folder_or_a_pipe_is_no_checkpoint(tmp_path):
     (tmp_path / 'epoch_3.pth').mkdir()
+    os.mkfifo(tmp_path / 'epoch_4.pth')
     with pytest.raises(FileNotFoundError, match=r'epoch_3\.pth is a folder'):
         read_checkpoint(tmp_path / 'epoch_3.pth')
     with pytest.raises(engine.UsageError, match='can be resumed; start again with --restart'):

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from mmengine.structures import InstanceData
 from PIL import Image, ImageOps
 
+from mmdet_losses.data.words import plural
 from mmdet_losses.visualization.sheets import GT_COLOR, IGNORED_COLOR, draw_boxes
 from tools.datasets.formats import READERS, find_format
 from tools.datasets.source import Box, ImportFault, Item, Source
@@ -66,15 +67,14 @@ def read(source: Source, form: str | None = None, shares: Shares | None = None) 
     labels = Counter(box.label for item in items for box in item.boxes)
     if not labels:
         raise ImportFault(
-            f'{source.path} has {len(items)} usable images in the format {form}, but no usable '
-            'object'
-            + ''.join(f'; {count} {message}' for message, count in source.faults.items())
+            f'{source.path} has {plural(len(items), "usable image")} in the format {form}, but no '
+            'usable object'
+            + ''.join(f'; {message}' for message in source.messages())
             + '. Check the format with --format, and the folder of the images with --images.'
         )
     classes = [*source.classes, *sorted(set(labels) - set(source.classes))]
     splits = split(items, shares or Shares(), source)
-    messages = [f'{count} {message}' for message, count in source.faults.items()]
-    messages += _class_messages(classes, labels, splits)
+    messages = [*source.messages(), *_class_messages(classes, labels, splits)]
     return Imported(form, classes, splits, messages)
 
 
@@ -157,7 +157,8 @@ def _class_messages(
     messages = []
     empty = [name for name in classes if not labels[name]]
     if empty:
-        messages.append(f'{len(empty)} classes have no object: {", ".join(empty[:5])}')
+        count = plural(len(empty), 'class has', 'classes have')
+        messages.append(f'{count} no object: {", ".join(empty[:5])}')
     spelled: dict[str, list[str]] = {}
     for name in classes:
         spelled.setdefault(name.lower().replace(' ', '').replace('_', ''), []).append(name)

@@ -82,9 +82,8 @@ class Source:
         self.root = self.path if self.path.is_dir() else self.path.parent
         self.image_root = (images or self.root).resolve()
         self.classes = [name.strip() for name in classes or ()]
-        self.faults: Counter[str] = Counter()
-        """Message -> number of times; the first file is part of the message."""
-        self._messages: dict[str, str] = {}
+        self._faults: Counter[str] = Counter()
+        self._firsts: dict[str, object] = {}
         self._images: dict[str, list[Path]] = {}
         for each in files(self.image_root, IMAGE_SUFFIXES):
             self._images.setdefault(each.stem, []).append(each)
@@ -99,8 +98,15 @@ class Source:
 
     def fault(self, kind: str, where: object) -> None:
         """Count a problem."""
-        message = self._messages.setdefault(kind, f'{kind} (the first: {where})')
-        self.faults[message] += 1
+        self._firsts.setdefault(kind, where)
+        self._faults[kind] += 1
+
+    def messages(self) -> list[str]:
+        """Each kind of problem with its count and its first file."""
+        return [
+            f'{kind}: {count} (the first: {self._firsts[kind]})'
+            for kind, count in self._faults.items()
+        ]
 
     def find(self, name: str, beside: Path) -> Path | None:
         """The image with this name, or with another suffix; the one nearest to ``beside``."""
