@@ -64,7 +64,9 @@ class Head:
         """The head with the losses of its recipe, or with another loss in one slot."""
         slots = dict(self.slots)
         if slot is not None and loss is not None:
-            kept = {name: slots[slot][name] for name in ('reduction',) if name in slots[slot]}
+            focal = loss['type'] in ('FocalLoss', 'SigmoidFocalLoss')
+            names = ('reduction', 'activated') if focal else ('reduction',)
+            kept = {name: slots[slot][name] for name in names if name in slots[slot]}
             slots[slot] = {**kept, **loss}
         torch.manual_seed(0)
         with DefaultScope.overwrite_default_scope('mmdet'):

@@ -19,10 +19,13 @@ from torch.utils._pytree import tree_map_only
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from docs.stock_head_cases import HEADS, PAIRS, Head
+from docs.more_stock_head_cases import MORE_HEADS
+from docs.stock_head_cases import HEADS as FIRST_HEADS
+from docs.stock_head_cases import PAIRS, Head
+from mmdet_losses.registry import MODELS
 
+HEADS = {**FIRST_HEADS, **MORE_HEADS}
 PAGE = ROOT / 'docs' / 'stock_heads.md'
-
 
 COUNTS = ((3, 2), (0, 3), (0, 0))
 """Objects of the two images: everywhere, in half of the images, none."""
@@ -48,6 +51,7 @@ class Step(NamedTuple):
 def steps(head: Head, module: nn.Module) -> list[Step]:
     """One step per entry of ``COUNTS``."""
     done = []
+    produced = head.outputs(module)
     for counts in COUNTS:
         leaves: list[Tensor] = []
 
@@ -55,7 +59,7 @@ def steps(head: Head, module: nn.Module) -> list[Step]:
             leaves.append(tensor.detach().clone().requires_grad_())
             return leaves[-1]
 
-        outputs = tree_map_only(Tensor, leaf, head.outputs(module))
+        outputs = tree_map_only(Tensor, leaf, produced)
         found = head.loss(module, outputs, objects(counts, head.num_classes))
         losses = {
             name: torch.stack([*value]).sum() if isinstance(value, list) else value.sum()
@@ -94,13 +98,18 @@ def outcomes(name: str) -> dict[tuple[str, str], tuple[Outcome, str]]:
     is built.
     """
     head, found = HEADS[name], {}
+    recipe = head.build()
     for slot in head.slots:
         stock: dict[str, list[Step] | None] = {}
+        raised = False
         for loss, (config, counterpart) in PAIRS.items():
             try:
+                if raised:  # a head was built with one loss that does not fit; the others cost less
+                    MODELS.build(dict(config)).check_slot(recipe, slot)
                 module = head.build(slot, config)
             except ValueError as error:
                 found[slot, loss] = 'raises', str(error)
+                raised = True
                 continue
             key = str(counterpart)
             if key not in stock:
@@ -142,7 +151,8 @@ slot: with objects in all images, in half of them, and in none.
 ```
 
 `SSDHead` is missing: its losses are part of its code and cannot be replaced. `loss_weight` and the
-reduction are those of the slot's recipe.
+reduction are those of the slot's recipe. Slots of masks and of distributions take none of our
+losses.
 
 | head | slot | equal | other |
 |---|---|---|---|

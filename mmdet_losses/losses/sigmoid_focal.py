@@ -122,7 +122,7 @@ class SigmoidFocalLoss(LossTerm):
     """
 
     function = staticmethod(sigmoid_focal_loss)
-    fits = ('classes', 'scores')
+    fits = ('classes', 'class scores', 'scores')
 
     def __init__(
         self,

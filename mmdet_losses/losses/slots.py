@@ -9,6 +9,7 @@ from torch import nn
 
 Kind = Literal[
     'classes',
+    'class scores',
     'mined classes',
     'scores',
     'label and score',
@@ -18,22 +19,29 @@ Kind = Literal[
     'deltas',
     'boxes',
     'box costs',
+    'other inputs',
 ]
 DEFAULTS: dict[str, Kind] = {
     **dict.fromkeys(('FocalLoss', 'CrossEntropyLoss'), 'classes'),
     **dict.fromkeys(('L1Loss', 'SmoothL1Loss', 'MSELoss'), 'deltas'),
     **dict.fromkeys(('IoULoss', 'GIoULoss', 'BoundedIoULoss'), 'boxes'),
+    'VarifocalLoss': 'scores',
     'GaussianFocalLoss': 'heatmaps',
     'AssociativeEmbeddingLoss': 'embeddings',
 }
 """Default loss of a slot -> what the head passes."""
-SCORES = ('loss_centerness', 'loss_obj', 'loss_conf', 'loss_xy', 'loss_bbox_cls', 'loss_loc')
+SCORES = (
+    'loss_centerness', 'loss_obj', 'loss_conf', 'loss_xy', 'loss_bbox_cls', 'loss_loc',
+    'loss_grid',
+)  # fmt: skip
 """Slots whose predictions are logits and whose targets are scores of the same shape."""
 EXCEPTIONS: dict[tuple[str, str], Kind] = {
     **dict.fromkeys(
         ((head, 'loss_cls') for head in ('GFLHead', 'RTMDetHead', 'TOODHead')), 'label and score'
     ),
-    **dict.fromkeys(((head, 'loss_bbox') for head in ('GFLHead', 'YOLOFHead')), 'boxes'),
+    **dict.fromkeys(
+        ((head, 'loss_bbox') for head in ('GFLHead', 'YOLOFHead', 'DDODHead')), 'boxes'
+    ),
     **dict.fromkeys(
         ((head, 'loss_bbox') for head in ('PAAHead', 'AutoAssignHead', 'CenterNetUpdateHead')),
         'box costs',
@@ -42,12 +50,15 @@ EXCEPTIONS: dict[tuple[str, str], Kind] = {
         (('RepPointsHead', f'loss_bbox_{step}') for step in ('init', 'refine')), 'boxes'
     ),
     ('CenterNetUpdateHead', 'loss_cls'): 'heatmaps with positives',
+    ('TOODHead', 'initial_loss_cls'): 'class scores',
+    ('YOLACTHead', 'loss_cls'): 'other inputs',  # it sorts one cost per anchor
     ('FoveaHead', 'loss_bbox'): 'deltas',
     ('DDODHead', 'loss_iou'): 'scores',
 }
 """Heads and slots whose default loss does not show what the head passes."""
 CHOICES: dict[Kind, str] = {
     'classes': 'SigmoidFocalLoss',
+    'class scores': 'SigmoidFocalLoss',
     'scores': 'SigmoidFocalLoss',
     'label and score': "MMDetection's QualityFocalLoss",
     'heatmaps': 'PenaltyReducedFocalLoss or HeatmapMSELoss',
@@ -56,6 +67,7 @@ CHOICES: dict[Kind, str] = {
     'deltas': 'MaskedL1Loss or MaskedSmoothL1Loss',
     'boxes': 'BoxIoULoss or MaskedL1Loss',
     'box costs': 'BoxIoULoss',
+    'other inputs': 'the loss of its recipe in MMDetection',
 }
 
 
@@ -66,9 +78,10 @@ def slot_kind(head: nn.Module, name: str) -> Kind | None:
             return EXCEPTIONS[owner.__name__, name]
     if name == 'loss_bbox' and getattr(head, 'reg_decoded_bbox', False):
         return 'boxes'
-    kind = DEFAULTS.get(_default(type(head), name))
+    default = _default(type(head), name)
+    kind = DEFAULTS.get(default, 'other inputs') if default else None
     if kind == 'classes' and name != 'loss_cls':
-        return 'scores' if name in SCORES else None
+        return 'scores' if name in SCORES else 'other inputs'
     return kind
 
 
@@ -99,7 +112,7 @@ def check_slot(term: Any, head: nn.Module, name: str) -> None:
             f'use_sigmoid is missing from the config of {slot}, so the head adds a background '
             'class; write use_sigmoid=True there.'
         )
-    expected = kind.startswith('heatmaps')
+    expected = kind == 'class scores' or kind.startswith('heatmaps')
     if getattr(term, 'activated', expected) != expected:
         raise ValueError(
             f'activated is {term.activated} in {slot}, but the head passes '
