@@ -39,8 +39,8 @@ def load_failure(error: Exception) -> str:
     """
     text = str(error).strip()
     if 'weights_only' in text:
-        found = re.search(r'WeightsUnpickler error: (.+)', text)
-        return found[1].strip() if found else 'it is damaged, or has other objects than tensors'
+        found = re.search(r'WeightsUnpickler error: (.+?)(?:\. |\.?\s*$)', text, re.MULTILINE)
+        return found[1] if found else 'it is damaged, or has other objects than tensors'
     return text.splitlines()[0][:200] if text else type(error).__name__
 
 
