@@ -160,7 +160,8 @@ def _check_ids(entries: Sequence[dict], part: str, path: str) -> None:
 
 def _is_id(value: Any, kinds: tuple[type, ...]) -> bool:
     """Whether a value is a text, or a number that float64 represents exactly."""
-    return isinstance(value, kinds) and (isinstance(value, str) or abs(value) < 2**53)
+    exact = isinstance(value, str) or (isinstance(value, (int, float)) and abs(value) < 2**53)
+    return exact and isinstance(value, kinds)
 
 
 def check_annotations(annotations: Sequence[dict], path: str) -> None:
