@@ -63,7 +63,7 @@ def changed_case(name, **meta):
 @pytest.mark.parametrize('name', CASES)
 def test_the_stored_cases_change_no_hyper_parameter_of_a_recipe(name):
     case = TrajectoryCase(GOLDEN / name)
-    assert trajectories.case_config(case, system_of(case.meta['system']))[1] == []
+    assert trajectories.case_config(case, system_of(case.meta))[1] == []
 
 
 def test_hyper_parameters_come_from_the_case():
@@ -73,7 +73,7 @@ def test_hyper_parameters_come_from_the_case():
         schedule=dict(warmup_momentum=0.7, final_fraction=0.1, warmup_bias_lr=0.2),
         batch_norm=dict(eps=[1e-4], momentum=[0.1]),
     )
-    cfg, changes = trajectories.case_config(case, system_of(case.meta['system']))
+    cfg, changes = trajectories.case_config(case, system_of(case.meta))
     criterion, encoder = cfg.model.bbox_head.criterion, cfg.model.bbox_head.encoder
     optimizer, hook = cfg.optim_wrapper.optimizer, cfg.custom_hooks[0]
     assert (criterion.obj_gain, criterion.cls_gain, criterion.box_gain) == (0.7, 0.4, 0.05)
@@ -83,7 +83,7 @@ def test_hyper_parameters_come_from_the_case():
     assert 'obj_gain 0.7 instead of 1.0' in changes
     case.meta['hyp']['fl_gamma'] = 1.5
     with pytest.raises(ValueError, match=r'fl_gamma of the case is 1\.5'):
-        trajectories.case_config(case, system_of(case.meta['system']))
+        trajectories.case_config(case, system_of(case.meta))
 
 
 def test_schedule_weights_and_network_come_from_the_case():
@@ -94,7 +94,7 @@ def test_schedule_weights_and_network_come_from_the_case():
         schedule=dict(lr_step='1,2', num_epochs=3, iterations_per_epoch=2),
     )
     case.meta['optimizer_groups'][0].update(betas=[0.8, 0.99], weight_decay=1e-4)
-    system = system_of('ctdet_resdcn101')
+    system = system_of(case.meta)
     cfg, _ = trajectories.case_config(case, system)
     system.shrink(cfg, case)
     optimizer, criterion = cfg.optim_wrapper.optimizer, cfg.model.bbox_head.criterion
@@ -105,7 +105,7 @@ def test_schedule_weights_and_network_come_from_the_case():
     assert trajectories.batches_of(case, by_epoch=True) == 2
     case = changed_case('cornernet_squeeze', schedule=dict(decay_rate=5, optimizer='sgd'))
     case.meta['optimizer_groups'] = [dict(momentum=0.8, weight_decay=1e-3, nesterov=True)]
-    cfg, _ = trajectories.case_config(case, system_of(case.meta['system']))
+    cfg, _ = trajectories.case_config(case, system_of(case.meta))
     assert cfg.param_scheduler[0].gamma == 0.2
     assert cfg.optim_wrapper.optimizer == dict(
         type='SGD', lr=0.00025, momentum=0.8, weight_decay=1e-3, nesterov=True

@@ -101,7 +101,8 @@ class DarknetCSP(FreezableBackbone):
 
     Args:
         arch: ``'v4'``, ``'csp'``, ``'x'`` (yolov4x-mish), ``'p5'``, ``'p6'`` or ``'p7'``.
-        depth: factor on the number of residual blocks per stage (rounded up, at least one).
+        depth: factor on the number of residual blocks per stage (rounded as
+            ``round`` does, at least one).
         width: factor on the number of channels (rounded up to a multiple of 8).
         out_indices: the maps to return.
         frozen_stages: the layers of map 0 to this map are not trained
@@ -139,7 +140,7 @@ class DarknetCSP(FreezableBackbone):
         self.stem = conv_module(3, channels[0], 3, **cfg)
         self.stages = nn.ModuleList()
         for index, count in enumerate(blocks):
-            sizes = channels[index], channels[index + 1], max(1, -int(-count * depth // 1))
+            sizes = channels[index], channels[index + 1], max(1, round(count * depth))
             if index == 0 and first == 'plain':
                 self.stages.append(_PlainStage(*sizes, **cfg))
             else:

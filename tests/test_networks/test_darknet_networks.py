@@ -159,7 +159,7 @@ def test_yolov1_reads_the_flat_vector_in_darknet_order() -> None:
 def test_depth_and_width_scale_the_backbone() -> None:
     with torch.device('meta'):
         network = DarknetCSP('p5', depth=0.34, width=0.25)
-    assert [len(stage.blocks) for stage in network.stages] == [1, 2, 6, 6, 3]
+    assert [len(stage.blocks) for stage in network.stages] == [1, 1, 5, 5, 2]
     assert [stage.down.out_channels for stage in network.stages] == [16, 32, 64, 128, 256]
     with torch.device('meta'):
         plain = PlainDarknet('darknet19', width=0.1)

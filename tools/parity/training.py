@@ -72,12 +72,20 @@ def run_training(
 
 
 class Recorder(Hook):
-    """Keeps rates and losses of every iteration, and weights and their average at the snapshots."""
+    """Keeps rates and losses of every iteration, and weights and their average at the snapshots.
+
+    Args:
+        snapshots: iterations after which weights are kept.
+        ema_updates: updates of the average before the training.
+        num_steps: iterations to keep; the training ends with the epoch of the last one. None: all.
+    """
 
     priority = 'LOWEST'
 
-    def __init__(self, snapshots: Sequence[int], ema_updates: int = 0) -> None:
-        self.snapshots, self.ema_updates = snapshots, ema_updates
+    def __init__(
+        self, snapshots: Sequence[int], ema_updates: int = 0, num_steps: int | None = None
+    ) -> None:
+        self.snapshots, self.ema_updates, self.num_steps = snapshots, ema_updates, num_steps
         self.lr: list[list[float]] = []
         self.momentum: list[list[float]] = []
         self.losses: list[dict[str, float]] = []
@@ -93,6 +101,8 @@ class Recorder(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Rates in force."""
+        if self.num_steps is not None and runner.iter >= self.num_steps:
+            return
         groups = runner.optim_wrapper.optimizer.param_groups
         self.lr.append([group['lr'] for group in groups])
         self.momentum.append([g['betas'][0] if 'betas' in g else g['momentum'] for g in groups])
@@ -101,8 +111,12 @@ class Recorder(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Losses, and weights if this iteration has a snapshot."""
-        self.losses.append({name: float(value) for name, value in outputs.items()})
         step = runner.iter + 1
+        if self.num_steps is not None and step >= self.num_steps:
+            runner.train_loop.stop_training = True
+            if step > self.num_steps:
+                return
+        self.losses.append({name: float(value) for name, value in outputs.items()})
         if step in self.snapshots:
             self.states[step] = _copy(runner.model.module if runner.distributed else runner.model)
             for hook in runner.hooks:

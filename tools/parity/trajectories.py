@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from mmdet_losses.registry import MODELS
 from tools.parity.models import CONFIGS
-from tools.parity.rows import Row
+from tools.parity.rows import Row, failed
 from tools.parity.training import Images, Prepared, Recorder, rank, run_training, sample_of
 from tools.parity.trajectory_case import TrajectoryCase
 from tools.parity.trajectory_options import CaseOptions
@@ -46,7 +46,7 @@ def check_trajectory(folder: Path, precision: str = 'float64') -> list[Row] | No
     of weights are the medians of the relative errors of length.
     """
     case = TrajectoryCase(folder, precision)
-    system = system_of(case.meta['system'])
+    system = system_of(case.meta)
     if system is None:
         return None
     name, rows = case.folder.name, []
@@ -70,8 +70,11 @@ def check_trajectory(folder: Path, precision: str = 'float64') -> list[Row] | No
     official = make_inverse(case, system)
     start = official(run.states[0])
     for kind, states in (('', run.states), ('ema ', run.averages)):
-        steps = case.snapshots if states else []
-        rows += [case.compare(step, kind, official(states[step]), start) for step in steps]
+        for step in case.snapshots_of(kind):
+            if step in states:
+                rows.append(case.compare(step, kind, official(states[step]), start))
+            else:
+                rows.append(failed(name, f'{kind}weights after {step}: the recipe has none'))
     return rows + case.left_out(start) + case.rest()
 
 
@@ -103,7 +106,7 @@ def _train_chunk(number: int, world: int, folder: str, precision: str, work_dir:
     meeting = f'file://{work_dir}/join'
     torch.distributed.init_process_group('gloo', meeting, rank=number, world_size=world)
     case = TrajectoryCase(Path(folder), precision)
-    system = system_of(case.meta['system'])
+    system = system_of(case.meta)
     assert system is not None
     run = _train(case, system, Path(work_dir))
     torch.save(run, Path(work_dir) / f'{number}.pt')
@@ -121,7 +124,8 @@ def _train(case: TrajectoryCase, system: System, work_dir: Path) -> Recorder:
     by_epoch = not cfg.train_cfg.get('max_iters')
     batches = batches_of(case, by_epoch)
     numbers = [i for step in range(1, case.num_steps + 1) for i in case.images_of(step)]
-    recorder = Recorder(case.snapshots, case.schedule.get('ema_updates_at_start', 0))
+    updates = case.schedule.get('ema_updates_at_start', 0)
+    recorder = Recorder(case.snapshots_of(''), updates, case.num_steps)
     run_training(
         model.to(getattr(torch, case.precision)),
         cfg,
@@ -172,8 +176,8 @@ def compress(cfg: Config, case: TrajectoryCase) -> None:
         cfg.train_cfg.max_epochs = epochs
     cfg.train_cfg.val_interval = 10**9
     cfg.train_cfg.pop('dynamic_intervals', None)
-    if schedule.get('optimizer') == 'sgd' and optimizer.type == 'Adam':
-        # CornerNet's own option, which no recipe of ours uses
+    if not case.is_adam and optimizer.type == 'Adam':
+        # an option of CornerNet and CenterTrack that no recipe of ours uses
         cfg.optim_wrapper.optimizer = dict(type='SGD', momentum=0.9, weight_decay=1e-4)
     rate = schedule.get('learning_rate', schedule.get('lr'))
     if rate is not None:
@@ -195,9 +199,10 @@ def _moments(schedule: Mapping[str, Any]) -> list[int]:
     """Iterations or epochs after which the rate drops."""
     if 'stepsize' in schedule:
         return list(range(schedule['stepsize'], schedule['max_iter'] + 1, schedule['stepsize']))
-    if 'lr_step' in schedule:
-        return [int(each) for each in schedule['lr_step'].split(',')]
-    return list(schedule.get('lr_steps', ()))
+    steps = schedule.get('lr_step', schedule.get('lr_steps', ()))
+    if isinstance(steps, str):
+        return [int(each) for each in steps.split(',') if each]
+    return [steps] if isinstance(steps, int) else list(steps)
 
 
 # ------------------------------------------------------------------------------------ networks

@@ -63,7 +63,11 @@ class TrajectoryCase:
             self.io = {name: io[name] for name in io.files}
         self.schedule, self.chunks = self.meta['schedule'], self.meta.get('chunk_sizes')
         self.num_steps = len(self.io['lr'])
-        self.snapshots = [n for n in (1, 3, 6) if f'after{n}.norm' in self.io]
+
+    def snapshots_of(self, kind: str) -> list[int]:
+        """Steps after which weights are stored; ``kind`` is '' or 'ema ' for their average."""
+        pattern = rf'after(\d+)\.{kind.replace(" ", "_")}norm'
+        return sorted(int(found[1]) for key in self.io if (found := re.fullmatch(pattern, key)))
 
     def start(self) -> dict[str, Tensor]:
         """Official name -> weights before the first iteration."""

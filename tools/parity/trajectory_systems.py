@@ -50,9 +50,10 @@ WIDTH = re.compile(r'(?:module\.)?tl_heats\.0\.0\.conv\.weight')
 """Official key with the width inside a branch."""
 
 
-def _shrink_hourglass(cfg: Config, case: TrajectoryCase) -> None:
-    network = case.meta['network']
-    backbone, head = cfg.model.backbone, cfg.model.bbox_head
+def _shrink_stacks(backbone: ConfigDict, network: Mapping[str, Any]) -> None:
+    """Stacks, levels and widths of an hourglass."""
+    if network['nstack'] == 1 and backbone.type == 'HourglassNet':
+        backbone.type = 'StackedHourglassNet'  # without unused layers between stacks
     widths = dict(num_stacks=network['nstack'], stage_channels=network['dims'])
     widths['stage_blocks'] = network['modules']
     if backbone.type == 'HourglassNet':
@@ -60,6 +61,12 @@ def _shrink_hourglass(cfg: Config, case: TrajectoryCase) -> None:
     else:
         widths['feat_channels'] = network['cnv_dim']
     backbone.update(widths)
+
+
+def _shrink_hourglass(cfg: Config, case: TrajectoryCase) -> None:
+    network = case.meta['network']
+    head = cfg.model.bbox_head
+    _shrink_stacks(cfg.model.backbone, network)
     head.predictor.update(
         in_channels=network['cnv_dim'],
         num_classes=network['out_dim'],
@@ -99,17 +106,33 @@ def _shrink_points(cfg: Config, case: TrajectoryCase) -> None:
     if depth and 'depth' in cfg.model.backbone:
         cfg.model.backbone.depth = int(depth[1])
         cfg.model.neck.in_channels = 512 if int(depth[1]) < 50 else 2048
+    if network.get('dla_node') == 'conv':
+        cfg.model.neck.conv = 'conv'
+    if 'nstack' in network:
+        _shrink_stacks(cfg.model.backbone, network)
+        head.predictor.update(in_channels=network['cnv_dim'], num_stacks=network['nstack'])
+        head.predictor.channels = network['dims'][0]
     head.predictor.num_classes = network['heads']['hm']
     head.encoder.num_classes = network['heads']['hm']
     if case.meta['system'].startswith('centertrack'):
         head.encoder.update(center_noise=0.0, lost_rate=0.0, false_rate=0.0)
-        if 'ltrb_amodal' not in network['heads']:
-            head.predictor.with_ltrb_amodal = False
-            del head.criterion['loss_ltrb_amodal']
+        for name in ('tracking', 'ltrb_amodal', 'ltrb'):
+            _set_branch(head, name, name in network['heads'], case.meta)
+
+
+def _set_branch(head: ConfigDict, name: str, present: bool, meta: Mapping[str, Any]) -> None:
+    """A branch of CenterTrack with its loss, or neither."""
+    head.predictor[f'with_{name}'] = present
+    loss = f'loss_{name}'
+    if not present:
+        head.criterion.pop(loss, None)
+    elif loss not in head.criterion:
+        weight = meta['weights'][name]
+        head.criterion[loss] = dict(type='MaskedWeightedL1Loss', loss_weight=weight)
 
 
 def _center_losses(found: Terms, meta: Mapping[str, Any]) -> Terms:
-    weights = {**meta['weights'], 'hp_offset': meta['weights'].get('off', 1)}
+    weights = {'hp_offset': meta['weights'].get('off', 1), **meta['weights']}
     terms = {
         official: found[ours] / weights[official]
         for official, ours in _CENTER_TERMS.items()
@@ -193,22 +216,39 @@ SYSTEMS = {
     'cornernet_squeeze': System('cornernet', 'cornernet_squeeze/*_*500k_coco.py', *_CORNER),
     'cornernet_saccade': System('cornernet', 'cornernet_saccade/*_*500k_coco.py', *_CORNER),
     'centernet_triplet': System('cornernet', 'centernet_triplet/*_hg104_*480k_coco.py', *_CORNER),
-    'ctdet_resdcn18': System(
+    'ctdet_resdcn': System(
         'centernet_resdcn', 'centernet_points/*_resdcn18_*140e_coco.py', *_CENTER
     ),
-    'ctdet_dla34': System('centernet_dla', 'centernet_points/*_dla34_8xb16-140e_coco.py', *_CENTER),
-    'multi_pose_dla34': System('centernet_dla', 'centernet_pose/*_dla34_*140e_coco.py', *_CENTER),
+    'ctdet_dla': System('centernet_dla', 'centernet_points/*_dla34_8xb16-140e_coco.py', *_CENTER),
+    'ctdet_hourglass': System(
+        'centernet_hourglass', 'centernet_points/*_hg104_*50e_coco.py', *_CENTER
+    ),
+    'multi_pose_dla': System('centernet_dla', 'centernet_pose/*_dla34_*140e_coco.py', *_CENTER),
+    'multi_pose_hourglass': System(
+        'centernet_hourglass', 'centernet_pose/*_hg104_*-50e_coco.py', *_CENTER
+    ),
     'centertrack': System('centernet_dla', 'centertrack/*_dla34_2xb16-70e_mot17.py', *_CENTER),
+    'centertrack_pose': System('centernet_dla', 'centertrack/*_coco_pose.py', *_CENTER),
     'ssd300': System('ssd_pytorch', ssd_pattern(300, 'voc0712'), *_SSD),
     'ssd512': System('ssd_pytorch', ssd_pattern(512, 'voc0712'), *_SSD),
     **{arch: System(_PYTORCH, _FULL.format(arch), *_SCALED) for arch in ('csp', 'p5', 'p6', 'p7')},
     'cspcfg': System('', 'scaled_yolov4/scaled_yolov4_csp-cfg_*_coco.py', *_SCALED),
     'v4cfg': System('', 'yolov4/yolov4_csp53-pytorch_*_coco.py', *_SCALED),
+    'pacspcfg': System('', 'yolov4/yolov4-pacsp_*_coco.py', *_SCALED),
 }
-"""``system`` of a case's meta data -> its recipe."""
+"""System of a case -> its recipe; :func:`system_of` finds it."""
+CFGS = {'yolov4': 'v4cfg', 'yolov4-csp': 'cspcfg', 'yolov4-pacsp': 'pacspcfg'}
+"""Name of a cfg of the PyTorch codes -> system."""
 
 
-def system_of(name: str) -> System | None:
-    """The system of a case; networks of one kind share it, whatever their depth."""
-    kinds = {re.sub(r'\d+$', '', each): system for each, system in reversed(SYSTEMS.items())}
-    return SYSTEMS.get(name) or kinds.get(re.sub(r'\d+$', '', name))
+def system_of(meta: Mapping[str, Any]) -> System | None:
+    """The system of a case: its name, and the network where one trainer has several."""
+    name, network = meta['system'], meta.get('network', {})
+    task = next((each for each in ('ctdet', 'multi_pose') if name.startswith(each)), None)
+    if task and 'arch' in network:
+        name = f'{task}_{re.split("_?[0-9]", network["arch"])[0]}'
+    if name.startswith('centertrack'):
+        name = 'centertrack_pose' if 'hps' in network.get('heads', ()) else 'centertrack'
+    if cfg := re.search(r'([\w-]+)\.cfg\b', network.get('official', '')):
+        name = CFGS.get(cfg[1], name)
+    return SYSTEMS.get(name) or SYSTEMS.get(re.sub(r'_?\d+$', '', name))
