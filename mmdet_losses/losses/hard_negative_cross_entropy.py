@@ -21,7 +21,14 @@ import torch
 from torch import Tensor
 
 from mmdet_losses.losses.term import LossTerm
-from mmdet_losses.ops import Reduction, at_least_one, check_choice, promote, reduce_loss
+from mmdet_losses.ops import (
+    Reduction,
+    at_least_one,
+    channels_per_anchor,
+    check_choice,
+    promote,
+    reduce_loss,
+)
 from mmdet_losses.ops.kernels import chosen_cross_entropy
 from mmdet_losses.registry import MODELS
 
@@ -110,7 +117,7 @@ def hard_negative_cross_entropy_loss(
     if isinstance(pred, Tensor):
         maps, depth = [pred.transpose(1, 2)], pred.shape[-1]
     else:
-        maps, depth = list(pred), _depth(pred, labels)
+        maps, depth = list(pred), channels_per_anchor(pred, labels.shape[1])
     cost = _entropies([promote(each) for each in maps], labels, depth)
     positive = labels != depth - 1
     if class_weight is not None:
@@ -125,17 +132,6 @@ def hard_negative_cross_entropy_loss(
         )
     cost = torch.where(positive | mined, cost, 0)
     return reduce_loss(cost, reduction, avg_factor, count=at_least_one(positive.sum()))
-
-
-def _depth(maps: Sequence[Tensor], labels: Tensor) -> int:
-    """C + 1, from the number of logits and of anchors."""
-    logits = sum(math.prod(each.shape[1:]) for each in maps)
-    if logits % labels.shape[1]:
-        raise ValueError(
-            f'The maps have {logits} logits per image for {labels.shape[1]} anchors, which is no '
-            'whole number; give head and encoder the same anchors.'
-        )
-    return logits // labels.shape[1]
 
 
 def _entropies(maps: Sequence[Tensor], labels: Tensor, depth: int) -> Tensor:

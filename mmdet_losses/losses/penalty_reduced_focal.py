@@ -27,6 +27,7 @@ from mmdet_losses.ops import (
     check_choice,
     check_heatmaps,
     divisor_of,
+    nonzero_divisor,
     positives_divisor,
     promote,
     reduce_loss,
@@ -92,13 +93,18 @@ def penalty_reduced_focal_loss(
             divisor = positives_divisor(count_positives(target, weight), normalizer)
         inputs = (logits, target, weight, alpha, beta, bounds)
         return gpu_kernels('focal').heatmap_focal(*inputs, divisor, per_image=of_image)
-    per_image = heatmap_focal_sums(logits, target, weight, alpha, beta, bounds)
-    if reduction == 'mean' and avg_factor is None:
+    divisor = divisor_of(reduction, avg_factor, None)
+    if divisor is None:
         counts = count_positives(target, weight)
-        if of_image:
-            return reduce_loss(per_image / at_least_one(counts))
-        avg_factor = positives_divisor(counts, normalizer)
-    return reduce_loss(per_image, reduction, avg_factor)
+        if not of_image:
+            divisor = positives_divisor(counts, normalizer)
+        elif pred.dim() == 2:
+            divisor = at_least_one(counts.sum())
+        else:
+            divisor = at_least_one(counts) * len(counts)
+    divisor = nonzero_divisor(divisor)
+    per_image = heatmap_focal_sums(logits, target, weight, alpha, beta, bounds, divisor)
+    return (per_image / divisor).sum() if of_image else per_image.sum() / divisor
 
 
 def logits_and_bounds(

@@ -9,12 +9,21 @@ Reference:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mmdet_losses.losses.term import LossTerm
-from mmdet_losses.ops import Reduction, divisor_of, promote, reduce_loss
+from mmdet_losses.ops import (
+    Reduction,
+    channels_per_anchor,
+    divisor_of,
+    flatten_levels,
+    promote,
+    reduce_loss,
+)
 from mmdet_losses.ops.kernels import (
     class_focal_cost,
     class_focal_sum,
@@ -28,7 +37,7 @@ TINY = torch.finfo(torch.float32).tiny
 
 
 def sigmoid_focal_loss(
-    pred: Tensor,
+    pred: Tensor | Sequence[Tensor],
     target: Tensor,
     weight: Tensor | None = None,
     *,
@@ -45,6 +54,8 @@ def sigmoid_focal_loss(
         target: (...) int64 labels in 0 ... C, C is the background; or (..., C) in [0, 1], one-hot
             or soft.
         weight: (...) or (..., C), bool or float.
+        Or pred: maps (B, A * C, H, W) of anchors, anchor-major; target, weight: (B, P), P anchors
+        in the order level, anchor, row, column.
         Returns a scalar, or (..., C) with ``reduction='none'``.
 
     Convention:
@@ -65,6 +76,14 @@ def sigmoid_focal_loss(
             'target is a tuple (labels, scores), which only QualityFocalLoss takes; choose that '
             'loss for this head.'
         )
+    if not isinstance(pred, Tensor):
+        depth = channels_per_anchor(pred, target.shape[1])
+        rows = weight is None or weight.shape == target.shape
+        if reduction != 'none' and rows and not activated and _reads_maps(pred[0]):
+            maps = [promote(each) for each in pred]
+            divisor = divisor_of(reduction, avg_factor, sum(each.numel() for each in maps))
+            return class_focal_sum(maps, target, weight, alpha, gamma, divisor)
+        pred = flatten_levels(pred, depth)
     dense = target.dim() == pred.dim()
     if target.shape != (pred.shape if dense else pred.shape[:-1]):
         raise ValueError(
@@ -77,17 +96,22 @@ def sigmoid_focal_loss(
         x = torch.logit(promote(x).clamp(TINY, 1 - 2**-24))
     if weight is not None:
         weight = _weight_like(weight, x)
-    if fused:
-        divisor = divisor_of(reduction, avg_factor, x.numel())
-        return gpu_kernels('focal').class_focal(x, target, weight, alpha, gamma, divisor)
     if reduction != 'none' and not dense:
-        total = class_focal_sum(x, target, weight, alpha, gamma)
-        return reduce_loss(total, reduction, avg_factor, count=x.numel())
+        divisor = divisor_of(reduction, avg_factor, x.numel())
+        function = gpu_kernels('focal').class_focal if fused else class_focal_sum
+        return function(x, target, weight, alpha, gamma, divisor)
     if dense:
         cost = _soft_focal(x, target.to(x.dtype), alpha, gamma)
     else:
         cost = class_focal_cost(x, target, alpha, gamma)
     return reduce_loss(cost if weight is None else cost * weight, reduction, avg_factor)
+
+
+def _reads_maps(x: Tensor) -> bool:
+    """Whether the maps need no common list: a CPU is faster without this copy of all logits."""
+    if torch.compiler.is_compiling() or use_triton(x):
+        return False
+    return x.device.type == 'cpu'
 
 
 def _soft_focal(x: Tensor, t: Tensor, alpha: float, gamma: float) -> Tensor:
@@ -123,6 +147,8 @@ class SigmoidFocalLoss(LossTerm):
 
     function = staticmethod(sigmoid_focal_loss)
     fits = ('classes', 'class scores', 'scores')
+    accepts_maps = True
+    """A criterion may pass a sequence of maps."""
 
     def __init__(
         self,

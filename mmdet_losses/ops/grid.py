@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -158,6 +159,21 @@ def flatten_levels(maps: Sequence[Tensor], depth: int) -> Tensor:
     """
     flat = [each.unflatten(1, (-1, depth)).flatten(3).transpose(2, 3) for each in maps]
     return torch.cat([each.flatten(1, 2) for each in flat], 1)
+
+
+def channels_per_anchor(maps: Sequence[Tensor], anchors: int) -> int:
+    """Depth of maps (B, A * depth, H, W) that have ``anchors`` anchors per image.
+
+    Raises:
+        ValueError: the number of channels per anchor is no whole number.
+    """
+    logits = sum(math.prod(each.shape[1:]) for each in maps)
+    if logits % anchors:
+        raise ValueError(
+            f'The maps have {logits} logits per image for {anchors} anchors, which is no '
+            'whole number; give head and encoder the same anchors.'
+        )
+    return logits // anchors
 
 
 def unflatten_levels(flat: Tensor, shapes: Sequence[tuple[int, int, int]]) -> tuple[Tensor, ...]:

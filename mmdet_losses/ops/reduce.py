@@ -41,11 +41,12 @@ def reduce_loss(
     divisor = divisor_of(reduction, avg_factor, loss.numel() if count is None else count)
     if reduction == 'none':
         return loss
-    if reduction == 'sum':
-        return loss.sum()
-    if isinstance(divisor, Tensor):
-        return loss.sum() / divisor.clamp(min=EPS)
-    return loss.sum() / max(divisor, EPS)
+    return loss.sum() if reduction == 'sum' else loss.sum() / nonzero_divisor(divisor)
+
+
+def nonzero_divisor(divisor: Tensor | float) -> Tensor | float:
+    """A divisor, float32's epsilon where it is 0."""
+    return divisor.clamp(min=EPS) if isinstance(divisor, Tensor) else max(divisor, EPS)
 
 
 def divisor_of(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mmdet_losses.losses import penalty_reduced_focal_loss, sigmoid_focal_loss
-from mmdet_losses.ops import Splats
+from mmdet_losses.ops import Splats, flatten_levels
 from mmdet_losses.ops.kernels import (
     chosen_cross_entropy,
     class_focal_cost,
@@ -17,6 +17,7 @@ from mmdet_losses.ops.kernels import (
     heatmap_focal_cost,
     heatmap_focal_sums,
 )
+from mmdet_losses.ops.kernels.focal import BackgroundFocal
 from tests.case_inputs import heatmap_target, splats_of
 
 EXPONENTS = [2.0, 1.5, 0.5]
@@ -132,7 +133,55 @@ def test_class_sum_equals_the_reference(gamma, columns):
     )
 
 
-def test_cross_entropy_equals_the_reference_where_the_gradient_is_chosen():
+@pytest.mark.parametrize('chunk', [7, 1 << 17])
+@pytest.mark.parametrize('weighted', [False, True])
+def test_class_sum_of_maps_equals_the_sum_of_their_list(monkeypatch, weighted, chunk):
+    monkeypatch.setattr('mmdet_losses.ops.kernels.class_focal.CHUNK', chunk)
+    sizes = [(2, 6, 4, 3), (2, 6, 1, 2)]  # 2 anchors per cell, 3 classes
+    labels = torch.randint(4, (2, 28), generator=torch.manual_seed(1))
+    weight = torch.rand(2, 28, generator=torch.manual_seed(2)).round() * 0.5 if weighted else None
+
+    def maps(x: torch.Tensor) -> list[torch.Tensor]:
+        return [x[:, :72].reshape(sizes[0]), x[:, 72:].reshape(sizes[1])]
+
+    def reference(x: torch.Tensor) -> torch.Tensor:
+        cost = class_focal_cost(flatten_levels(maps(x), 3), labels, 0.3, 2.0)
+        return (cost if weight is None else cost * weight[..., None]).sum() / 5
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        options = dict(alpha=0.3, avg_factor=torch.tensor(5.0))
+        return sigmoid_focal_loss(maps(x), labels, weight, **options)
+
+    assert_same(loss, reference, normal(2, 84))
+
+
+@pytest.mark.parametrize('factor', [1.0, 3.0])
+def test_focal_slopes_survive_a_backward_pass_of_a_retained_graph(factor):
+    splats = splats_of(heatmap_target())
+    x = normal(*splats.shape).float().requires_grad_()
+    labels = torch.zeros(splats.shape[:3], dtype=torch.long)
+    for loss in (
+        penalty_reduced_focal_loss(x, splats),
+        sigmoid_focal_loss(x, labels, avg_factor=4.0),
+    ):
+        first, second = (
+            torch.autograd.grad(factor * loss, x, retain_graph=keep)[0] for keep in (True, False)
+        )
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_background_focal_of_high_logits_equals_the_reference():
+    """Above a limit the fast formula would overflow in float32."""
+    for logits in (torch.linspace(-120, 39, 50), torch.linspace(-120, 120, 50)):
+        cost, want = focal_cost_and_slope(logits, 2.0)
+        slope = torch.empty_like(logits)
+        total = BackgroundFocal(logits, 50, 2.0)(logits, slope, 0.5)
+        torch.testing.assert_close((total, slope), (cost.sum(), 0.5 * want), rtol=3e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize('chunk', [7, 1 << 17])
+def test_cross_entropy_equals_the_reference_where_the_gradient_is_chosen(monkeypatch, chunk):
+    monkeypatch.setattr('mmdet_losses.ops.kernels.cross_entropy.CHUNK', chunk)
     label = torch.randint(4, (2, 9), generator=torch.manual_seed(2))
     chosen = torch.arange(18).view(2, 9) % 4 == 0
     assert_same(

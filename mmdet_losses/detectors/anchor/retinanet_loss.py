@@ -58,8 +58,10 @@ class RetinaNetLoss(AnchorLoss[RetinaNetOutputs, RetinaNetTargets]):
     def forward(self, outputs: RetinaNetOutputs, targets: RetinaNetTargets) -> dict[str, Tensor]:
         """Returns ``loss_cls, loss_box``."""
         divisor = self.divisor(targets.counts, targets)
-        cls = flatten_levels(outputs.cls, anchor_depth(outputs.cls, targets.shapes))
-        weights = self.weights(cls.shape[-1])
+        depth = anchor_depth(outputs.cls, targets.shapes)
+        maps = getattr(self.loss_cls, 'accepts_maps', False)
+        cls = outputs.cls if maps else flatten_levels(outputs.cls, depth)
+        weights = self.weights(depth)
         counted = weigh_slots(targets.counted, targets.weights)
         if weights is not None:
             counted = counted[..., None] * weights

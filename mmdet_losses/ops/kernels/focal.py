@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mmdet_losses.ops.kernels.launch import ExpectedGradient
+
+CHUNK = 1 << 17
+"""Number of logits of a chunk on a CPU: its intermediate results fit into the cache."""
+HIGHEST = 40.0
+"""Largest logit of :class:`BackgroundFocal`'s formula: powers of its exponential are finite."""
 
 
 def power(base: Tensor, exponent: float) -> Tensor:
@@ -44,3 +53,86 @@ def focal_cost_and_slope(
     slope = torch.neg(score, out=out).add_(1).mul_(soft).mul_(exponent).add_(score)
     scale = score.square_() if exponent == 2 else score.pow_(exponent)
     return soft.mul_(scale), slope.mul_(scale)
+
+
+class BackgroundFocal:
+    """Sum of :func:`focal_cost` over chunks of logits, and its derivative.
+
+    On a CPU one exponential and one logarithm per logit are computed, in memory that all chunks
+    use: ``F.softplus`` alone takes longer, and new memory is slow.
+
+    Args:
+        like: tensor with the dtype and device of the logits.
+        size: number of logits of the largest chunk.
+    """
+
+    def __init__(self, like: Tensor, size: int, exponent: float) -> None:
+        self.exponent = exponent
+        self.memory = like.new_empty((4, size)) if like.device.type == 'cpu' else None
+
+    def __call__(
+        self,
+        x: Tensor,
+        slope: Tensor,
+        factor: Tensor | float = 1.0,
+        bounds: tuple[float, float] | None = None,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """The sum over a chunk ``x``; ``slope`` gets the derivative times ``factor``.
+
+        Shape:
+            x, slope: the same, contiguous. weight: broadcasts to it; a factor on both results.
+
+        Args:
+            bounds: clamp the logits to this range; outside it the derivative is exactly 0.
+        """
+        low, high = -math.inf, math.inf  # a NaN takes the slow path
+        if self.memory is not None:
+            high = float(x.amax())
+            low = low if bounds is None else float(x.amin())
+        if bounds is not None and not (bounds[0] <= low and high <= bounds[1]):
+            clamped = x.clamp(*bounds)
+            total = self(clamped, slope, factor, None, weight)
+            slope.mul_(clamped == x)
+            return total
+        if not high <= HIGHEST:
+            cost, _ = focal_cost_and_slope(x, self.exponent, out=slope)
+            slope.mul_(factor if weight is None else weight * factor)
+            return cost.sum() if weight is None else cost.mul_(weight).sum()
+        return self._fast(x, slope, factor, weight)
+
+    def _fast(
+        self, x: Tensor, slope: Tensor, factor: Tensor | float, weight: Tensor | None
+    ) -> Tensor:
+        """With e = exp(x): the score is e / (1 + e), the other logarithm log(1 + e)."""
+        assert self.memory is not None
+        e, soft, above, scale = (each[: x.numel()] for each in self.memory)
+        torch.exp(x.view(-1), out=e)
+        torch.log1p(e, out=soft)
+        torch.add(e, 1, out=above)
+        torch.div(e, above, out=scale)
+        scale = scale.square_() if self.exponent == 2 else scale.pow_(self.exponent)
+        if weight is not None:
+            scale.view_as(x).mul_(weight)
+        total = torch.dot(scale, soft)
+        torch.div(e.add_(soft, alpha=self.exponent).mul_(scale), above, out=slope.view(-1))
+        slope.mul_(factor)
+        return total
+
+
+class FoldedGradient:
+    """The factor that the forward pass multiplies the slopes by, and the rest of it.
+
+    The losses are usually multiplied by ``loss_weight`` only, see
+    :class:`~mmdet_losses.ops.kernels.launch.ExpectedGradient`. Then the backward pass on a CPU
+    does not read and write the slopes once more.
+    """
+
+    def __init__(self) -> None:
+        self.expected: Tensor | float = ExpectedGradient.current or 1.0
+
+    def rest(self, grad: Tensor) -> Tensor | None:
+        """What the slopes are still multiplied by; None for 1."""
+        readable = grad.device.type == 'cpu' and type(grad) is Tensor
+        same = readable and bool((grad == self.expected).all())
+        return None if same else grad / self.expected

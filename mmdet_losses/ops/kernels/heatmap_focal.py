@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmdet_losses.ops.kernels.focal import focal_cost, focal_cost_and_slope, power
+from mmdet_losses.ops.kernels.focal import (
+    CHUNK,
+    BackgroundFocal,
+    FoldedGradient,
+    focal_cost,
+    focal_cost_and_slope,
+    power,
+)
 from mmdet_losses.ops.precision import promote
 from mmdet_losses.ops.splats import Splats
 
@@ -30,6 +37,7 @@ def heatmap_focal_sums(
     alpha: float,
     beta: float,
     bounds: Bounds,
+    divisor: Tensor | float = 1.0,
 ) -> Tensor:
     """Sum of :func:`heatmap_focal_cost` times ``weight`` over each image.
 
@@ -45,6 +53,8 @@ def heatmap_focal_sums(
 
     Args:
         bounds: clamp logits to this range; the gradient outside is exactly 0.
+        divisor: what the sums are divided by afterwards, a positive number or one per image (B,);
+            the gradient that is computed with the value includes it.
     """
     if logits.dim() == 2 and isinstance(target, Tensor):
         logits, target = logits[None], target[None]
@@ -53,9 +63,9 @@ def heatmap_focal_sums(
         return _eager_sums(promote(logits), target, weight, alpha, beta, bounds)
     args: tuple[Any, ...]
     if isinstance(target, Splats):
-        args = (target.index, target.value, weight, alpha, beta, bounds)
+        args = (target.index, target.value, weight, alpha, beta, bounds, divisor)
     else:
-        args = (None, target, weight, alpha, beta, bounds)
+        args = (None, target, weight, alpha, beta, bounds, divisor)
     return _HeatmapFocalSums.apply(logits, *args)
 
 
@@ -96,8 +106,9 @@ class _HeatmapFocalSums(torch.autograd.Function):
         alpha: float,
         beta: float,
         bounds: Bounds,
+        divisor: Tensor | float,
     ) -> Tensor:
-        """Sum of each image, (B,); the slopes of the logits are kept for the backward pass."""
+        """Sums (B,); the slopes of the logits are kept for the backward pass."""
         x = logits.detach().contiguous()
         slopes = torch.empty_like(x, dtype=promote(x.new_empty(0)).dtype)
         if weight is not None:
@@ -105,21 +116,25 @@ class _HeatmapFocalSums(torch.autograd.Function):
             if weight.dtype != torch.bool:  # a bool stays one byte per cell
                 weight = weight.to(slopes.dtype)
         dense = None if index is not None else value.detach().to(slopes.dtype).contiguous()
-        sums = _sum_cells(x, slopes, dense, weight, alpha, beta, bounds)
+        ctx.folded, ctx.dtype = FoldedGradient(), logits.dtype
+        factor = slopes.new_full((len(x),), ctx.folded.expected) / divisor
+        ctx.folded.expected = factor
+        sums = _sum_cells(x, slopes, factor, dense, weight, alpha, beta, bounds)
         if index is not None:
-            _correct_splats(x, slopes, sums, index, value, weight, alpha, beta, bounds)
+            _correct_splats(x, slopes, factor, sums, index, value, weight, alpha, beta, bounds)
         ctx.save_for_backward(slopes)
-        ctx.dtype = logits.dtype
         return sums
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (slopes,) = ctx.saved_tensors
-        scale = grad.view(-1, *[1] * (slopes.dim() - 1))
-        # With retain_graph, keep the slopes for the next backward; otherwise reuse their memory.
-        slopes = slopes * scale if graph_is_retained() else slopes.mul_(scale)
-        return (slopes.to(ctx.dtype), *[None] * 6)
+        rest = ctx.folded.rest(grad)
+        if graph_is_retained():  # keep the slopes for the next backward; otherwise reuse them
+            slopes = slopes.clone()
+        if rest is not None:
+            slopes.mul_(rest.view(-1, *[1] * (slopes.dim() - 1)))
+        return (slopes.to(ctx.dtype), *[None] * 7)
 
 
 def graph_is_retained() -> bool:
@@ -130,45 +145,52 @@ def graph_is_retained() -> bool:
 
 def _chunk_size(x: Tensor) -> int:
     """Number of cells that fit a CPU's cache; on a GPU 1/16 of the map, which is few launches."""
-    return 1 << 16 if x.device.type == 'cpu' else max(1 << 16, x.numel() // 16)
+    return CHUNK if x.device.type == 'cpu' else max(CHUNK, x.numel() // 16)
 
 
 def _sum_cells(
     x: Tensor,
     slopes: Tensor,
+    factors: Tensor,
     dense: Tensor | None,
     weight: Tensor | None,
     alpha: float,
     beta: float,
     bounds: Bounds,
 ) -> Tensor:
-    """Sums per image, (B,); writes the gradient to ``slopes``. Background only without a target."""
+    """Sums per image, (B,); writes the gradient times ``factors`` (B,) to ``slopes``.
+
+    Background only without a target.
+    """
     sums, chunk = slopes.new_zeros(len(x)), _chunk_size(x)
     flat_x, flat_slopes = x.flatten(1), slopes.flatten(1)
     flat_t = None if dense is None else dense.flatten(1)
     flat_weight = None if weight is None else weight.flatten(1)
-    for image in range(len(x)):
+    background = BackgroundFocal(slopes, min(chunk, flat_x.shape[1]), alpha)
+    on_cpu = x.device.type == 'cpu' and type(x) is Tensor
+    for image, factor in enumerate(factors.tolist() if on_cpu else factors.unbind()):
         for start in range(0, flat_x.shape[1], chunk):
             part = (image, slice(start, start + chunk))
             logit, slope = promote(flat_x[part]), flat_slopes[part]
-            t = None if flat_t is None else flat_t[part]
-            factor = None if flat_weight is None else flat_weight[part]
+            weigh = None if flat_weight is None else flat_weight[part]
+            if flat_t is None:
+                sums[image] += background(logit, slope, factor, bounds, weigh)
+                continue
+            t = flat_t[part]
             cost, _ = focal_cost_and_slope(logit, alpha, bounds, out=slope)
-            if t is not None:
-                positive, opposite = focal_cost_and_slope(-logit, alpha, _negated(bounds))
-                penalty = power(1 - t, beta)
-                cost = torch.where(t == 1, positive, cost.mul_(penalty))
-                slope.copy_(torch.where(t == 1, opposite.neg_(), penalty.mul_(slope)))
-            if factor is not None:
-                cost.mul_(factor)
-                slope.mul_(factor)
-            sums[image] += cost.sum()
+            positive, opposite = focal_cost_and_slope(-logit, alpha, _negated(bounds))
+            penalty = power(1 - t, beta)
+            cost = torch.where(t == 1, positive, cost.mul_(penalty))
+            slope.copy_(torch.where(t == 1, opposite.neg_(), penalty.mul_(slope)))
+            slope.mul_(factor if weigh is None else weigh * factor)
+            sums[image] += (cost if weigh is None else cost.mul_(weigh)).sum()
     return sums
 
 
 def _correct_splats(
     x: Tensor,
     slopes: Tensor,
+    factors: Tensor,
     sums: Tensor,
     index: Tensor,
     value: Tensor,
@@ -191,8 +213,9 @@ def _correct_splats(
             here = weight.view(-1)[place]
             cost, slope = cost * here, slope * here
         empty = t == 0  # padding points at cell 0, whose logit may have any value
-        slopes.view(-1).index_add_(0, place, slope.masked_fill_(empty, 0))
         image = place // math.prod(x.shape[1:])
+        slope = slope * factors[image]
+        slopes.view(-1).index_add_(0, place, slope.masked_fill_(empty, 0))
         sums.index_add_(0, image, cost.masked_fill_(empty, 0))
 
 
