@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmdet_losses.ops.kernels.launch import ExpectedGradient
 
-CHUNK = 1 << 17
+CHUNK = 1 << 16
 """Number of logits of a chunk on a CPU: its intermediate results fit into the cache."""
 HIGHEST = 40.0
 """Largest logit of :class:`BackgroundFocal`'s formula: powers of its exponential are finite."""

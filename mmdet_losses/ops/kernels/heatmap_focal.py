@@ -206,16 +206,17 @@ def _correct_splats(
         t = t.to(cells.dtype)
         cost, slope = focal_cost_and_slope(cells, alpha, bounds)
         positive, opposite = focal_cost_and_slope(-cells, alpha, _negated(bounds))
-        excess = power(1 - t, beta) - 1
-        cost = torch.where(t == 1, positive - cost, excess * cost)
-        slope = torch.where(t == 1, -opposite - slope, excess * slope)
+        penalty = power(1 - t, beta)
+        cost = torch.where(t == 1, positive - cost, (penalty - 1) * cost)
+        slope = torch.where(t == 1, -opposite, penalty * slope)
         if weight is not None:
             here = weight.view(-1)[place]
             cost, slope = cost * here, slope * here
         empty = t == 0  # padding points at cell 0, whose logit may have any value
         image = place // math.prod(x.shape[1:])
-        slope = slope * factors[image]
-        slopes.view(-1).index_add_(0, place, slope.masked_fill_(empty, 0))
+        # from the stored number, because rounding it must not change the small slope at a peak
+        change = slope * factors[image] - slopes.view(-1)[place]
+        slopes.view(-1).index_add_(0, place, change.masked_fill_(empty, 0))
         sums.index_add_(0, image, cost.masked_fill_(empty, 0))
 
 
