@@ -264,6 +264,7 @@ def let_coco_files_be_incomplete() -> None:
 
     @functools.wraps(index)
     def complete(self: Any) -> None:
+        """``createIndex`` after the annotations are completed."""
         if self.dataset.get('annotations', ()) is None:
             self.dataset['annotations'] = []
         annotations = self.dataset.get('annotations', ())

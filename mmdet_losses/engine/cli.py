@@ -121,7 +121,7 @@ def check_config_path(name: str) -> None:
         raise UsageError(
             f'config {name} is a folder; give a file, for example {files or "mine.py"}.'
         )
-    known = {each.stem: each for each in sorted(CONFIGS.glob('*/*.py'))}
+    known = {each.stem: each for each in sorted(CONFIGS.glob('[!_]*/*.py'))}
     similar = difflib.get_close_matches(path.stem, known, n=3, cutoff=0.7)
     found = [known[path.stem]] if path.stem in known else [known[stem] for stem in similar]
     places = [_from_here(each) for each in found]

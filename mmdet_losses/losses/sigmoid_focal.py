@@ -71,25 +71,15 @@ def sigmoid_focal_loss(
         >>> sigmoid_focal_loss(torch.zeros(1, 2), torch.tensor([0]), avg_factor=1)
         tensor(0.1733)
     """
-    if isinstance(target, tuple):
-        raise TypeError(
-            'target is a tuple (labels, scores), which only QualityFocalLoss takes; choose that '
-            'loss for this head.'
-        )
+    _check_type(target)
     if not isinstance(pred, Tensor):
         depth = channels_per_anchor(pred, target.shape[1])
-        rows = weight is None or weight.shape == target.shape
-        if reduction != 'none' and rows and not activated and _reads_maps(pred[0]):
+        if reduction != 'none' and not activated and _reads_maps(pred[0], target, weight):
             maps = [promote(each) for each in pred]
             divisor = divisor_of(reduction, avg_factor, sum(each.numel() for each in maps))
             return class_focal_sum(maps, target, weight, alpha, gamma, divisor)
         pred = flatten_levels(pred, depth)
-    dense = target.dim() == pred.dim()
-    if target.shape != (pred.shape if dense else pred.shape[:-1]):
-        raise ValueError(
-            f'The logits have shape {tuple(pred.shape)} but the target {tuple(target.shape)}; '
-            'give one label per row, or one target per logit.'
-        )
+    dense = _is_dense(target, pred)
     fused = reduction != 'none' and not dense and use_triton(pred)
     x = pred if fused else promote(pred)
     if activated:
@@ -107,11 +97,35 @@ def sigmoid_focal_loss(
     return reduce_loss(cost if weight is None else cost * weight, reduction, avg_factor)
 
 
-def _reads_maps(x: Tensor) -> bool:
+def _check_type(target: object) -> None:
+    """Raise ``TypeError`` for the target of ``QualityFocalLoss``."""
+    if isinstance(target, tuple):
+        raise TypeError(
+            'target is a tuple (labels, scores), which only QualityFocalLoss takes; choose that '
+            'loss for this head.'
+        )
+
+
+def _is_dense(target: Tensor, pred: Tensor) -> bool:
+    """Whether the target has a number per logit, instead of a label per row.
+
+    Raises:
+        ValueError: the shapes do not match.
+    """
+    dense = target.dim() == pred.dim()
+    if target.shape != (pred.shape if dense else pred.shape[:-1]):
+        raise ValueError(
+            f'The logits have shape {tuple(pred.shape)} but the target {tuple(target.shape)}; '
+            'give one label per row, or one target per logit.'
+        )
+    return dense
+
+
+def _reads_maps(x: Tensor, target: Tensor, weight: Tensor | None) -> bool:
     """Whether the maps need no common list: a CPU is faster without this copy of all logits."""
-    if torch.compiler.is_compiling() or use_triton(x):
+    if torch.compiler.is_compiling() or use_triton(x) or x.device.type != 'cpu':
         return False
-    return x.device.type == 'cpu'
+    return weight is None or weight.shape == target.shape
 
 
 def _soft_focal(x: Tensor, t: Tensor, alpha: float, gamma: float) -> Tensor:
