@@ -122,7 +122,7 @@ def check_config_path(name: str) -> None:
             f'config {name} is a folder; give a file, for example {files or "mine.py"}.'
         )
     known = {each.stem: each for each in sorted(CONFIGS.glob('[!_]*/*.py'))}
-    similar = difflib.get_close_matches(path.stem, known, n=3, cutoff=0.7)
+    similar = difflib.get_close_matches(path.stem, known, n=3, cutoff=0.65)
     found = [known[path.stem]] if path.stem in known else [known[stem] for stem in similar]
     places = [_from_here(each) for each in found]
     guess = f'; did you mean {" or ".join(places)}?' if places else '.'
