@@ -13,9 +13,11 @@ import pytest
 import torch
 from mmengine.fileio.backends import LocalBackend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import save_checkpoint
+from mmengine.runner import load_checkpoint, save_checkpoint
+from torch import nn
 
 from mmdet_losses.compat.checkpoints import write_atomically
+from mmdet_losses.core.checkpoint import read_checkpoint
 from mmdet_losses.engine.explain import explain
 from mmdet_losses.engine.resume import _latest_checkpoint, damage
 from tests.processes import ROOT, fork_child, kill_child, run_command
@@ -158,3 +160,38 @@ def _age(folder):
     """Name that ``last_checkpoint`` records, or None."""
     record = folder / 'last_checkpoint'
     return Path(record.read_text()).name if record.is_file() else None
+
+
+@pytest.mark.parametrize(
+    ('values', 'words'),
+    [
+        ([0, float('nan'), float('inf'), 1], 'it has NaN or infinite values, 2 in 1 of 2'),
+        ([1e39, 0, 0, 0], 'it has NaN or infinite values, 1 in 1 of 2'),  # in float32
+        ([1j, 0, 0, 0], 'its tensor weight has complex numbers'),
+    ],
+)
+@pytest.mark.parametrize('entry', ['state_dict', 'model', None])
+def test_weights_that_are_not_finite_numbers_do_not_load(tmp_path, values, words, entry):
+    dtype = torch.complex128 if 1j in values else torch.float64
+    state = nn.Linear(2, 2).state_dict() | dict(
+        weight=torch.tensor([values[:2], values[2:]], dtype=dtype)
+    )
+    path = tmp_path / 'a.pth'
+    torch.save(
+        state if entry is None else {entry: state, 'message_hub': torch.tensor(torch.nan)}, path
+    )
+    for load in (read_checkpoint, lambda file: load_checkpoint(nn.Linear(2, 2), str(file))):
+        with pytest.raises(ValueError, match=rf'a\.pth cannot be used: {words}') as caught:
+            load(path)
+        assert explain(caught.value) == str(caught.value)
+        if 1j not in values:
+            assert '(the first: weight, ' in str(caught.value) and 'of 4)' in str(caught.value)
+
+
+def test_finite_values_of_every_kind_load(tmp_path):
+    state = dict(
+        half=torch.ones(2, dtype=torch.float16), count=torch.tensor(3), none=torch.ones(0),
+        sparse=torch.eye(2).to_sparse(), small=torch.ones(2).to(torch.float8_e4m3fn),
+    )  # fmt: skip
+    torch.save(state, tmp_path / 'a.pth')
+    assert read_checkpoint(tmp_path / 'a.pth').keys() == state.keys()

@@ -7,8 +7,12 @@ import os
 import pickle
 import textwrap
 import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 PARTIAL = '.partial'
 """Suffix of a file that is being written."""
@@ -145,16 +149,26 @@ def _remove(backend: Any, path: str) -> None:
 
 
 def check_files_before_loading() -> None:
-    """Raise one message for a damaged checkpoint file.
+    """Raise one message for a damaged checkpoint file, and for weights that are not finite.
 
     Reason: PyTorch does not compare the checksums of the weights, so a file with a changed byte
-    loads silently. For other damages it raises errors without the name of the file.
+    loads silently, as do the NaN of a failed training. For other damages it raises errors without
+    the name of the file.
     Versions: every MMEngine 0.10.
     """
-    loaders = importlib.import_module('mmengine.runner.checkpoint').CheckpointLoader._schemes
+    loader = importlib.import_module('mmengine.runner.checkpoint').CheckpointLoader
+    loaders, load_any = loader._schemes, loader.load_checkpoint
     load = loaders['']
     if getattr(load, '__module__', '') == __name__:
         return
+
+    def load_checkpoint(filename: str, *args: Any, **kwargs: Any) -> Any:
+        """Content of a file or URL whose weights are finite; the arguments are MMEngine's."""
+        content = load_any(filename, *args, **kwargs)
+        check_finite(content, filename)
+        return content
+
+    loader.load_checkpoint = staticmethod(load_checkpoint)
 
     def load_from_local(filename: str, *args: Any, **kwargs: Any) -> Any:
         """Content of a file whose checksums are right; the arguments are MMEngine's."""
@@ -163,7 +177,7 @@ def check_files_before_loading() -> None:
             return load(filename, *args, **kwargs)
         except (FileNotFoundError, PermissionError):
             raise
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        except Exception as error:  # a damaged file raises many kinds of errors
             kind = type(error) if isinstance(error, pickle.UnpicklingError) else RuntimeError
             if filename.endswith(('.weights', '.cfg')):
                 raise kind(
@@ -193,3 +207,68 @@ def check_checksums(path: Path | str) -> None:
         raise RuntimeError(f'its table of contents is damaged ({error})') from error
     if broken:
         raise RuntimeError(f'the checksum of its part {broken} is wrong')
+
+
+def check_finite(content: Any, path: Path | str) -> None:
+    """Raise a ``ValueError`` if weights of a checkpoint are NaN, infinite or not real numbers.
+
+    Args:
+        content: a state dict, or a checkpoint with ``state_dict`` or ``model``.
+        path: of the file, for the message.
+    """
+    fault = value_fault(content, ('state_dict', 'model'))
+    if fault:
+        raise ValueError(
+            f'checkpoint {path} cannot be used: {fault}. Use an earlier checkpoint; after a '
+            'diverged training, train again with a lower learning rate or with clip_grad.'
+        )
+
+
+def value_fault(content: Any, entries: tuple[str, ...]) -> str | None:
+    """Words about tensors that are not finite real numbers in float32, or None.
+
+    Args:
+        content: of a checkpoint.
+        entries: keys of the parts to examine; without any of them, the whole content.
+    """
+    if not isinstance(content, Mapping):
+        return None
+    tensors = dict(_tensors({key: content[key] for key in entries if key in content} or content))
+    for name, tensor in tensors.items():
+        if tensor.is_meta or tensor.is_complex():
+            kind = 'complex numbers' if tensor.is_complex() else 'a shape but no values'
+            return f'its tensor {name} has {kind}'
+    counts = {name: _not_finite(tensor) for name, tensor in tensors.items()}
+    found = [name for name in counts if counts[name]]
+    if not found:
+        return None
+    return (
+        f'it has NaN or infinite values, {sum(counts.values())} in {len(found)} of {len(tensors)} '
+        f'tensors (the first: {found[0]}, {counts[found[0]]} of {tensors[found[0]].numel()})'
+    )
+
+
+def _tensors(content: Mapping) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of all tensors in nested containers; a state dict has its own names."""
+    pending: list[tuple[str, Any]] = [('', content)]
+    while pending:  # the nesting of a hostile file is deeper than Python's stack
+        name, node = pending.pop()
+        if isinstance(node, Tensor):
+            yield name, node
+            continue
+        children: Any = ()
+        if isinstance(node, Mapping):
+            children = node.items()
+        elif isinstance(node, (list, tuple)):
+            children = enumerate(node)
+        prefix = f'{name}.' if name not in ('', 'state_dict', 'model') else ''
+        pending += reversed([(f'{prefix}{key}', child) for key, child in children])
+
+
+def _not_finite(tensor: Tensor) -> int:
+    """Number of values that are NaN or infinite, also after a conversion to float32."""
+    if not tensor.is_floating_point():
+        return 0
+    values = tensor.detach().to_dense() if tensor.layout != torch.strided else tensor.detach()
+    finite = values.float().isfinite()
+    return 0 if finite.all() else int((~finite).sum())

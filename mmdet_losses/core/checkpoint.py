@@ -19,6 +19,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from mmdet_losses.compat.checkpoints import check_finite
 from mmdet_losses.core.plain_tensors import load_failure, load_plain
 from mmdet_losses.registry import MODELS
 
@@ -178,7 +179,7 @@ def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file does not contain named tensors only.
+        ValueError: the file does not contain named tensors only, or NaN or infinite values.
     """
     path = Path(path)
     if not path.is_file():
@@ -191,7 +192,9 @@ def read_checkpoint(path: Path | str) -> dict[str, Tensor]:
             f'{path} does not load as plain tensors ({load_failure(error)}); save only its '
             'state_dict with the code that created the file, then convert that file.'
         ) from error
-    return strip_module(_unwrap(content, path))
+    state = strip_module(_unwrap(content, path))
+    check_finite(state, path)
+    return state
 
 
 def strip_module(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def load_plain(path: Path | str, mmap: bool = False) -> Any:
     these archives are not given to it.
 
     Args:
-        mmap: read the tensors when they are used.
+        mmap: read the tensors when they are used; files of the format before PyTorch 1.6 at once.
 
     Raises:
         pickle.UnpicklingError: the file has other objects, or is a TorchScript archive.
@@ -28,6 +29,7 @@ def load_plain(path: Path | str, mmap: bool = False) -> Any:
     if is_torchscript(path):
         raise pickle.UnpicklingError('it is a TorchScript archive; loading it would run its code')
     check_checksums(path)
+    mmap = mmap and zipfile.is_zipfile(path)
     return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
 
 

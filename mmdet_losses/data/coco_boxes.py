@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
@@ -77,26 +78,9 @@ def unusable_boxes(content: dict, name: str) -> list[str]:
     if not annotations:
         return []
     images = {image['id']: image for image in content['images']}
-    known = {category['id'] for category in content['categories']}
     columns = _columns(content)
-    x, y, w, h = boxes = columns.xywh.T
-    area = np.array([ann.get('area', 1) for ann in annotations], float)
-    with np.errstate(invalid='ignore', over='ignore'):  # infinity minus infinity
-        right, bottom = x + w, y + h
-    infinite = np.isposinf(w) | np.isposinf(h)
-    infinite &= np.isfinite(boxes[:2]).all(0) & ~np.isnan(right + bottom)
-    faults = {
-        'not finite': ~np.isfinite(boxes).all(0) & ~infinite,
-        'with a width or height of -1 (a placeholder for no box)': (w == -1) | (h == -1),
-        'inverted': (w < 0) | (h < 0),
-        'smaller than a pixel': (w < 1) | (h < 1) | (area <= 0),
-        'outside the image': (
-            (right <= 0) | (bottom <= 0) | (x >= columns.width) | (y >= columns.height)
-        ),
-        'of an unknown category': [ann['category_id'] not in known for ann in annotations],
-        'of an unknown image': [ann['image_id'] not in images for ann in annotations],
-    }
-    which = np.select([np.asarray(fault) for fault in faults.values()], range(len(faults)), -1)
+    which, faults, infinite = _faults(content, columns)
+    w, h = columns.xywh.T[2:]
 
     def counted(chosen: np.ndarray, fault: str) -> str:
         first = annotations[int(np.argmax(chosen))]
@@ -122,3 +106,43 @@ def unusable_boxes(content: dict, name: str) -> list[str]:
                 'image sides.'
             )
     return warnings
+
+
+def usable_objects(content: dict) -> Counter[str]:
+    """Number of objects of each class that ``CocoDataset`` trains with: no crowds, no faults."""
+    annotations = content.get('annotations') or []
+    if not annotations:
+        return Counter()
+    names = {each['id']: str(each['name']) for each in content['categories']}
+    which = _faults(content, _columns(content))[0]
+    used = zip(annotations, which < 0, strict=True)
+    return Counter(
+        names[ann['category_id']] for ann, fine in used if fine and not ann.get('iscrowd')
+    )
+
+
+def _faults(
+    content: dict, columns: _Boxes
+) -> tuple[NDArray[np.int64], list[str], NDArray[np.bool_]]:
+    """Index of the fault of each box (-1: none), the faults, and the boxes of infinite size."""
+    annotations, images = content['annotations'], {image['id'] for image in content['images']}
+    known = {category['id'] for category in content['categories']}
+    x, y, w, h = boxes = columns.xywh.T
+    area = np.array([ann.get('area', 1) for ann in annotations], float)
+    with np.errstate(invalid='ignore', over='ignore'):  # infinity minus infinity
+        right, bottom = x + w, y + h
+    infinite = np.isposinf(w) | np.isposinf(h)
+    infinite &= np.isfinite(boxes[:2]).all(0) & ~np.isnan(right + bottom)
+    faults = {
+        'not finite': ~np.isfinite(boxes).all(0) & ~infinite,
+        'with a width or height of -1 (a placeholder for no box)': (w == -1) | (h == -1),
+        'inverted': (w < 0) | (h < 0),
+        'smaller than a pixel': (w < 1) | (h < 1) | (area <= 0),
+        'outside the image': (
+            (right <= 0) | (bottom <= 0) | (x >= columns.width) | (y >= columns.height)
+        ),
+        'of an unknown category': [ann['category_id'] not in known for ann in annotations],
+        'of an unknown image': [ann['image_id'] not in images for ann in annotations],
+    }
+    which = np.select([np.asarray(fault) for fault in faults.values()], range(len(faults)), -1)
+    return which, list(faults), infinite

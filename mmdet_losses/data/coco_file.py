@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmdet_losses.data.clean import DataError
-from mmdet_losses.data.coco_boxes import box_cause, unusable_boxes
+from mmdet_losses.data.coco_boxes import box_cause, unusable_boxes, usable_objects
 
 AGAIN = 'create or download it again'
 REQUIRED = {
@@ -37,6 +37,8 @@ class CocoFindings(NamedTuple):
     """Image id -> number of annotations that are no crowds."""
     num_annotations: int | None
     """None: the file has no ``annotations``, as COCO's files of the test images."""
+    usable: Counter[str]
+    """Class name -> number of objects that a data set trains with."""
 
 
 def inspect_coco(path: str | Path) -> CocoFindings:
@@ -77,6 +79,7 @@ def _inspect(path: str, _modified: int, _size: int) -> CocoFindings:
         images={i['id']: (i['file_name'], i['height'], i['width']) for i in content['images']},
         objects=Counter(each['image_id'] for each in annotations if not each.get('iscrowd')),
         num_annotations=len(annotations) if 'annotations' in content else None,
+        usable=usable_objects(content),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path as osp
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,11 @@ def inspect_voc(source: Any, classes: Sequence[str], report: Any) -> None:
     first: dict[str, str] = {}
     for path, image in read.items():
         first |= {name: path for name in image.names if name not in first}
+    if not names:
+        report.errors.append(
+            f'{listing} of {source.key}: none of {plural(len(read), "XML file")} has an object '
+            f'(the first: {xml[0]}): check ann_file and the files.'
+        )
     _compare_names(names, first, classes, str(listing), report)
     _examine_boxes(read, str(listing), report)
     bad = bad_images(sizes, folder, str(listing), source.settings.get('pipeline') or ())
@@ -121,6 +127,7 @@ def _read_xml(path: str, classes: Sequence[str]) -> _Image:
     try:
         root = ElementTree.parse(path).getroot()
         objects = root.findall('object')
+        _check_elements(root, len(objects))
         names = [each.findtext('name') or '' for each in objects]
         if '' in names:
             raise ValueError('an object has no <name>')
@@ -137,6 +144,23 @@ def _read_xml(path: str, classes: Sequence[str]) -> _Image:
             f'annotation file {path} does not match its data set type ({error}): correct it, or '
             'create it again.'
         ) from error
+
+
+def _check_elements(root: ElementTree.Element, found: int) -> None:
+    """Raise a ``ValueError`` for objects in elements that MMDetection ignores silently.
+
+    It reads ``object`` in lower case, without a namespace, directly below the root.
+    """
+    names = re.findall(r'<([\w:.-]+)', ElementTree.tostring(root, 'unicode'))
+    every = [name for name in names if name.lower().rpartition(':')[2] == 'object']
+    if len(every) != found:
+        other = next((name for name in every if name != 'object'), 'object')
+        raise ValueError(
+            f'it has {len(every)} objects, but {found} of them in <object> directly below the root '
+            f'element; another one is in <{other}>{" of a namespace" if ":" in other else ""}'
+        )
+    if not found and names[0].lower().rpartition(':')[2] != 'annotation':
+        raise ValueError(f'its root element is <{names[0]}>, not <annotation>')
 
 
 def _read_box(element: ElementTree.Element) -> list[float]:

@@ -68,13 +68,15 @@ def examine_config(cfg: Config, splits: Sequence[str], images: bool = True) -> R
     report = Report([], [])
     expected = config_num_classes(cfg.get('model') or {}, report)
     for split in splits:
-        sources = data_sources(cfg, split)
+        sources, before = data_sources(cfg, split), len(report.errors)
         found = [_examine_source(each, cfg, split, expected, report) for each in sources]
         if images:
             for source, findings in zip(sources, found, strict=True):
                 _examine_images(source, findings, report)
         coco = [each for each in found if each is not None]
         if len(coco) == len(sources) and coco:
+            if len(report.errors) == before and (split == 'train' or _is_evaluated(cfg, split)):
+                _check_objects(sources, coco, report)
             _examine_evaluators(cfg, split, sources, coco, report)
     return Report(list(dict.fromkeys(report.errors)), list(dict.fromkeys(report.warnings)))
 
@@ -140,14 +142,33 @@ def _examine_coco(
             compare_classes(classes, findings.categories, findings.name)
         except DataError as error:
             report.errors.append(str(error))
-    metrics = [settings for _, _, settings in evaluators(cfg, split)] if split != 'train' else []
-    evaluated = any(not settings.get('format_only', False) for settings in metrics)
-    if not findings.images or (evaluated and not findings.num_annotations):
+    empty = not findings.num_annotations and _is_evaluated(cfg, split)
+    if empty or not findings.images:
         what = 'annotations' if findings.images else 'images'
         report.errors.append(f'{findings.name} of {source.key} has no {what}: check ann_file.')
     if split == 'train':
         report.warnings.extend(_too_many_objects(findings, cfg))
     return findings
+
+
+def _is_evaluated(cfg: Config, split: str) -> bool:
+    metrics = (settings for _, _, settings in evaluators(cfg, split))
+    return any(not settings.get('format_only', False) for settings in metrics)
+
+
+def _check_objects(
+    sources: Sequence[DataSource], found: Sequence[CocoFindings], report: Report
+) -> None:
+    """Error if no file of a split has an object of the class list; one of several may have none."""
+    wanted = [source.classes or tuple(each.usable) for source, each in zip(sources, found)]
+    if any(each.usable[name] for names, each in zip(wanted, found) for name in names):
+        return
+    names = ', '.join(dict.fromkeys(each.name for each in found))
+    total = sum(each.num_annotations or 0 for each in found)
+    report.errors.append(
+        f'{names} of {sources[0].key}: none of {plural(total, "annotation")} is a usable object of '
+        f'the classes {few(sources[0].classes)}: check ann_file and the class list.'
+    )
 
 
 def _examine_images(source: DataSource, findings: CocoFindings | None, report: Report) -> None:

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmdet_losses.core.plain_tensors import load_plain
+from mmdet_losses.engine.processes import UsageError
 from mmdet_losses.registry import HOOKS
 
 
@@ -28,12 +29,24 @@ class ClassLayersHook(Hook):
     priority = 'VERY_HIGH'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Replace the class layers in the checkpoint."""
+        """Replace the class layers in the checkpoint.
+
+        Raises:
+            UsageError: the checkpoint has no layer of the model, so the training would start from
+                the initial values without a message.
+        """
         if runner._resume:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         state = checkpoint.get('state_dict', checkpoint)
-        changed = keep_class_layers(state, model.state_dict())
+        own = model.state_dict()
+        if not any(str(key).removeprefix('module.') in own for key in state):
+            raise UsageError(
+                f'load_from={runner._load_from} has no layer of this model: give the checkpoint of '
+                'the same network, convert official weights with tools/convert_checkpoint.py, or '
+                'set load_from=None.'
+            )
+        changed = keep_class_layers(state, own)
         if changed:
             layers = dict.fromkeys(key.rpartition('.')[0] for key in changed)
             runner.logger.info(
@@ -71,7 +84,8 @@ def skip_replaced_weights(cfg: Config) -> None:
         content = load_plain(path, mmap=True)
     except Exception:  # of many kinds; MMEngine reports files that do not load
         return
-    if any(key.startswith('backbone.') for key in content.get('state_dict', content)):
+    state = content.get('state_dict', content) if isinstance(content, dict) else ()
+    if any(str(key).startswith('backbone.') for key in state):
         cfg.model.backbone.init_cfg = None
         print_log(
             f'{init["checkpoint"]} is not loaded, because {path} has the backbone.', 'current'

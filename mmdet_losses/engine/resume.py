@@ -10,7 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, get_dist_info
 
-from mmdet_losses.compat.checkpoints import PARTIAL
+from mmdet_losses.compat.checkpoints import PARTIAL, value_fault
 from mmdet_losses.core.plain_tensors import load_failure, load_plain
 from mmdet_losses.engine.processes import UsageError
 
@@ -177,4 +177,4 @@ def damage(path: Path) -> str | None:
     meta = content['meta']
     if not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
         return 'it has no epoch and iter in meta, so it is not a checkpoint of a training'
-    return None
+    return value_fault(content, ('state_dict', 'ema_state_dict', 'optimizer'))

@@ -198,6 +198,10 @@ def test_numbers_in_another_order_show_as_negative_variance(tmp_path: Path) -> N
     numbers.flush()
     with pytest.raises(WeightsFileError, match=r'`backbone\.stages\.0\.0` a variance below zero'):
         read_darknet_weights(path, network, order)
+    numbers[24 + 3 : 24 + 5] = np.nan, np.inf
+    numbers.flush()
+    with pytest.raises(ValueError, match=r'x cannot be used: it has NaN or infinite values, 2 in'):
+        read_darknet_weights(path, network, order)
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,43 @@ def test_a_validation_file_without_annotations_is_an_error(data):
     assert 'val_dataloader.dataset has no annotations' in data.report().errors[0]
 
 
+def of_category(number):
+    return changed(
+        annotations=[{**each, 'category_id': number} for each in coco()['annotations']],
+        categories=[dict(id=i, name=name) for i, name in enumerate(('cat', 'dog', 'cow'), 1)],
+    )
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+@pytest.mark.parametrize(
+    'content',
+    [
+        coco([[5, 5, -1, -1]] * 3),
+        coco([[0, 0, 0, 0]] * 3),
+        coco([[500, 5, 9, 9]] * 3),
+        entries('annotations', iscrowd=1),
+        of_category(3),
+    ],
+    ids=['placeholders', 'masks without boxes', 'outside', 'crowds', 'another class'],
+)
+def test_a_file_without_usable_objects_is_an_error(data, split, content):
+    data.write(split, content)
+    (error,) = data.report().errors
+    words = f'{split}.json of {split}_dataloader.dataset: none of 3 annotations is a usable object'
+    assert words in error and 'of the classes cat, dog: check' in error
+
+
+def test_one_of_several_training_files_may_have_no_objects(data):
+    data.write('background', changed(annotations=[]))
+    cfg = data.config()
+    inner = [{**cfg.train_dataloader.dataset, 'ann_file': f'{each}.json'}
+             for each in ('background', 'train')]  # fmt: skip
+    cfg.train_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=inner))
+    assert data.report(cfg).errors == []
+    cfg.train_dataloader.dataset.datasets = inner[:1]
+    assert 'background.json of train_dataloader' in data.report(cfg).errors[0]
+
+
 def test_a_file_without_annotations_is_fine_for_results_that_are_only_written(data):
     data.write('val', changed(annotations=[]))
     cfg = data.config()

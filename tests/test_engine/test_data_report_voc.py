@@ -87,6 +87,38 @@ def test_an_xml_file_that_mmdetection_cannot_read_is_an_error(voc, change, words
     assert '1.xml does not match its data set type' in error and words in error
 
 
+OBJECT = f'<object><name>cat</name>{corners(5, 6, 30, 40)}</object>'
+
+
+@pytest.mark.parametrize(
+    ('text', 'words'),
+    [
+        (
+            f'<annotation xmlns="u:v">{OBJECT}</annotation>',
+            'another one is in <ns0:object> of a namespace',
+        ),
+        (f'<annotation>{OBJECT}</annotation>'.upper(), 'another one is in <OBJECT>'),
+        (f'<annotation><Object/>{OBJECT}</annotation>', 'it has 2 objects, but 1 of them in'),
+        (f'<annotation><objects>{OBJECT}</objects></annotation>', 'it has 1 objects, but 0 of'),
+        ('<annotations><image><box label="cat"/></image></annotations>', 'is <annotations>, not'),
+        ('<annotation><object name="cat" xmin="5"/></annotation>', 'an object has no <name>'),
+    ],
+    ids=['namespace', 'upper case', 'mixed case', 'nested', 'CVAT', 'attributes'],
+)
+def test_voc_objects_that_mmdetection_ignores_are_an_error(voc, text, words):
+    (voc.root / 'Annotations/1.xml').write_text(text)
+    (error,) = voc_report(voc).errors
+    assert '1.xml does not match its data set type' in error and words in error
+
+
+def test_voc_data_without_objects_are_an_error(voc):
+    (voc.root / 'Annotations/1.xml').write_text('<annotation/>')
+    assert voc_report(voc) == ([], [])
+    (voc.root / 'Annotations/0.xml').write_text('<annotation/>')
+    (error,) = voc_report(voc).errors
+    assert 'list.txt of train_dataloader.dataset: none of 2 XML files has an object' in error
+
+
 def test_unusable_boxes_of_voc_data(voc):
     write_xml(voc, 1, box=corners(30, 6, 5, 40))
     assert '1 box is inverted (the first in ' in voc_report(voc).warnings[0]

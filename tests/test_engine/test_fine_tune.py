@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from mmdet_losses.engine import ClassLayersHook, skip_replaced_weights
+from mmdet_losses.engine import ClassLayersHook, UsageError, skip_replaced_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,9 +55,16 @@ def test_a_resumed_training_and_a_different_backbone_are_still_errors():
         model.load_state_dict(state)
 
 
+def test_a_checkpoint_without_a_layer_of_the_model_is_an_error():
+    runner = SimpleNamespace(model=detector(3), _resume=False, _load_from='other.pth')
+    with pytest.raises(UsageError, match=r'load_from=other\.pth has no layer of this model'):
+        ClassLayersHook().after_load_checkpoint(runner, dict(state_dict=dict(a=torch.ones(1))))
+
+
 @pytest.mark.parametrize(
     ('saved', 'skipped'),
     [
+        ([torch.ones(1)], False),
         (dict(state_dict={'backbone.weight': torch.ones(1)}), True),
         (dict(state_dict={'bbox_head.weight': torch.ones(1)}), False),
         (None, False),

@@ -201,7 +201,17 @@ def flip_the_table_of_contents(path):
     path.write_bytes(content)
 
 
+def change(path, **parts):
+    torch.save({**torch.load(path, weights_only=True), **parts}, path)
+
+
+NAN = dict(weight=torch.tensor([1.0, float('nan')]))
 DAMAGES = {
+    'NaN weights': lambda path: change(path, state_dict=NAN),
+    'NaN weights before the average': lambda path: change(path, ema_state_dict=NAN),
+    'an infinite momentum': lambda path: change(
+        path, optimizer=dict(state={0: dict(momentum_buffer=torch.full((3,), torch.inf))})
+    ),
     'truncated in the weights': lambda path: path.write_bytes(path.read_bytes()[:2500]),
     'zeros': lambda path: path.write_bytes(bytes(5000)),
     'flipped byte in the table of contents': flip_the_table_of_contents,
@@ -231,7 +241,8 @@ def test_a_damaged_checkpoint_is_skipped_or_named(tmp_path, capsys, damage):
     DAMAGES[damage](newest)
     assert start(tmp_path) == 'epoch_1.pth'
     assert f'{newest} is skipped: it ' in capsys.readouterr().out
-    if damage not in ('only weights', 'a tensor', 'a meta of another type'):
+    loads = 'only weights', 'a tensor', 'a meta of another type', 'an infinite momentum'
+    if not damage.startswith((*loads, 'NaN')):
         with pytest.raises(ValueError, match=r'epoch_2\.pth does not load as plain tensors'):
             read_checkpoint(newest)
         kinds = RuntimeError, UnpicklingError

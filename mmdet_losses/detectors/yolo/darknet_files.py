@@ -16,6 +16,8 @@ import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
+from mmdet_losses.compat.checkpoints import check_finite
+
 # Number of floats in the official files, to name the one that was given by mistake.
 OFFICIAL_FLOATS = {
     'yolov1': 197_328_243,
@@ -187,6 +189,7 @@ def read_darknet_weights(
 
     Raises:
         WeightsFileError: too short, too long, not a darknet file, or a negative variance.
+        ValueError: values are NaN or infinite.
         FileNotFoundError: there is no such file.
     """
     path, header = Path(path), read_header(path)
@@ -205,6 +208,7 @@ def read_darknet_weights(
             state[key] = _tensor(numbers[start:stop], shapes[key], layer, header)
             start = stop
         _check_variance(path, layer, state)
+    check_finite(state, path)
     return state
 
 
@@ -255,7 +259,7 @@ def _hint(payload: int) -> str:
 
 def _check_variance(path: Path, layer: Layer, state: dict[str, Tensor]) -> None:
     for key in layer.keys:
-        if key.endswith('running_var') and not bool((state[key] >= 0).all()):
+        if key.endswith('running_var') and bool((state[key] < 0).any()):
             raise WeightsFileError(
                 f'{path.name} gives `{layer.name}` a variance below zero, so its numbers are in '
                 'another order; choose the network it was made for.'

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmdet_losses.compat.checkpoints import check_finite
 from mmdet_losses.core.plain_tensors import is_torchscript
 
 STAND_IN_MODULES = ('models.', 'utils.', 'torch.nn.modules.', 'numpy', '_codecs')
@@ -64,7 +65,8 @@ def read_pickled_module(path: Path | str, entry: str = 'model') -> dict[str, Ten
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file does not unpickle, or has no network under ``entry``.
+        ValueError: the file does not unpickle, has no network under ``entry``, or has NaN or
+            infinite values.
     """
     path = Path(path)
     if not path.is_file():
@@ -90,6 +92,7 @@ def read_pickled_module(path: Path | str, entry: str = 'model') -> dict[str, Ten
             f'{path} has no network under {entry!r}; name the entry that holds it, or convert a '
             'plain state dict.'
         )
+    check_finite(tensors, path)
     return tensors
 
 
