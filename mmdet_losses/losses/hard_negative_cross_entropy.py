@@ -26,6 +26,7 @@ from mmdet_losses.ops import (
     at_least_one,
     channels_per_anchor,
     check_choice,
+    counting,
     promote,
     reduce_loss,
 )
@@ -64,15 +65,30 @@ def mine_hard_negatives(
         ValueError: an unknown convention.
     """
     check_choice('convention', convention, CONVENTIONS)
+    if not cost.numel():
+        return positive
     anchors = cost.shape[1]
     wanted = (positive.sum(1, keepdim=True) * ratio).clamp(min=min_neg)
     if convention == 'mmdet':
         wanted = torch.minimum(wanted, (~positive).sum(1, keepdim=True))
     else:
         wanted = wanted.clamp(max=anchors - 1 if convention == 'official' else anchors)
-    ranked = torch.where(positive, 0, cost).sort(dim=1, descending=True, stable=True).indices
-    chosen = (torch.arange(anchors, device=cost.device) < wanted).expand_as(ranked)
-    return torch.zeros_like(positive).scatter(1, ranked, chosen) & ~positive
+    return _highest(torch.where(positive, 0, cost), wanted) & ~positive
+
+
+def _highest(cost: Tensor, wanted: Tensor) -> Tensor:
+    """The ``wanted`` (B, 1) highest of each row, (B, P) bool; equal ones in order of position."""
+    if cost.device.type != 'cpu' or torch.compiler.is_compiling():
+        ranked = cost.sort(dim=1, descending=True, stable=True).indices
+        chosen = counting(cost.shape[1], cost.device) < wanted
+        return torch.zeros_like(chosen).scatter(1, ranked, chosen)
+    # sorting all takes several times longer
+    count = wanted.ceil().long()
+    ranked = cost.topk(max(1, int(count.max())), 1).values
+    last = ranked.gather(1, (count - 1).clamp(min=0))
+    above = ~(cost <= last) & (count > 0)  # also a NaN, so that it stays visible
+    equal = cost == last
+    return above | equal & (equal.cumsum(1) <= count - above.sum(1, keepdim=True))
 
 
 def hard_negative_cross_entropy_loss(

@@ -64,18 +64,25 @@ class GridAnchors(NamedTuple):
 
 
 def grid_overlap(
-    boxes: Tensor, anchors: GridAnchors, mode: Literal['iou', 'iof'] = 'iou'
+    boxes: Tensor,
+    anchors: GridAnchors,
+    mode: Literal['iou', 'iof'] = 'iou',
+    out: Tensor | None = None,
 ) -> Tensor:
     """Overlap of boxes (..., 4) xyxy with every anchor of a map: (..., A * H * W), no gradient.
 
     'iou' divides the common area by the union, 'iof' by the area of the anchor. Anchors have an
     area, so neither is zero.
+
+    Args:
+        out: memory for the result.
     """
     with torch.no_grad():
         x1, y1, x2, y2 = (edge[..., None, None] for edge in boxes.unbind(-1))
         width = (torch.minimum(x2, anchors.x.high) - torch.maximum(x1, anchors.x.low)).clamp_(0)
         height = (torch.minimum(y2, anchors.y.high) - torch.maximum(y1, anchors.y.low)).clamp_(0)
-        inter = height[..., :, None] * width[..., None, :]
+        maps = None if out is None else out.unflatten(-1, anchors.shape)
+        inter = torch.mul(height[..., :, None], width[..., None, :], out=maps)
         sides_x, sides_y = anchors.x.high - anchors.x.low, anchors.y.high - anchors.y.low
         area = sides_x[:, None, :] * sides_y[:, :, None]
         if mode == 'iof':
@@ -140,8 +147,12 @@ class AnchorTable(NamedTuple):
         A GPU reads the common widths and heights by column and row, in a few launches for any
         number of maps. A CPU is faster map by map.
         """
-        if boxes.device.type == 'cpu':
-            return torch.cat([grid_overlap(boxes, level) for level in self.levels], -1)
+        if boxes.device.type == 'cpu' and not torch.compiler.is_compiling():
+            joined = boxes.new_empty((*boxes.shape[:-1], len(self.area)))
+            parts = joined.split([a * h * w for a, h, w in self.shapes], -1)
+            for level, part in zip(self.levels, parts, strict=True):
+                grid_overlap(boxes, level, out=part)
+            return joined
         with torch.no_grad():
             x1, y1, x2, y2 = (edge[..., None] for edge in boxes.unbind(-1))
             (x_low, x_high), (y_low, y_high) = self.columns, self.rows

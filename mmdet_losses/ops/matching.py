@@ -14,7 +14,7 @@ class AnchorMatch(NamedTuple):
     """Result of matching, one entry per anchor; each field is (B, P)."""
 
     index: Tensor  # type: ignore[assignment]  # replaces tuple.index
-    """int64, slot of the object with the highest IoU, also of anchors that are not positive."""
+    """int64, slot of the object of a positive anchor."""
     positive: Tensor
     """bool."""
     negative: Tensor
@@ -38,15 +38,42 @@ def match_forced_best(iou: Tensor, mask: Tensor, rank: Tensor, positive_iou: flo
     best, index = iou.max(1)
     first = mask.to(torch.uint8).argmax(1, keepdim=True)  # for anchors without an overlap
     index = torch.where(mask.gather(1, index), index, first)
-    highest = iou.amax(2, keepdim=True)
     none = constant(anchors, rank)
-    chosen = torch.where(iou == highest, rank, none).argmin(2)
-    chosen = torch.where(mask, chosen, none)
+    chosen = torch.where(mask, _first_highest(iou, mask, rank), none)
     forced = _last_writer(chosen, mask.shape[1], anchors)
     taken = forced > 0
     index = torch.where(taken, forced - 1, index)
     positive = taken | (best >= positive_iou)
     return AnchorMatch(index, positive, ~positive)
+
+
+def _first_highest(iou: Tensor, mask: Tensor, rank: Tensor) -> Tensor:
+    """Anchor with the highest IoU of each object, of several the lowest ``rank``: (B, M)."""
+    highest = iou.amax(2, keepdim=True)
+    if iou.device.type == 'cpu' and not torch.compiler.is_compiling():
+        highest = torch.where(mask[..., None], highest, 2)  # no anchor for an empty slot
+        image, anchor, chosen = _anchors_of((iou == highest).any(1), iou, highest)
+        row, item = _of_lowest_rank(chosen, rank, image, anchor, highest).nonzero(as_tuple=True)
+        first = torch.zeros_like(highest.squeeze(2), dtype=torch.long)
+        first[image[row], item] = anchor[row]
+        return first
+    return torch.where(iou == highest, rank, constant(iou.shape[2], rank)).argmin(2)
+
+
+def _anchors_of(where: Tensor, iou: Tensor, highest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Images and numbers of the anchors in ``where``, (n,); their objects with that IoU, (n, M)."""
+    image, anchor = where.nonzero(as_tuple=True)
+    return image, anchor, iou[image, :, anchor] == highest.squeeze(2)[image]
+
+
+def _of_lowest_rank(
+    chosen: Tensor, rank: Tensor, image: Tensor, anchor: Tensor, highest: Tensor
+) -> Tensor:
+    """``chosen`` (n, M) for the anchor of the lowest rank only, per image and object."""
+    ranked = torch.where(chosen, rank[anchor, None], len(rank)).to(rank.dtype)
+    first = rank.new_full(highest.shape[:2], len(rank))
+    first.scatter_reduce_(0, image[:, None].expand_as(ranked), ranked, 'amin')
+    return chosen & (ranked == first[image])
 
 
 def _last_writer(chosen: Tensor, slots: int, anchors: int) -> Tensor:
@@ -76,24 +103,54 @@ def match_max_iou(
         several such objects, for the last one. An object without any overlap has no such anchor.
         With ``rank`` an object has at most one such anchor, that of the lowest rank.
     """
+    if iou.device.type == 'cpu' and not torch.compiler.is_compiling():
+        limits = positive_iou, negative_iou, min_pos_iou
+        return _match_few(iou, limits, match_low_quality, rank)
     best, index = iou.max(1)
     if not match_low_quality:
         positive = best >= positive_iou
         return AnchorMatch(index, positive, ~positive & (best < negative_iou))
-    highest = iou.amax(2, keepdim=True)
-    usable = (highest >= min_pos_iou) if min_pos_iou > 0 else (highest > 0)
-    highest = torch.where(usable, highest, constant(2, iou))
-    order = _order(iou.shape[1], iou.device)
+    highest = _usable_highest(iou, min_pos_iou)
     chosen = iou == highest
     if rank is not None:
         ranked = torch.where(chosen, rank, constant(iou.shape[2], rank))
         chosen = chosen & (ranked == ranked.amin(2, keepdim=True))
-    last = zero_unless(chosen, order).amax(1).long()
+    last = zero_unless(chosen, _order(iou.shape[1], iou.device)).amax(1).long()
     taken = last > 0
     positive = taken | (best >= positive_iou)
     return AnchorMatch(
         torch.where(taken, last - 1, index), positive, ~positive & (best < negative_iou)
     )
+
+
+def _match_few(
+    iou: Tensor, limits: tuple[float, float, float], match_low_quality: bool, rank: Tensor | None
+) -> AnchorMatch:
+    """:func:`match_max_iou` on a CPU: objects are searched for the few positive anchors only.
+
+    Args:
+        limits: ``positive_iou, negative_iou, min_pos_iou``.
+    """
+    positive_iou, negative_iou, min_pos_iou = limits
+    best = iou.amax(1)
+    highest = _usable_highest(iou, min_pos_iou if match_low_quality else 2)
+    positive = (best >= positive_iou) | (iou == highest).any(1)
+    image, anchor, chosen = _anchors_of(positive, iou, highest)
+    if rank is not None:
+        chosen = _of_lowest_rank(chosen, rank, image, anchor, highest)
+    last = zero_unless(chosen, counting(iou.shape[1] + 1, iou.device)[1:]).amax(1)
+    positive[image, anchor] = (last > 0) | (best[image, anchor] >= positive_iou)
+    index = torch.zeros_like(positive, dtype=torch.long)
+    own = iou[image, :, anchor].max(1).indices
+    index[image, anchor] = torch.where(last > 0, last - 1, own)
+    return AnchorMatch(index, positive, ~positive & (best < negative_iou))
+
+
+def _usable_highest(iou: Tensor, min_pos_iou: float) -> Tensor:
+    """Highest IoU of each object, (B, M, 1); 2, which no anchor has, where it is too low."""
+    highest = iou.amax(2, keepdim=True)
+    usable = (highest >= min_pos_iou) if min_pos_iou > 0 else (highest > 0)
+    return torch.where(usable, highest, constant(2, iou))
 
 
 @made_once()

@@ -26,6 +26,7 @@ def slow_mining(cost, positive, limit):
     return kept
 
 
+@pytest.mark.parametrize('steps', [1000, 3])  # few steps: most costs are equal
 @pytest.mark.parametrize('share', [0.0, 0.1, 0.3, 0.9])
 @pytest.mark.parametrize(
     ('convention', 'limit'),
@@ -35,11 +36,17 @@ def slow_mining(cost, positive, limit):
         ('mmdet', lambda positive: int((~positive).sum())),
     ],
 )
-def test_mining_equals_a_slow_loop(convention, limit, share):
-    cost = torch.rand(4, 25, generator=generator(1)) + 0.01
+def test_mining_equals_a_slow_loop(convention, limit, share, steps):
+    cost = torch.randint(1, steps + 1, (4, 25), generator=generator(1)) / steps
     positive = torch.rand(4, 25, generator=generator(2)) < share
     mined = mine_hard_negatives(cost, positive, convention=convention)
     assert torch.equal(mined, slow_mining(cost, positive, limit))
+
+
+def test_mining_keeps_a_nan_visible():
+    cost = torch.tensor([[1.0, float('nan'), 3, 2], [1, float('nan'), 3, 2]])
+    positive = torch.tensor([[True, False, False, False], [False] * 4])
+    assert mine_hard_negatives(cost, positive)[:, 1].tolist() == [True, False]
 
 
 def test_value_and_gradient_equal_a_slow_loop():

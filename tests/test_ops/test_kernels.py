@@ -189,3 +189,14 @@ def test_cross_entropy_equals_the_reference_where_the_gradient_is_chosen(monkeyp
         lambda x: F.cross_entropy(x, label, reduction='none') * chosen,
         normal(2, 4, 9),
     )
+
+
+def test_cross_entropy_of_far_logits_equals_the_reference():
+    """The exponential of the difference to the logit of the label overflows, also in float64."""
+    label = torch.tensor([[0, 1, 2]])
+    logits = torch.tensor([[[-900.0, 1e4, 0], [80, 0, 30], [1, -1e4, 25]]]).double()
+    assert_same(
+        lambda x: chosen_cross_entropy(x, label),
+        lambda x: F.cross_entropy(x, label, reduction='none'),
+        logits,
+    )

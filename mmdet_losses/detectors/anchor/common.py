@@ -22,11 +22,13 @@ from mmdet_losses.core import (
 from mmdet_losses.core.types import OutputsT, TargetsT
 from mmdet_losses.detectors.anchor.contracts import RetinaNetTargets, SSDTargets
 from mmdet_losses.ops import (
+    BoxCode,
     GridAnchors,
     check_choice,
     flatten_levels,
     positives_divisor,
     unflatten_levels,
+    zero_unless,
 )
 
 Normalizer = Literal[
@@ -82,6 +84,17 @@ def anchor_weights(weights: Tensor | None, index: Tensor, positive: Tensor) -> T
     return None if weights is None else torch.where(positive, weights.gather(1, index), 1)
 
 
+def positive_deltas(code: BoxCode, boxes: Tensor, index: Tensor, positive: Tensor) -> Tensor:
+    """Deltas (B, P, 4) of the boxes (B, M, 4) at ``index`` (B, P); 0 where not ``positive``."""
+    if boxes.device.type == 'cpu' and not torch.compiler.is_compiling():
+        image, anchor = positive.nonzero(as_tuple=True)
+        deltas = boxes.new_zeros((*positive.shape, 4))
+        deltas[image, anchor] = code.at(anchor).encode(boxes[image, index[image, anchor]])
+        return deltas
+    deltas = code.encode(boxes.gather(1, index[..., None].expand(-1, -1, 4)))
+    return zero_unless(positive[..., None], deltas)
+
+
 def anchor_depth(maps: tuple[Tensor, ...], shapes: tuple[tuple[int, int, int], ...]) -> int:
     """Channels per anchor.
 
@@ -98,6 +111,20 @@ def anchor_depth(maps: tuple[Tensor, ...], shapes: tuple[tuple[int, int, int], .
             'anchors.'
         )
     return channels // anchors
+
+
+def _read_anchors(maps: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Deltas (1, n, 4) of the anchors in ``mask`` (B, P), and their images and numbers, (1, n)."""
+    rows, images, anchors, start = [], [], [], 0
+    for each in maps:
+        count, cells = each.shape[1] // 4, each.shape[2:].numel()
+        image, anchor = mask[:, start : start + count * cells].nonzero(as_tuple=True)
+        deltas = each.reshape(-1, count, 4, cells)
+        rows.append(deltas[image, anchor.div(cells, rounding_mode='floor'), :, anchor % cells])
+        images.append(image)
+        anchors.append(start + anchor)
+        start += count * cells
+    return torch.cat(rows)[None], torch.cat(images)[None], torch.cat(anchors)[None]
 
 
 class AnchorLoss(DetectorLoss[OutputsT, TargetsT]):
@@ -133,10 +160,16 @@ class AnchorLoss(DetectorLoss[OutputsT, TargetsT]):
     def box_term(
         self, maps: tuple[Tensor, ...], targets: SSDTargets | RetinaNetTargets, divisor: Tensor
     ) -> Tensor:
-        """The box term over the positives."""
-        pred, decode = flatten_levels(maps, 4), targets.code.decode
+        """The box term over the positives; on a CPU only those are read."""
+        target, decode = targets.box, targets.code.decode
         mask = weigh_slots(targets.mask, targets.weights)
-        return regress(self.loss_box, pred, targets.box, mask, divisor, decode)
+        if target.device.type == 'cpu' and not torch.compiler.is_compiling():
+            pred, image, anchor = _read_anchors(maps, targets.mask)
+            target, mask = target[image, anchor], mask[image, anchor]
+            decode = targets.code.at(anchor).decode
+        else:
+            pred = flatten_levels(maps, 4)
+        return regress(self.loss_box, pred, target, mask, divisor, decode)
 
     def divisor(self, counts: Tensor, targets: SSDTargets | RetinaNetTargets) -> Tensor:
         """Divisor of both sums, from the number of positives per image."""

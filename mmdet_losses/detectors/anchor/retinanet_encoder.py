@@ -23,7 +23,12 @@ from mmdet_losses.core import (
     split_images,
     usable_boxes,
 )
-from mmdet_losses.detectors.anchor.common import anchor_weights, hide_anchors, ideal_maps
+from mmdet_losses.detectors.anchor.common import (
+    anchor_weights,
+    hide_anchors,
+    ideal_maps,
+    positive_deltas,
+)
 from mmdet_losses.detectors.anchor.contracts import RetinaNetOutputs, RetinaNetTargets
 from mmdet_losses.ops import (
     AnchorMatch,
@@ -40,7 +45,6 @@ from mmdet_losses.ops import (
     match_detectron,
     match_max_iou,
     promote,
-    zero_unless,
 )
 from mmdet_losses.registry import TASK_UTILS
 
@@ -210,7 +214,6 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         )
         match, counts = self._match(iou, table.shapes)
         code = self.box_code(table)
-        deltas = code.encode(boxes.gather(1, match.index[..., None].expand(-1, -1, 4)))
         positive, counted = match.positive, match.positive | match.negative
         if hidden is not None:
             positive, counted = positive & ~hidden, counted & ~hidden
@@ -218,7 +221,7 @@ class RetinaNetTargetEncoder(TargetEncoder[RetinaNetOutputs, RetinaNetTargets]):
         own = labels.gather(1, match.index)
         return RetinaNetTargets(
             labels=torch.where(positive, own, constant(self.num_classes, own)),
-            box=zero_unless(positive[..., None], deltas),
+            box=positive_deltas(code, boxes, match.index, positive),
             mask=positive,
             counted=counted,
             code=code,

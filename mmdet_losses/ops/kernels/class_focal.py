@@ -129,12 +129,14 @@ def _add_block(
     parts = list(_parts(x.shape))
     size = max((x[part].numel() for part in parts), default=0)
     background = BackgroundFocal(x, size, gamma)
+    ones = [weight is None] * len(x)
+    if weight is not None and weight.device.type == 'cpu':
+        ones = (weight == 1).flatten(1).all(1).tolist()
     total = x.new_zeros(())
     for part in parts:
         here = None
-        if weight is not None:
+        if weight is not None and not all(ones[part[0]]):
             here = weight[part if weight.shape[1] > 1 else part[0]]
-            here = None if here.device.type == 'cpu' and bool((here == 1).all()) else here
         total += background(x[part], slopes[part], factor * (1 - alpha), weight=here)
     total *= 1 - alpha
     is_object = block.labels < x.shape[1]

@@ -31,15 +31,14 @@ def chosen_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
 class _ChosenCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, label: Tensor) -> Tensor:
-        """Cost (N, L); a CPU keeps the logits and two numbers per entry, a GPU the logarithms."""
+        """Cost (N, L); a CPU keeps the logits, a GPU the logarithms."""
         ctx.sparse = logits.device.type == 'cpu' and type(logits) in (Tensor, Parameter)
         if not ctx.sparse:
             logs = logits.log_softmax(1)
             ctx.save_for_backward(logs, label)
             return -logs.gather(1, label[:, None]).squeeze(1)
-        highest, log_sum = _log_sum(logits.detach())
-        ctx.save_for_backward(logits, label, highest, log_sum)
-        return (highest - logits.gather(1, label[:, None]).squeeze(1)).add_(log_sum)
+        ctx.save_for_backward(logits, label)
+        return _costs(logits.detach(), label)
 
     @staticmethod
     @once_differentiable
@@ -49,33 +48,34 @@ class _ChosenCrossEntropy(torch.autograd.Function):
             logs, label = ctx.saved_tensors
             slopes = logs.exp().mul_(grad[:, None])
             return slopes.scatter_add_(1, label[:, None], -grad[:, None]), None
-        logits, label, highest, log_sum = ctx.saved_tensors
+        logits, label = ctx.saved_tensors
         row, column = grad.nonzero(as_tuple=True)
-        part = row, column
-        chosen = logits[row, :, column] - highest[part][:, None]
-        chosen = chosen.sub_(log_sum[part][:, None]).exp_()
-        chosen.scatter_add_(1, label[part][:, None], -torch.ones_like(chosen[:, :1]))
+        chosen = logits[row, :, column].softmax(1)
+        own = label[row, column, None]
+        chosen.scatter_add_(1, own, -torch.ones_like(chosen[:, :1]))
         slopes = torch.zeros_like(logits)
-        slopes[row, :, column] = chosen * grad[part][:, None]
+        slopes[row, :, column] = chosen.mul_(grad[row, column, None])
         return slopes, None
 
 
-def _log_sum(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Highest logit (N, L) over dimension 1, and the logarithm of the sum of exp(x - highest).
+def _costs(logits: Tensor, label: Tensor) -> Tensor:
+    """Logarithm of the sum of exp(x - own) over dimension 1, with the logit of the label, (N, L).
 
     In chunks that fit into the cache; a map of the logarithms would be fresh memory in every step.
     """
     rows, classes, cells = logits.shape
-    highest, total = logits.new_empty((rows, cells)), logits.new_empty((rows, cells))
+    own, costs = logits.gather(1, label[:, None]), logits.new_empty((rows, cells))
     step = max(1, CHUNK // max(1, classes * cells))
     width = max(1, cells if step > 1 else min(cells, CHUNK // classes))
     memory = logits.new_empty(min(step, rows) * classes * width)
     for start in range(0, rows, step):
         for column in range(0, cells, width):
             part = slice(start, start + step), slice(column, column + width)
-            x = logits[part[0], :, part[1]]
-            torch.amax(x, 1, out=highest[part])
-            shifted = memory[: x.numel()].view(x.shape)
-            torch.sub(x, highest[part][:, None], out=shifted).exp_()
-            torch.sum(shifted, 1, out=total[part])
-    return highest, total.log_()
+            every = part[0], slice(None), part[1]
+            shifted = memory[: logits[every].numel()].view(logits[every].shape)
+            torch.sub(logits[every], own[every], out=shifted).exp_()
+            torch.sum(shifted, 1, out=costs[part])
+    costs.log_()
+    if not costs.isfinite().all():  # exp(x - own) overflows in float32 above 88
+        costs = logits.logsumexp(1) - own.squeeze(1)
+    return costs

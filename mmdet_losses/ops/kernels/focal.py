@@ -10,10 +10,10 @@ from torch import Tensor
 
 from mmdet_losses.ops.kernels.launch import ExpectedGradient
 
-CHUNK = 1 << 16
+CHUNK = 1 << 17
 """Number of logits of a chunk on a CPU: its intermediate results fit into the cache."""
-HIGHEST = 40.0
-"""Largest logit of :class:`BackgroundFocal`'s formula: powers of its exponential are finite."""
+HIGHEST = 80.0
+"""Largest logit of :class:`BackgroundFocal`'s formula: its exponential is finite."""
 
 
 def power(base: Tensor, exponent: float) -> Tensor:
@@ -68,7 +68,7 @@ class BackgroundFocal:
 
     def __init__(self, like: Tensor, size: int, exponent: float) -> None:
         self.exponent = exponent
-        self.memory = like.new_empty((4, size)) if like.device.type == 'cpu' else None
+        self.memory = like.new_empty((3, size)) if like.device.type == 'cpu' else None
 
     def __call__(
         self,
@@ -106,17 +106,21 @@ class BackgroundFocal:
     ) -> Tensor:
         """With e = exp(x): the score is e / (1 + e), the other logarithm log(1 + e)."""
         assert self.memory is not None
-        e, soft, above, scale = (each[: x.numel()] for each in self.memory)
-        torch.exp(x.view(-1), out=e)
-        torch.log1p(e, out=soft)
-        torch.add(e, 1, out=above)
-        torch.div(e, above, out=scale)
-        scale = scale.square_() if self.exponent == 2 else scale.pow_(self.exponent)
+        score, soft, rest = (each[: x.numel()] for each in self.memory)
+        scale = slope.view(-1)
+        torch.exp(x.view(-1), out=score)
+        torch.log1p(score, out=soft)
+        torch.add(score, 1, out=rest).reciprocal_()  # 1 - score
+        score.mul_(rest)
+        if self.exponent == 2:
+            torch.mul(score, score, out=scale)
+        else:
+            torch.pow(score, self.exponent, out=scale)
         if weight is not None:
-            scale.view_as(x).mul_(weight)
+            slope.mul_(weight)
         total = torch.dot(scale, soft)
-        torch.div(e.add_(soft, alpha=self.exponent).mul_(scale), above, out=slope.view(-1))
-        slope.mul_(factor)
+        score.add_(rest.mul_(soft), alpha=self.exponent)
+        scale.mul_(score.mul_(factor))
         return total
 
 
