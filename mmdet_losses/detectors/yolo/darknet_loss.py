@@ -21,17 +21,15 @@ from mmdet_losses.detectors.yolo.grids import (
     positive_factors,
 )
 from mmdet_losses.detectors.yolo.joined import (
+    JoinedMaps,
     SlotValues,
     join_hidden,
-    join_maps,
     join_slots,
-    read_slots,
 )
 from mmdet_losses.detectors.yolo.maps import (
     RawLevel,
     by_anchor,
     first_in_cell,
-    parts,
     put_cells,
     take_cells,
 )
@@ -216,12 +214,11 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         levels = [targets.levels[i] for i in maps]
         counts = [len(level.grid.anchors) for level in levels]
         values = self._join(outputs, maps, counts)
-        classes = outputs.levels[maps[0]].shape[1] // counts[0] - 5
         slots, free = join_slots([object_slots(level, targets) for level in levels]), None
-        raw = parts(values.detach()[:, None, : 5 + classes])  # for rules without a gradient
+        raw = values.raw(classes=self.code == 'alexeyab')  # for rules without a gradient
         if self.truth_threshold < 1:
             slots, free = forced_slots(raw, slots, targets, self.truth_threshold)
-        obj, found = read_slots(values, slots.index, classes)
+        obj, found = values.read(slots.index)
         with torch.no_grad():
             positive = slots.claimed() if free is None else slots.claimed() | free.mask
             wanted, weight = self._objectness(options, raw, slots, positive, targets)
@@ -238,7 +235,7 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
         cost = weight * entropy(obj, wanted, slots.grid.squared)
         terms = self._pairs(options, found, slots, moved)
         if free is not None:
-            found = read_slots(values, free.index, classes)[1]
+            found = values.read(free.index)[1]
             forced = self._pairs(options, found, free, moved, shared=False)
             terms = sum_terms([terms, forced])
         return {
@@ -247,10 +244,10 @@ class DarknetLoss(DetectorLoss[GridOutputsT, GridTargets]):
             'loss_noobj': masked_sum(cost, ~positive),
         }
 
-    def _join(self, outputs: GridOutputsT, maps: list[int], counts: list[int]) -> Tensor:
-        """All values of some maps, (B, 5 + C, P); a subclass may append others."""
+    def _join(self, outputs: GridOutputsT, maps: list[int], counts: list[int]) -> JoinedMaps:
+        """All values of some maps; a subclass may append others."""
         pairs = zip(maps, counts, strict=True)
-        return join_maps([by_anchor(outputs.levels[i], count) for i, count in pairs])
+        return JoinedMaps.of([by_anchor(outputs.levels[i], count) for i, count in pairs])
 
     def _averaged(
         self, raw: RawLevel, wanted: Tensor, weight: Tensor, targets: GridTargets

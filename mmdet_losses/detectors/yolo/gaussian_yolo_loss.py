@@ -13,7 +13,7 @@ from mmdet_losses.detectors.yolo.contracts import GaussianYOLOOutputs, GridTarge
 from mmdet_losses.detectors.yolo.darknet_encoder import Code
 from mmdet_losses.detectors.yolo.darknet_loss import BoxMode, DarknetLoss
 from mmdet_losses.detectors.yolo.grids import Slots, slot_targets
-from mmdet_losses.detectors.yolo.joined import SlotValues, join_maps
+from mmdet_losses.detectors.yolo.joined import JoinedMaps, SlotValues
 from mmdet_losses.detectors.yolo.maps import RawLevel
 from mmdet_losses.ops import masked_sum, zero_unless
 from mmdet_losses.registry import MODELS
@@ -96,10 +96,10 @@ class GaussianYOLOLoss(DarknetLoss[GaussianYOLOOutputs]):
         self.uc_normalizer = uc_normalizer
         self.class_code = 'redmon'  # both programs have Redmon's rule in this layer
 
-    def _join(self, outputs: GaussianYOLOOutputs, maps: list[int], counts: list[int]) -> Tensor:
+    def _join(self, outputs: GaussianYOLOOutputs, maps: list[int], counts: list[int]) -> JoinedMaps:
         pairs = zip(maps, counts, strict=True)
         sigmas = [outputs.sigmas[i].unflatten(1, (count, 4)).flatten(3) for i, count in pairs]
-        return torch.cat((super()._join(outputs, maps, counts), join_maps(sigmas)), 1)
+        return JoinedMaps.of(super()._join(outputs, maps, counts).maps, sigmas)
 
     def _averaged(
         self, raw: RawLevel, wanted: Tensor, weight: Tensor, targets: GridTargets

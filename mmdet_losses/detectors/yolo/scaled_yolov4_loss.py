@@ -13,10 +13,9 @@ from mmdet_losses.detectors.yolo.cells import JoinedGrid
 from mmdet_losses.detectors.yolo.contracts import ScaledYOLOV4Outputs, ScaledYOLOV4Targets
 from mmdet_losses.detectors.yolo.grids import Slots, grid_sizes
 from mmdet_losses.detectors.yolo.joined import (
+    JoinedMaps,
     join_hidden,
-    join_maps,
     join_slots,
-    read_slots,
     slots_per_map,
 )
 from mmdet_losses.detectors.yolo.maps import by_anchor, one_hot, put_cells
@@ -117,13 +116,13 @@ class ScaledYOLOV4Loss(DetectorLoss[ScaledYOLOV4Outputs, ScaledYOLOV4Targets]):
         levels = targets.levels
         counts = [len(level.grid.anchors) for level in levels]
         pairs = zip(outputs.levels, counts, strict=True)
-        values = join_maps([by_anchor(each, n) for each, n in pairs])
+        values = JoinedMaps.of([by_anchor(each, n) for each, n in pairs])
         slots = join_slots(
             [Slots(e.grid, e.index, e.mask, e.box, e.labels, e.weights) for e in levels]
         )
         grid, mask, place = slots.grid, slots.mask, slots.place()
         assert isinstance(grid, JoinedGrid)
-        obj, found = read_slots(values, slots.index, values.shape[1] - 5)
+        obj, found = values.read(slots.index)
 
         with torch.no_grad():
             share = 1 / slots_per_map(slots).to(obj)
