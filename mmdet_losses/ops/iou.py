@@ -85,5 +85,6 @@ def _map_iou(center: Tensor, size: Tensor, boxes: Tensor, mask: Tensor) -> Tenso
         side = torch.minimum(high, high_t).sub_(torch.maximum(low, low_t)).clamp_(min=0)
         inter = side[:, 0].mul_(side[:, 1])
         area = size.prod(2).flatten(1).unsqueeze(1)
-        union = area + extent.prod(1) - inter
-        return zero_unless(inter > 0, inter / union)
+        union = (area + extent.prod(1)).sub_(inter)
+        # without an overlap 0, also if the union is 0
+        return inter.div_(union.clamp_(min=torch.finfo(union.dtype).tiny))
