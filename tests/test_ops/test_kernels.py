@@ -191,12 +191,24 @@ def test_cross_entropy_equals_the_reference_where_the_gradient_is_chosen(monkeyp
     )
 
 
-def test_cross_entropy_of_far_logits_equals_the_reference():
-    """The exponential of the difference to the logit of the label overflows, also in float64."""
+@pytest.mark.parametrize('shift', [0.0, -800, 800])
+def test_cross_entropy_of_far_logits_equals_the_reference(shift):
+    """Exponentials overflow or underflow, also in float64."""
     label = torch.tensor([[0, 1, 2]])
     logits = torch.tensor([[[-900.0, 1e4, 0], [80, 0, 30], [1, -1e4, 25]]]).double()
-    assert_same(
-        lambda x: chosen_cross_entropy(x, label),
-        lambda x: F.cross_entropy(x, label, reduction='none'),
-        logits,
-    )
+    for x in (logits + shift, normal(1, 3, 3) + shift):
+        assert_same(
+            lambda x: chosen_cross_entropy(x, label),
+            lambda x: F.cross_entropy(x, label, reduction='none'),
+            x,
+        )
+
+
+def test_cross_entropy_of_certain_logits_is_exact():
+    """A cost of 1e-6 beside logits of 30, where the logarithm of a sum is rounded to 2e-6."""
+    logits = (normal(1, 5, 200) + 16).float()
+    logits[:, 0] += 14
+    label = torch.zeros(1, 200, dtype=torch.long)
+    want = F.cross_entropy(logits.double(), label, reduction='none')
+    have = chosen_cross_entropy(logits, label)
+    torch.testing.assert_close(have.double(), want, rtol=1e-6, atol=3e-7)

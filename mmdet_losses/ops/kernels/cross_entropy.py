@@ -12,6 +12,9 @@ from torch.nn import Parameter
 
 from mmdet_losses.ops.kernels.focal import CHUNK
 
+LOWEST = 1e-30
+"""Smallest sum of exponentials that is exact in float32."""
+
 
 def chosen_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
     """Cross-entropy over dimension 1, equal to ``F.cross_entropy(..., reduction='none')``.
@@ -59,23 +62,24 @@ class _ChosenCrossEntropy(torch.autograd.Function):
 
 
 def _costs(logits: Tensor, label: Tensor) -> Tensor:
-    """Logarithm of the sum of exp(x - own) over dimension 1, with the logit of the label, (N, L).
+    """Cost (N, L): logarithm of the sum of exp(x) over dimension 1, over exp of the label's logit.
 
-    In chunks that fit into the cache; a map of the logarithms would be fresh memory in every step.
+    In chunks that fit into the cache; a map of exponentials would be fresh memory in every step.
     """
     rows, classes, cells = logits.shape
-    own, costs = logits.gather(1, label[:, None]), logits.new_empty((rows, cells))
+    total = logits.new_empty((rows, cells))
     step = max(1, CHUNK // max(1, classes * cells))
     width = max(1, cells if step > 1 else min(cells, CHUNK // classes))
     memory = logits.new_empty(min(step, rows) * classes * width)
     for start in range(0, rows, step):
         for column in range(0, cells, width):
             part = slice(start, start + step), slice(column, column + width)
-            every = part[0], slice(None), part[1]
-            shifted = memory[: logits[every].numel()].view(logits[every].shape)
-            torch.sub(logits[every], own[every], out=shifted).exp_()
-            torch.sum(shifted, 1, out=costs[part])
-    costs.log_()
-    if not costs.isfinite().all():  # exp(x - own) overflows in float32 above 88
-        costs = logits.logsumexp(1) - own.squeeze(1)
+            x = logits[part[0], :, part[1]]
+            powers = torch.exp(x, out=memory[: x.numel()].view(x.shape))
+            torch.sum(powers, 1, out=total[part])
+    own = logits.gather(1, label[:, None]).squeeze(1)
+    # the logarithm of the quotient, because a difference of two logarithms is less exact
+    costs = own.neg().exp_().mul_(total).log_()
+    if not ((total > LOWEST) & costs.isfinite()).all():
+        costs = logits.logsumexp(1) - own
     return costs
