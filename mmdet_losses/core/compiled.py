@@ -15,6 +15,8 @@ from mmdet_losses.core.padding import pad_rows
 from mmdet_losses.core.types import Size
 
 SMALLEST_BUCKET = 16
+MOST_GRAPHS = 256
+"""Graphs of all heads: input sizes times buckets. torch.compile raises at its own limit, 8."""
 
 
 class Annotations:
@@ -22,24 +24,22 @@ class Annotations:
     trace."""
 
     def __init__(self, fields: dict[str, Tensor]) -> None:
-        self.fields = fields
+        for name, value in fields.items():
+            setattr(self, name, value)
 
-    def __getattr__(self, name: str) -> Tensor:
-        if name == 'fields' or name not in self.fields:
-            raise AttributeError(name)
-        return self.fields[name]
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.fields[name]
+    def __getitem__(self, key: str | slice) -> Any:
+        if isinstance(key, str):
+            return getattr(self, key)
+        return Annotations({name: value[key] for name, value in vars(self).items()})
 
     def __contains__(self, name: str) -> bool:
-        return name in self.fields
+        return name in vars(self)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.fields)
+        return iter(vars(self))
 
     def __len__(self) -> int:
-        return self.fields['labels'].shape[0]
+        return self['labels'].shape[0]
 
 
 def bucket(count: int) -> int:
@@ -57,6 +57,7 @@ def encode_and_compare(
     criterion: Any,
     outputs: tuple,
     fields: dict[str, Tensor],
+    present: Sequence[Sequence[str]],
     regions: IgnoredRegions | None,
     sizes: Sequence[Size],
     img_size: Size,
@@ -65,11 +66,11 @@ def encode_and_compare(
 
     Args:
         fields: the ground truth, each field (B, M, ...).
+        present: names of the fields of each image.
     """
-    images = len(fields['labels'])
     gt_instances = [
-        Annotations({name: value[image] for name, value in fields.items()})
-        for image in range(images)
+        Annotations({name: fields[name][image] for name in names})
+        for image, names in enumerate(present)
     ]
     targets = encode_batch(encoder, gt_instances, sizes, img_size, regions)
     return criterion(outputs, targets), encoder.statistics(targets)
@@ -101,29 +102,38 @@ class CompiledLoss:
     ) -> dict[str, Tensor]:
         """Loss terms and statistics of a batch."""
         slots = bucket(max(len(each) for each in gt_instances))
-        fields = _padded(gt_instances, slots)
+        fields, present = _padded(gt_instances, slots)
         regions = pad_ignored(ignored, img_size)
         if regions is not None:
             wide = bucket(regions.mask.shape[1])
             regions = IgnoredRegions(*(pad_rows(list(each), wide) for each in regions))
         sizes = encoder.feat_sizes(outputs)
-        losses, statistics = self.run(encoder, criterion, outputs, fields, regions, sizes, img_size)
+        with torch._dynamo.config.patch(cache_size_limit=MOST_GRAPHS):
+            losses, statistics = self.run(
+                encoder, criterion, outputs, fields, present, regions, sizes, img_size
+            )
         fillers = len(gt_instances) * slots - sum(len(each) for each in gt_instances)
         if 'num_dropped' in statistics:
             statistics = {**statistics, 'num_dropped': statistics['num_dropped'] - fillers}
         return {**losses, **statistics}
 
 
-def _padded(gt_instances: Sequence[InstanceData], slots: int) -> dict[str, Tensor]:
-    """Fields that all images have, (B, slots, ...), 0 beyond the objects of an image."""
-    names = [
-        name for name, _ in gt_instances[0].items() if all(name in each for each in gt_instances)
+def _padded(
+    gt_instances: Sequence[InstanceData], slots: int
+) -> tuple[dict[str, Tensor], list[list[str]]]:
+    """Tensor fields (B, slots, ...), 0 where an image has no object, and the fields' names of each
+    image."""
+    images = [
+        {
+            name: get_box_tensor(value) if name == 'bboxes' else value
+            for name, value in each.items()
+            if name == 'bboxes' or isinstance(value, Tensor)
+        }
+        for each in gt_instances
     ]
-    fields = {}
-    for name in names:
-        rows = [each[name] for each in gt_instances]
-        if name == 'bboxes':
-            rows = [get_box_tensor(each) for each in rows]
-        if all(isinstance(each, Tensor) for each in rows):
-            fields[name] = pad_rows(rows, slots)
-    return fields
+    some = {name: value[:0] for each in images for name, value in each.items()}
+    fields = {
+        name: pad_rows([each.get(name, empty) for each in images], slots)
+        for name, empty in some.items()
+    }
+    return fields, [list(each) for each in images]

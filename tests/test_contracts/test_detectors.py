@@ -183,18 +183,6 @@ def test_encode_and_loss_do_not_synchronise(case, generator):
     assert all(each.grad is not None for each in tensors(outputs))
 
 
-def test_the_criterion_compiles_to_one_graph(case, generator):
-    _, outputs, encoder = predict(case, generator, 2)
-    criterion = MODELS.build(case.criterion)
-    ground_truth = [instances(case, count, generator) for count in (3, 1)]
-    targets = encoder.encode(ground_truth, encoder.feat_sizes(outputs), IMG_SIZE)
-    torch._dynamo.reset()  # the recompile limit also counts earlier cases
-    compiled = torch.compile(criterion, backend='eager', fullgraph=True)
-    want = criterion(outputs, targets)
-    for name, value in compiled(outputs, targets).items():
-        torch.testing.assert_close(value, want[name], rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize('topk', [1, 7, 100_000])
 def test_any_number_of_detections(case, generator, topk):
     if not hasattr(TASK_UTILS.build(case.encoder), 'topk'):

@@ -1,14 +1,15 @@
 """Encoder and criterion as one compiled graph."""
 
 import copy
-from pathlib import Path
+import os
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.structures import InstanceData
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import mmdet_losses
 from mmdet_losses.core import compiled
 from mmdet_losses.core.compiled import Annotations, CompiledLoss, bucket
 from mmdet_losses.ops.kernels.launch import Launch, intercept_launches
@@ -32,47 +33,60 @@ def build(stem: str, compile: bool | dict = False):
     )
 
 
-def train(head, stem: str, counts: tuple[int, ...]):
-    """Losses and gradients of one step."""
+def train(head, stem: str, counts: tuple[int, ...], extras: bool):
+    """Losses and gradients of one step; ``extras`` are weights of objects and an ignored region."""
     case, generator = DETECTORS[stem], torch.Generator().manual_seed(1)
+    torch.manual_seed(2)  # a predictor can have dropout
     feats = tuple(torch.randn(len(counts), *shape, generator=generator) for shape in case.feats)
     ground_truth = [instances(case, count, generator) for count in counts]
+    ignored = None
+    if extras:
+        ground_truth[0].weights = 0.5 + torch.rand(counts[0], generator=generator)
+        ignored = [None, InstanceData(bboxes=torch.tensor([[80.0, 0.0, 160.0, 96.0]]))]
     head.zero_grad()
-    losses = head.loss_by_feat(*head(feats), ground_truth, [meta()] * len(counts), None)
+    losses = head.loss_by_feat(*head(feats), ground_truth, [meta()] * len(counts), ignored)
     sum(value for name, value in losses.items() if 'loss' in name).backward()
     return losses, [parameter.grad.clone() for parameter in head.parameters()]
 
 
-FAMILIES = {'anchor': 'SSD', 'center': 'CenterNetPoints', 'corner': 'CornerNet', 'yolo': 'YOLOV4'}
-"""A detector of each family."""
-
-
-def assert_equal_steps(stem: str, backend: str, batches: tuple[tuple[int, ...], ...]):
-    """Compiled and eager steps on batches with these numbers of objects; one graph for all."""
+def assert_equal_steps(stem: str, options: bool | dict, extras: bool = False) -> None:
+    """Compiled and eager steps of two batches with different numbers of objects; one graph."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    eager, head = build(stem), build(stem, {'backend': backend})
-    for counts in batches:
-        want, have = (train(each, stem, counts) for each in (eager, head))
+    eager, head = build(stem), build(stem, options)
+    for counts in ((3, 1), (0, 2)):
+        want, have = (train(each, stem, counts, extras) for each in (eager, head))
         assert want[0].keys() == have[0].keys()
         for name, value in want[0].items():
             torch.testing.assert_close(have[0][name], value, rtol=1e-4, atol=1e-5)
         for mine, other in zip(have[1], want[1], strict=True):
             torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5)
     assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 1
-    return head
 
 
-def test_every_family_has_a_detector():
-    folders = (Path(mmdet_losses.__file__).parent / 'detectors').iterdir()
-    assert FAMILIES.keys() == {each.name for each in folders if (each / '__init__.py').exists()}
-
-
-@pytest.mark.parametrize('stem', FAMILIES.values())
+@pytest.mark.parametrize('stem', sorted(DETECTORS))
 def test_a_compiled_step_equals_the_eager_step(stem):
-    """One graph for both batches; the head can be copied."""
-    head = assert_equal_steps(stem, 'aot_eager', ((3, 1), (0, 2)))
-    assert copy.deepcopy(head).compiled is not None
+    """With weights of objects and ignored regions, so that the graph has every part."""
+    assert_equal_steps(stem, {'backend': 'aot_eager'}, extras=True)
+
+
+INDUCTOR = os.environ.get('INDUCTOR', 'RetinaNet')
+"""Detectors that inductor compiles, by commas; ``all``: all. The default has few C++ kernels."""
+
+
+@pytest.mark.parametrize('stem', sorted(DETECTORS) if INDUCTOR == 'all' else INDUCTOR.split(','))
+def test_a_step_compiled_by_inductor_equals_the_eager_step(stem, tmp_path, monkeypatch):
+    """The code for the CPU, without the optimisations of the C++ compiler, which take most time."""
+    from torch._inductor import config
+
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path))
+    settings = {'aot_inductor.debug_compile': True, 'cpp_cache_precompile_headers': False}
+    with config.patch(settings, compile_threads=1):
+        assert_equal_steps(stem, True)
+
+
+def test_a_head_with_a_compiled_step_can_be_copied():
+    assert copy.deepcopy(build('SSD', True)).compiled is not None
 
 
 class Recorder(TorchDispatchMode):
@@ -114,14 +128,8 @@ def storage_of(x: torch.Tensor) -> int:
     return x.untyped_storage()._cdata
 
 
-@pytest.mark.parametrize('stem', CASES)
-def test_a_step_is_safe_for_a_cuda_graph(stem, monkeypatch):
-    """Two batches of one bucket run the same operators on the path of a GPU.
-
-    All shapes are equal, so an allocator that serves the same requests returns the same addresses.
-    Constants are the same tensors. Tensors without values show that no shape depends on one.
-    """
-    monkeypatch.setattr(torch, 'compile', lambda function, **options: function)
+def recorded_steps(stem: str) -> list[Recorder]:
+    """Operators of two batches of one bucket on the path of a GPU, after a first step."""
     loss, few = CompiledLoss({}), work_of(stem, images=2, objects=3)
     many = few._replace(gt_instances=[x.to('meta') for x in ground_truth(stem, 2, 14)])
     leaves = [x for x in tree_leaves(few.outputs) if isinstance(x, torch.Tensor)]
@@ -143,9 +151,86 @@ def test_a_step_is_safe_for_a_cuda_graph(stem, monkeypatch):
         loss.run = encode_and_compare
         loss(few.encoder, few.criterion, few.outputs, work.gt_instances, few.size, None)
         recorded.append(record)
-    _, first, second = recorded
+    return recorded[1:]
+
+
+@pytest.fixture(name='uncompiled')
+def _uncompiled(monkeypatch):
+    """``torch.compile`` returns its function."""
+    monkeypatch.setattr(torch, 'compile', lambda function, **options: function)
+
+
+@pytest.mark.parametrize('stem', CASES)
+def test_a_step_is_safe_for_a_cuda_graph(stem, uncompiled):
+    """Two batches of one bucket run the same operators.
+
+    All shapes are equal, so an allocator that serves the same requests returns the same addresses.
+    Constants are the same tensors. Tensors without values show that no shape depends on one.
+    """
+    first, second = recorded_steps(stem)
     assert len(first.calls) > 20 and first.calls == second.calls
-    assert first.constants == second.constants
+    assert first.constants and first.constants == second.constants
+
+
+def test_shapes_that_depend_on_the_number_of_objects_are_found(uncompiled, monkeypatch):
+    monkeypatch.setattr(compiled, 'bucket', lambda count: count)
+    first, second = recorded_steps('CenterNetPoints')
+    assert first.calls != second.calls
+
+
+def test_a_recorder_finds_tensors_from_outside_of_the_step():
+    given, kept, other = torch.ones(2), torch.ones(2), torch.ones(2)
+
+    def constants(outside):
+        with Recorder([given]) as record:
+            _ = (given + 1) * outside
+        return record.constants
+
+    assert len(constants(kept)) == 1
+    assert constants(kept) == constants(kept) != constants(other)
+
+
+def losses_of(stem: str, gt_instances: list[InstanceData], compile: bool):
+    """Loss terms of random outputs."""
+    case, head = DETECTORS[stem], build(stem, compile)
+    feats = tuple(torch.ones(len(gt_instances), *shape) for shape in case.feats)
+    return head.loss_by_feat(*head(feats), gt_instances, [meta()] * len(gt_instances), None)
+
+
+@pytest.mark.parametrize(
+    ('name', 'given'),
+    [('weights', [3.0, 2.0]), ('crowds', [True, False]), ('previous_mask', [False, True])],
+)
+def test_images_may_have_different_fields(name, given, uncompiled):
+    """The field of one image counts; the other image has its default."""
+    case, generator = DETECTORS['CenterTrack'], torch.Generator()
+    plain = [instances(case, 2, generator) for _ in range(2)]
+    mixed = [instances(case, 2, generator) for _ in range(2)]
+    mixed[0][name] = torch.tensor(given)
+    if name == 'previous_mask':
+        del mixed[1].previous_mask
+    want, have = (losses_of('CenterTrack', mixed, compile) for compile in (False, True))
+    other = losses_of('CenterTrack', plain, False)
+    assert any(value != other[key] for key, value in want.items())
+    for key, value in want.items():
+        torch.testing.assert_close(have[key], value)
+
+
+def test_a_graph_per_input_size_without_a_limit_of_torch():
+    """Training with many input sizes compiles one graph for each."""
+    encoder = SimpleNamespace(
+        encode=lambda gt_instances, sizes, size: size[0] * gt_instances[0].labels.sum(),
+        feat_sizes=lambda outputs: [],
+        statistics=lambda targets: {},
+    )
+    loss = CompiledLoss({'backend': 'eager'})
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    objects = [InstanceData(labels=torch.tensor([1, 2]))]
+    for height in range(1, 12):
+        terms = loss(encoder, lambda _, target: {'loss': target}, (), objects, (height, 5), None)
+        assert terms['loss'] == 3 * height
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 11
 
 
 def test_buckets_are_powers_of_two():
@@ -165,5 +250,8 @@ def test_annotations_have_the_access_of_instance_data():
     assert len(annotations) == 2 and set(annotations) == {'labels', 'bboxes'}
     assert 'labels' in annotations and 'keypoints' not in annotations
     assert annotations.bboxes is annotations['bboxes']
+    copied = annotations[:]
+    copied.labels = torch.tensor([5, 6])
+    assert copied['labels'].tolist() == [5, 6] and annotations.labels.tolist() == [1, 2]
     with pytest.raises(AttributeError):
         _ = annotations.keypoints

@@ -75,3 +75,13 @@ def test_cells_outside_of_windows() -> None:
     channel = torch.tensor([[0, 1, 1], [1, 1, 0]])
     mask = torch.tensor([[True, True, False], [True, True, True]])
     assert_same_bits(lambda: outside_windows(xy, radius, sigma, channel, mask, (2, 7, 9), 2))
+
+
+def test_no_objects_and_no_regions() -> None:
+    boxes, labels = torch.zeros(2, 0, 4), torch.zeros(2, 0, dtype=torch.int64)
+    rule, mask = BoxRule((39, 29), (90, 70), 'clip'), labels.bool()
+    with intercept_launches():
+        assert [len(each[0]) for each in usable_objects(boxes, labels, mask, 4, rule)] == [0, 0, 0]
+        assert window_radii(boxes[..., 2:], 0.7, 'legacy')[0].shape == (2, 0)
+        cells = region_cells(boxes, labels, mask, (7, 11), (0.25, 0.2), 3)
+    assert cells.shape == (2, 3, 7, 11) and not cells.any()

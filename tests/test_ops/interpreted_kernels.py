@@ -268,11 +268,76 @@ def test_center_track_focal(options: dict, dtype: torch.dtype, launches: int) ->
     )
 
 
-def test_the_sums_do_not_depend_on_the_order_of_the_programs() -> None:
-    target, x = splats(), normal(2, 3, 7, 11)
+def test_the_sums_do_not_depend_on_the_order_of_the_programs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The interpreter runs the programs of a launch from the first to the last, and backwards."""
+    from triton.runtime import interpreter
+
+    target, x = splats(3, (5, 29, 33), objects=30), normal(3, 5, 29, 33)
+    labels = torch.randint(6, (2, 700), generator=torch.manual_seed(4))
+    index, mask = torch.arange(90).view(3, 30), torch.ones(3, 30, dtype=torch.bool)
+    cases = [
+        (lambda x: penalty_reduced_focal_loss(x, target), x),
+        (lambda x: center_track_focal_loss(x, target, index, index % 5, mask), x),
+        (lambda x: sigmoid_focal_loss(x, labels), normal(2, 700, 5)),
+    ]
+    builder, runs, places = interpreter.interpreter_builder, [], []
+    set_place = builder.set_grid_idx
+    monkeypatch.setattr(
+        builder, 'set_grid_idx', lambda *at: (places.append(at), set_place(*at)), raising=False
+    )
+    for order in (range, lambda *ends: range(*ends)[::-1]):
+        monkeypatch.setattr(interpreter, 'range', order, raising=False)
+        places.clear()
+        with intercept_launches():
+            runs.append([part for case in cases for part in value_and_slopes(*case)])
+        assert max(places) > (1, 0, 0) and (places[0] == (0, 0, 0)) == (order is range)
+    for have, want in zip(*runs, strict=True):
+        assert torch.equal(have, want)
+
+
+EMPTY: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
+    'heatmaps of no image': (
+        lambda x: penalty_reduced_focal_loss(x, torch.zeros_like(x)),
+        torch.zeros(0, 3, 4, 5),
+    ),
+    'heatmap of an empty image': (
+        lambda x: penalty_reduced_focal_loss(x, torch.zeros_like(x)),
+        torch.zeros(2, 3, 0, 5),
+    ),
+    'no anchor': (
+        lambda x: sigmoid_focal_loss(x, torch.zeros(2, 0, dtype=torch.int64)),
+        torch.zeros(2, 0, 5),
+    ),
+    'no object of CenterTrack': (
+        lambda x: center_track_focal_loss(
+            x,
+            splats(2, (3, 7, 11), objects=0),
+            *torch.zeros(2, 2, 0, dtype=torch.int64),
+            torch.zeros(2, 0, dtype=torch.bool),
+        ),
+        normal(2, 3, 7, 11),
+    ),
+    'no pair of boxes': (lambda x: box_similarity(x, x.detach(), 'giou'), torch.zeros(0, 4)),
+    'no line': (lambda x: running_max(x, 2, False), torch.zeros(2, 0, 7, 11)),
+    'no cell': (lambda x: running_max(x, 2, True), torch.zeros(2, 3, 0, 11)),
+}
+
+
+@pytest.mark.parametrize('name', EMPTY)
+def test_empty_inputs(name: str) -> None:
+    want = value_and_slopes(*EMPTY[name])
     with intercept_launches():
-        losses = [penalty_reduced_focal_loss(x, target) for _ in range(2)]
-    assert torch.equal(*losses)
+        have = value_and_slopes(*EMPTY[name])
+    torch.testing.assert_close(have, want)
+
+
+@pytest.mark.parametrize('channels', [80, 1])
+def test_gaussians_without_objects(channels: int) -> None:
+    with intercept_launches():
+        target = splats(2, (channels, 9, 13), objects=0)
+    assert target.shape == (2, channels, 9, 13) and not target.dense().any()
 
 
 @pytest.mark.parametrize(

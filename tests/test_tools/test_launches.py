@@ -11,8 +11,8 @@ from mmdet_losses.registry import MODELS, TASK_UTILS
 from tests.cases import DETECTORS
 from tests.detector_cases import IMG_SIZE, instances
 from tools import benchmark_losses
-from tools.benchmarks import launch_table
-from tools.benchmarks.launch_table import BUDGETS, CASES, ENCODE_GOAL, GOALS, work_of
+from tools.benchmarks import device, heatmaps, launch_table
+from tools.benchmarks.launch_table import BUDGETS, CASES, ENCODE_GOAL, GOALS, MAP_GOALS, work_of
 from tools.benchmarks.launches import (
     HostCopies,
     LaunchCounter,
@@ -40,6 +40,13 @@ def test_views_and_allocations_are_no_launches():
 def test_gathered_bytes_are_those_of_the_result():
     x, index = torch.empty(1000, device='meta'), torch.zeros(3, dtype=torch.long, device='meta')
     assert count_on_meta(lambda: x.gather(0, index)).counts.bytes == 3 * 8 + 2 * 3 * 4
+
+
+def test_the_gradient_of_a_gather_is_written_in_place():
+    x, index = (torch.empty(1000, device='meta', dtype=kind) for kind in (torch.float, torch.long))
+    given = x.requires_grad_().gather(0, index[:3]).sum()
+    counter = count_on_meta(lambda: torch.autograd.grad(given, x, retain_graph=True))
+    assert x.nbytes < counter.counts.bytes < 2 * x.nbytes  # zeros, and three numbers
 
 
 @pytest.mark.parametrize(
@@ -87,6 +94,10 @@ def test_launches_stay_in_their_budgets(stem):
     assert encode.launches <= first <= ENCODE_GOAL
     assert step.launches <= total <= GOALS.get(stem, total)
     assert encode.syncs == step.syncs == 0
+    if stem in MAP_GOALS:
+        heatmap = work.outputs[0][0]
+        assert heatmap.shape[1] == CASES[stem].classes
+        assert step.bytes <= MAP_GOALS[stem] * heatmap.nbytes
 
 
 @pytest.mark.parametrize('stem', CASES)
@@ -148,17 +159,61 @@ def test_the_table_has_both_sides(capsys, monkeypatch):
     assert int(ours[2]) == 0 and int(theirs[2]) > 0  # synchronisations
 
 
-def test_the_benchmark_of_a_device_runs_on_the_cpu(capsys):
+@pytest.fixture(name='small')
+def _small(monkeypatch):
+    """The detectors with small maps; ``torch.compile`` returns its function."""
+    fixed = ('SSD', 'YOLOV1')  # the size of their maps is a part of the network
+    small = {
+        stem: case._replace(side=case.side if stem in fixed else 128, classes=min(case.classes, 3))
+        for stem, case in CASES.items()
+    }
+    monkeypatch.setattr(launch_table, 'CASES', small)
+    monkeypatch.setattr(launch_table, 'IMAGES', 1)
+    monkeypatch.setattr(launch_table, 'CLASSES', 3)
+    monkeypatch.setattr(device, 'WARM_UP', 1)
+    setting = heatmaps.Setting(1, 3, 32, 4)
+    monkeypatch.setattr(heatmaps, 'Setting', lambda *_: setting)
+    monkeypatch.setattr(torch, 'compile', lambda function, **options: function)
     threads = torch.get_num_threads()
-    try:
-        few = ['--device', 'cpu', '--detectors', 'SSD', '--repeats', '1', '--no-compile']
-        assert benchmark_losses.main(few) == 0
-        assert benchmark_losses.main([*few, '--smoke']) == 0
-    finally:
-        torch.set_num_threads(threads)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_cases_are_all_detectors():
+    assert CASES.keys() == BUDGETS.keys() == DETECTORS.keys()
+
+
+def test_the_benchmark_of_a_device_measures_every_detector(small, capsys):
+    assert benchmark_losses.main(['--device', 'cpu', '--repeats', '1']) == 0
     output = capsys.readouterr().out
-    assert '| focal loss | MMDetection |' in output and '| SSD | ours |' in output
-    assert 'ok SSD' in output
+    for who in ('ours', 'ours, compiled', 'MMDetection', 'MMDetection, compiled'):
+        assert f'| focal loss | {who} |' in output
+    for stem in CASES:
+        assert f'| {stem} | ours |' in output and f'| {stem} | ours, compiled |' in output
+    assert output.count('| MMDetection |') == 6
+
+
+def test_the_smoke_test_compares_every_detector(small, capsys):
+    """Train step, decoding and half precision."""
+    assert benchmark_losses.main(['--device', 'cpu', '--smoke']) == 0
+    output = capsys.readouterr().out
+    assert [f'ok {stem}' for stem in CASES] == output.splitlines()[-len(CASES) :]
+
+
+def test_the_smoke_test_reports_a_difference(small, capsys, monkeypatch):
+    works = []
+
+    def work(*arguments, **options):
+        works.append(work_of(*arguments, **options))
+        factor = len(works)  # the outputs of the second one are doubled
+        outputs = tree_map(lambda x: (factor * x).detach().requires_grad_(), works[-1].outputs)
+        return works[-1]._replace(outputs=outputs)
+
+    monkeypatch.setattr(device, 'work_of', work)
+    assert benchmark_losses.main(['--device', 'cpu', '--smoke', '--detectors', 'SSD']) == 1
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith('FAILED SSD: loss_')
+    assert 'torch.bfloat16' in line and 'scores of decode differ' in line
 
 
 def test_a_wrong_choice_is_reported(capsys):

@@ -68,6 +68,7 @@ CASES = {
     'YOLOV3': Case(416, (32, 16, 8), THREE),
     'YOLOV4': Case(416, (8, 16, 32), THREE),
     'ScaledYOLOV4': Case(640, (8, 16, 32), THREE),
+    'GaussianYOLO': Case(416, (32, 16, 8), THREE),
 }
 
 
@@ -85,6 +86,7 @@ BUDGETS = {
     'YOLOV3': (53, 212),
     'YOLOV4': (55, 200),
     'ScaledYOLOV4': (44, 208),
+    'GaussianYOLO': (53, 280),
 }
 """Greatest number of launches of encode, and of encode, loss and gradient: the reached counts."""
 
@@ -101,6 +103,9 @@ GOALS = {
     'ScaledYOLOV4': 250,
 }
 """Limits of the launches of encode, loss and gradient."""
+
+MAP_GOALS = {'CornerNet': 5}
+"""Limits of the bytes of encode, loss and gradient, in heatmaps of one kind of corner."""
 
 
 class Work(NamedTuple):
