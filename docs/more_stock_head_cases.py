@@ -255,6 +255,16 @@ MORE_HEADS: dict[str, Head] = {
         **POINTS,
         **REGRESS,
     ),
+    'CondInstMaskHead': Head(
+        {
+            'type': 'CondInstMaskHead',
+            'mask_feature_head': {'in_channels': 4, 'feat_channels': 4, 'out_channels': 2}
+            | {'start_level': 0, 'end_level': 0, 'mask_stride': 8},
+        },
+        {'loss_mask': {'type': 'DiceLoss', 'use_sigmoid': True}},
+        pyramid_outputs,  # no loss of this package gets that far
+        masked_loss,
+    ),
     'SOLOHead': Head(
         {'type': 'SOLOHead', 'num_classes': 2, 'in_channels': 4, 'feat_channels': 4, **SMALL}
         | {'strides': STRIDES, 'scale_ranges': ((8, 48), (32, 128)), 'num_grids': [6, 4], **GROUPS},

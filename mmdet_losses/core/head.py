@@ -38,9 +38,9 @@ class EncodedDenseHead(BaseDenseHead):
             ``torch.compile``. The first step of every input size then takes longer.
 
     Raises:
-        ValueError: predictor, encoder and ``num_classes`` differ, or ``score_thr`` of the test is
-            below that of the encoder, which has dropped these scores before, or ``nms`` has an
-            unknown type or option.
+        ValueError: predictor, encoder and ``num_classes`` differ, a number of classes, objects or
+            detections is below 1, ``score_thr`` of the test is below that of the encoder, which has
+            dropped these scores before, or ``nms`` has an unknown type or option.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class EncodedDenseHead(BaseDenseHead):
         num_classes: int | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        _check_counts(dict(predictor=predictor, encoder=encoder))
         self.predictor = MODELS.build(predictor)
         self.encoder = TASK_UTILS.build(encoder)
         ours, theirs = _classes(predictor, self.predictor), _classes(encoder, self.encoder)
@@ -143,6 +144,15 @@ def input_size(img_metas: list[dict]) -> Size:
         'batch_input_shape is missing from the image meta data, but the head needs the size of the '
         'network input; use DetDataPreprocessor, or set the key.'
     )
+
+
+def _check_counts(parts: dict[str, dict]) -> None:
+    """Raise ``ValueError`` for a number of classes, objects or detections below 1."""
+    for part, settings in parts.items():
+        for key in ('num_classes', 'max_objects', 'topk', 'num_dets'):
+            value = settings.get(key) if isinstance(settings, dict) else None
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f'{key} is {value} in the {part}; set 1 or more.')
 
 
 def _classes(config: dict, built: object) -> int | None:

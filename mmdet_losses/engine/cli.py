@@ -163,8 +163,8 @@ def load_config(args: argparse.Namespace) -> Config:
     The work dir is ``--work-dir``, or ``work_dir`` of the config, or ``work_dirs/<config name>``.
 
     Raises:
-        UsageError: the config file does not exist or does not load, a setting is mistyped, or
-            ``data_root`` changes no path.
+        UsageError: the config file does not exist or does not load, a setting is mistyped, the
+            training has no epochs, or ``data_root`` changes no path.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     setup_cache_size_limit_of_dynamo()
@@ -173,6 +173,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         merge_options(cfg, args.cfg_options)
+    check_length(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -200,6 +201,14 @@ def check_keys(cfg: Config, options: dict[str, Any]) -> None:
             similar = difflib.get_close_matches(key, known, n=1)
             guess = f" did you mean '{similar[0]}'?" if similar else ''
             raise UsageError(f"--cfg-options {option}: the config has no '{key}';{guess}")
+
+
+def check_length(cfg: Config) -> None:
+    """Raise a ``UsageError`` for a training of no epochs or iterations, which ends silently."""
+    for key in ('max_epochs', 'max_iters'):
+        value = (cfg.get('train_cfg') or {}).get(key, 1)
+        if not isinstance(value, int) or value < 1:
+            raise UsageError(f'train_cfg.{key} is {value!r}; set a whole number of 1 or more.')
 
 
 def merge_options(cfg: Config, options: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from mmdet_losses.data.clean import DataError
 from mmdet_losses.data.coco_file import four_numbers
 from mmdet_losses.engine.data_config import data_sources, evaluators
 from mmdet_losses.engine.data_report import missing_file
+from mmdet_losses.engine.explain_setup import explain_setup
 
 COCO_KEYS = (
     'images', 'annotations', 'categories', 'id', 'file_name', 'height', 'width', 'image_id',
@@ -50,8 +51,9 @@ def explain(error: BaseException, cfg: Any = None) -> str | None:
     """Message for a known error: what is wrong, with the value, and how to fix it.
 
     Known are the errors that this package raises (their own message), unknown component names and
-    arguments, missing or broken annotation files, missing or unreadable images, and layers with
-    different numbers of channels. Errors from worker processes of a data loader are included.
+    arguments, missing or broken annotation files, missing or unreadable images, layers with
+    different numbers of channels, and settings that a part of the config does not accept. Errors
+    from worker processes of a data loader are included.
 
     Args:
         error: raised by a build, training or test.
@@ -70,7 +72,8 @@ def explain(error: BaseException, cfg: Any = None) -> str | None:
             if message is not None:
                 return message
         current = current.__cause__ or current.__context__
-    return None
+    found = (explain_setup(each, *_original(each), cfg) for each in visited)
+    return next(filter(None, found), None)
 
 
 def _original(error: BaseException) -> tuple[str, str]:
@@ -102,16 +105,31 @@ def _own_error(failure: Failure) -> str | None:
 
 
 def _unknown_name(failure: Failure) -> str | None:
-    found = re.search(r'(\S+) is not in the \S+?::(.+?) registry', failure.message)
-    if not found:
+    found = re.search(r'(\S+) is not in the (?:\S+?::)?(.+?) registry', failure.message)
+    name, kind = found.groups() if found else (_unknown_optimizer(failure.error), 'optimizer')
+    if name is None:
         return None
-    name, kind = found.groups()
     names = {each for one in _registries() if one.name == kind for each in _all_names(one)}
+    if name in names:
+        scope = failure.cfg.get('default_scope')
+        return (
+            f"type='{name}' in the config is not registered in the scope {scope!r} ({kind}): set "
+            "default_scope='mmdet' in the config."
+        )
     return (
         f"type='{name}' in the config is not registered ({kind}): "
         f'{_similar(name.rpartition(".")[2], names)}correct the name, or add the module that '
         'registers it to custom_imports (tools/list_components.py lists all names of this package).'
     )
+
+
+def _unknown_optimizer(error: BaseException) -> str | None:
+    """Name of an optimizer that MMEngine did not find; it then reads the arguments of None."""
+    for frame in _frames(error):
+        values = frame.f_locals
+        if values.get('optimizer_cls', '') is None and 'optimizer_cfg' in values:
+            return str(values['optimizer_cfg'].get('type'))
+    return None
 
 
 def _unknown_argument(failure: Failure) -> str | None:
@@ -128,6 +146,21 @@ def _unknown_argument(failure: Failure) -> str | None:
         f"{name} has no argument '{argument}', which the config sets: "
         f'{_similar(argument, arguments)}its arguments are {", ".join(arguments)}.'
     )
+
+
+def _empty_data_set(failure: Failure) -> str | None:
+    """A data set that has no images after its filters."""
+    if 'need at least one array to concatenate' not in failure.message:
+        return None
+    for frame in _frames(failure.error):
+        dataset = frame.f_locals.get('self')
+        if frame.f_code.co_name == '_serialize_data' and dataset is not None:
+            return (
+                f'{type(dataset).__name__} of {dataset.ann_file or "the config"} has no images '
+                f'left: check its filter_cfg ({dataset.filter_cfg}) and indices '
+                f'({dataset._indices}), and that its images have objects of the class list.'
+            )
+    return None
 
 
 def _missing_weights(failure: Failure) -> str | None:
@@ -267,6 +300,7 @@ EXPLANATIONS = (
     _unreadable_image,
     _no_space,
     _channels,
+    _empty_data_set,
 )
 
 

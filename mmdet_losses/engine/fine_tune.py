@@ -74,7 +74,7 @@ def skip_replaced_weights(cfg: Config) -> None:
 
     Otherwise MMEngine downloads them and then overwrites them.
     """
-    init = cfg.model.get('backbone', {}).get('init_cfg') or {}
+    init = ((cfg.get('model') or {}).get('backbone') or {}).get('init_cfg') or {}
     path = cfg.get('load_from')
     if not isinstance(init, dict) or init.get('type') != 'Pretrained' or not path:
         return

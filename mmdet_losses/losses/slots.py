@@ -54,6 +54,10 @@ EXCEPTIONS: dict[tuple[str, str], Kind] = {
     ('YOLACTHead', 'loss_cls'): 'other inputs',  # it sorts one cost per anchor
     ('FoveaHead', 'loss_bbox'): 'deltas',
     ('DDODHead', 'loss_iou'): 'scores',
+    # the last logit is the background
+    **dict.fromkeys(
+        ((head, 'loss_cls') for head in ('MaskFormerHead', 'Mask2FormerTrackHead')), 'other inputs'
+    ),
 }
 """Heads and slots whose default loss does not show what the head passes."""
 CHOICES: dict[Kind, str] = {
@@ -71,15 +75,15 @@ CHOICES: dict[Kind, str] = {
 }
 
 
-def slot_kind(head: nn.Module, name: str) -> Kind | None:
-    """What a head of MMDetection passes to the loss in its slot ``name``; None if unknown."""
+def slot_kind(head: nn.Module, name: str) -> Kind:
+    """What a head of MMDetection passes to the loss in its slot ``name``."""
     for owner in type(head).__mro__:
         if (owner.__name__, name) in EXCEPTIONS:
             return EXCEPTIONS[owner.__name__, name]
     if name == 'loss_bbox' and getattr(head, 'reg_decoded_bbox', False):
         return 'boxes'
     default = _default(type(head), name)
-    kind = DEFAULTS.get(default, 'other inputs') if default else None
+    kind = DEFAULTS.get(default, 'other inputs')  # a slot without a default is one of masks
     if kind == 'classes' and name != 'loss_cls':
         return 'scores' if name in SCORES else 'other inputs'
     return kind
@@ -98,8 +102,6 @@ def _default(head: type, name: str) -> str:
 def check_slot(term: Any, head: nn.Module, name: str) -> None:
     """Raise ``ValueError`` unless a loss fits the slot ``name`` of a head of MMDetection."""
     kind = slot_kind(head, name)
-    if kind is None:
-        return
     slot, found = f'{name} of {type(head).__name__}', type(term).__name__
     if kind not in term.fits:
         decoded = hasattr(head, 'reg_decoded_bbox') and kind == 'deltas' and 'boxes' in term.fits

@@ -1,9 +1,14 @@
 """Every loss of ours in every slot of the heads of MMDetection."""
 
+import inspect
+
+import mmdet.models  # noqa: F401  registers the heads
 import pytest
+from mmdet.registry import MODELS as MMDET_MODELS
 from mmengine.config import ConfigDict
 
 from docs import stock_heads
+from mmdet_losses.losses.slots import slot_kind
 from mmdet_losses.registry import MODELS
 
 
@@ -25,6 +30,55 @@ def test_a_loss_equals_the_stock_loss_or_raises_when_the_head_is_built(name):
     l1 = {'MaskedL1Loss', 'MaskedSmoothL1Loss', 'MaskedWeightedL1Loss'}
     focal = {'SigmoidFocalLoss'} if name == 'YOLOV3Head' else set()
     assert others <= {'CompleteIoULoss'} | l1 | focal
+
+
+NOT_RUN = {
+    ('DIIHead', 'loss_iou'), ('SABLHead', 'loss_bbox_cls'),
+    ('SABLHead', 'loss_bbox_reg'), ('GridHead', 'loss_grid'), ('MaskIoUHead', 'loss_iou'),
+    # arguments of a base class that the head does not use
+    ('RepPointsHead', 'loss_bbox'), ('MaskFormerHead', 'loss_bbox'),
+    ('Mask2FormerHead', 'loss_bbox'), ('Mask2FormerTrackHead', 'loss_bbox'),
+    ('SSDHead', 'loss_cls'), ('SSDHead', 'loss_bbox'),
+    ('PISASSDHead', 'loss_cls'), ('PISASSDHead', 'loss_bbox'),
+}  # fmt: skip
+"""Slots that may take our losses, but whose heads are not in the table."""
+
+
+def stock_slots():
+    """(head, slot) of every loss in the signatures of MMDetection's heads and their bases."""
+    for head in MMDET_MODELS.module_dict.values():
+        if not inspect.isclass(head) or not head.__module__.startswith('mmdet.'):
+            continue
+        for owner in head.__mro__ if not inspect.isabstract(head) else ():
+            names = inspect.signature(owner).parameters if '__init__' in vars(owner) else ()
+            slots = (name for name in names if name.startswith(('loss_', 'initial_loss_')))
+            yield from ((head, name) for name in slots if not name.endswith(('weight', 'key')))
+
+
+def test_every_loss_slot_of_mmdetection_is_in_the_table_or_takes_no_loss_of_ours():
+    tested: dict[str, list[type]] = {}
+    for head in stock_heads.HEADS.values():
+        for slot in head.slots:
+            tested.setdefault(slot, []).append(MMDET_MODELS.get(head.config['type']))
+    open_slots, heads = set(), {}
+    for head, slot in stock_slots():
+        stand_in = heads.setdefault(head, object.__new__(head))
+        vars(stand_in).update(_modules={}, _parameters={}, _buffers={})
+        related = (
+            issubclass(head, each) or issubclass(each, head) for each in tested.get(slot, ())
+        )
+        if not any(related) and slot_kind(stand_in, slot) != 'other inputs':
+            open_slots.add((head.__name__, slot))
+    assert len(heads) > 60
+    assert open_slots == NOT_RUN
+
+
+@pytest.mark.parametrize('loss', ['SigmoidFocalLoss', 'MaskedL1Loss', 'BoxIoULoss'])
+def test_a_slot_of_masks_without_a_default_raises(loss):
+    with pytest.raises(ValueError, match=f'loss_mask of CondInstMaskHead is {loss}, which does'):
+        stock_heads.HEADS['CondInstMaskHead'].build(
+            'loss_mask', dict(type=loss, **{'use_sigmoid': True} if 'Focal' in loss else {})
+        )
 
 
 def test_the_page_has_the_outcomes():

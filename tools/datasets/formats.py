@@ -74,9 +74,10 @@ def read_yolo(source: Source) -> Iterator[Item]:
             'them with --classes NAME NAME ... in the order of their numbers.'
         )
     source.classes = names
-    lists = source.listed_splits()
+    lists, used = source.listed_splits(), set()
     for image in source.images():
         label = _label_file(image)
+        used.add(label)
         size = source.size(image)
         if size is not None:
             if label is None:
@@ -84,6 +85,9 @@ def read_yolo(source: Source) -> Iterator[Item]:
             lines = read_text(label).splitlines() if label else []
             boxes = [box for line in lines for box in _yolo_line(source, line, label, size, extra)]
             yield Item(image, size, boxes, lists.get(image) or source.split(image))
+    for path in source.files('.txt') if source.path.is_dir() else ():
+        if 'labels' in path.parts and path not in used:
+            source.fault('label files without an image', path.name)
 
 
 def _yolo_line(
@@ -127,11 +131,7 @@ def read_voc(source: Source) -> Iterator[Item]:
         if image is None or size is None:
             continue
         declared = [root.findtext(f'size/{side}') for side in ('width', 'height')]
-        if all(declared) and [round(float(each or 0)) for each in declared] not in (
-            list(size),
-            [0, 0],
-        ):
-            source.fault('images whose size differs from the size in the xml file', path.name)
+        source.compare_size(declared, size, path)
         boxes = []
         for node in root.iter('object'):
             difficult = (node.findtext('difficult') or '0').strip() == '1'
@@ -163,6 +163,7 @@ def read_labelme(source: Source) -> Iterator[Item]:
         size = source.size(image) if image else None
         if image is None or size is None:
             continue
+        source.compare_size([content.get('imageWidth'), content.get('imageHeight')], size, path)
         boxes = []
         for shape in content['shapes']:
             if shape.get('shape_type', 'polygon') not in ('rectangle', 'polygon'):
@@ -193,7 +194,11 @@ def read_cvat(source: Source) -> Iterator[Item]:
             size = source.size(image) if image else None
             if image is None or size is None:
                 continue
+            source.compare_size([node.get('width'), node.get('height')], size, image)
             boxes = []
+            for kind in ('polyline', 'points', 'ellipse', 'mask', 'cuboid', 'skeleton'):
+                for _ in node.iterfind(kind):
+                    source.fault('shapes that are neither box nor polygon, left out', image.name)
             for each in node.iterfind('box'):
                 if float(each.get('rotation', 0)):
                     source.fault('rotated boxes, read without their rotation', path.name)
@@ -225,24 +230,53 @@ def read_coco(source: Source) -> Iterator[Item]:
         for number, name in names.items():  # Roboflow adds a category of all others
             if name not in source.classes and number in used:
                 source.classes.append(name)
-        objects: dict[Any, list[dict]] = {}
-        for each in content['annotations']:
-            objects.setdefault(each['image_id'], []).append(each)
+        objects = _coco_objects(source, content, path)
         for entry in content['images']:
             image = source.find(str(entry['file_name']), path)
             size = source.size(image) if image else None
             if image is None or size is None:
                 continue
+            source.compare_size([entry.get('width'), entry.get('height')], size, image)
             boxes = []
-            for each in objects.get(entry['id'], []):
+            for each in objects[entry['id']]:
                 label = names.get(each['category_id'])
                 if label is None:
                     kind = 'objects whose category is not in the file'
-                    source.fault(kind, f'{each["category_id"]} in {path.name}')
+                    source.fault(kind, f'{each["category_id"]!r} in {path.name}')
                     continue
-                found = read_box(source, path, box_from_numbers, label, each['bbox'], 'ltwh')
-                boxes += [box._replace(ignored=bool(each.get('iscrowd'))) for box in found]
+                found = read_box(source, path, _coco_box, label, each)
+                ignored = str(each.get('iscrowd')).strip().lower() in ('1', '1.0', 'true')
+                boxes += [box._replace(ignored=ignored) for box in found]
             yield Item(image, size, boxes, source.split(path, name=True))
+
+
+def _coco_objects(source: Source, content: dict, path: Path) -> dict[Any, list[dict]]:
+    """Id of each image -> its annotations."""
+    objects: dict[Any, list[dict]] = {entry['id']: [] for entry in content['images']}
+    if len(objects) < len(content['images']):
+        raise ImportFault(
+            f'{path}: images share their id, so their boxes cannot be assigned; give each image an '
+            'id of its own.'
+        )
+    for each in content['annotations']:
+        if each['image_id'] in objects:
+            objects[each['image_id']].append(each)
+        else:
+            kind = 'objects whose image is not in the file'
+            source.fault(kind, f'{each["image_id"]!r} in {path.name}')
+    return objects
+
+
+def _coco_box(label: str, annotation: dict) -> Any:
+    """The box of an annotation, or the bounding box of its polygons."""
+    if annotation.get('bbox'):
+        return box_from_numbers(label, annotation['bbox'], 'ltwh')
+    polygons = annotation.get('segmentation')
+    if not polygons or not isinstance(polygons, list):
+        raise ValueError('an annotation has neither bbox nor polygons')
+    numbers = [float(number) for polygon in polygons for number in polygon]
+    points = list(zip(numbers[::2], numbers[1::2]))
+    return globox().BoundingBox.from_labelme(dict(label=label, points=points))
 
 
 def read_csv(source: Source) -> Iterator[Item]:
@@ -254,7 +288,7 @@ def read_csv(source: Source) -> Iterator[Item]:
     globox()  # raises before anything is read
     for path in source.files('.csv'):
         rows: dict[str, list[dict[str, str]]] = {}
-        relative, table = _table(path)
+        relative, table = _table(source, path)
         for row in table:
             rows.setdefault(row['image'], []).append(row)
         for name, objects in rows.items():
@@ -274,7 +308,7 @@ def read_csv(source: Source) -> Iterator[Item]:
             yield Item(image, size, boxes, source.split(path, name=True) or source.split(image))
 
 
-def _table(path: Path) -> tuple[bool, list[dict[str, str]]]:
+def _table(source: Source, path: Path) -> tuple[bool, list[dict[str, str]]]:
     """Whether corners are relative, and the rows with the keys of :data:`COLUMNS`."""
     text = read_text(path)
     separator = max(',;\t', key=text.partition('\n')[0].count)
@@ -298,11 +332,11 @@ def _table(path: Path) -> tuple[bool, list[dict[str, str]]]:
             f'{", ".join(missing)}; name them image, xmin, ymin, xmax, ymax and class.'
         )
     found = {key: place for key, place in places.items() if place is not None}
-    rows = [
-        {key: line[i].strip() for key, i in found.items()}
-        for line in lines
-        if len(line) > max(found.values())
-    ]
+    complete = [line for line in lines if len(line) > max(found.values())]
+    for line in lines:
+        if len(line) <= max(found.values()):
+            source.fault('rows without all columns, left out', f'{line[0]} in {path.name}')
+    rows = [{key: line[i].strip() for key, i in found.items()} for line in complete]
     return 'imageid' in head, rows
 
 

@@ -133,6 +133,18 @@ class Source:
             self.fault('images that cannot be read', image.name)
             return None
 
+    def compare_size(self, declared: Sequence[Any], size: tuple[int, int], where: Path) -> None:
+        """Count an image whose file has another size than its annotations; 0 is unknown."""
+        try:
+            width, height = (round(float(each or 0)) for each in declared)
+        except (TypeError, ValueError, OverflowError):
+            width, height = -1, -1
+        if 0 not in (width, height) and (width, height) != size:
+            kind = (
+                'images whose size differs from the size in their annotations, boxes may be shifted'
+            )
+            self.fault(kind, where.name)
+
     def listed_splits(self) -> dict[Path, str]:
         """Image -> split, from lists of images such as darknet's `train.txt`."""
         found = {}
@@ -224,9 +236,14 @@ def parse_yaml(path: Path) -> Any:
 
 def parse_xml(path: Path) -> ET.Element:
     try:
-        return ET.parse(path).getroot()
+        root = ET.parse(path).getroot()
     except ET.ParseError as error:
         raise ImportFault(f'{path} is not XML ({error}); export it again.') from error
+    # some programs write a namespace, or names of elements in upper case
+    text = ET.tostring(root, 'unicode')
+    return ET.fromstring(
+        re.sub(r'<(/?)(?:[\w.-]+:)?([\w.-]+)', lambda name: f'<{name[1]}{name[2].lower()}', text)
+    )
 
 
 def parse_json(path: Path) -> Any:
