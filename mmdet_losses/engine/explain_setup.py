@@ -47,7 +47,7 @@ def _built_part(frames: list[FrameType], cfg: Any) -> str | None:
     inside = False
     for frame in reversed(frames):
         name, path = frame.f_code.co_name, Path(frame.f_code.co_filename)
-        settings = frame.f_locals.get('cfg')
+        settings: Any = frame.f_locals.get('cfg')
         if path.name == 'build_functions.py' and _is_part(settings):
             return f'{_named(settings, cfg)} cannot be built'
         if path.parts[-3:-1] != ('mmengine', 'runner'):
