@@ -62,9 +62,19 @@ def inline(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """A text as a cell of a table: a ``|`` in a formula would end the cell."""
+    """A text as a cell of a table: a ``|`` would end the cell, also in a formula."""
     text = ' '.join(inline(text).split())
-    return re.sub(r'\$[^$]+\$', lambda match: match[0].replace('|', r'\vert{}'), text)
+    text = re.sub(r'\$[^$]+\$', lambda match: match[0].replace('|', r'\vert{}'), text)
+    return text.replace('|', r'\|')
+
+
+def compact(text: str) -> str:
+    """A config in which lists of numbers, which MMEngine writes one per line, are on one line."""
+    return re.sub(
+        r'([\[(])\s+((?:-?[\d.]+,\s+)+)([\])])',
+        lambda match: f'{match[1]}{", ".join(re.findall(r"[-.0-9]+", match[2]))}{match[3]}',
+        text,
+    )
 
 
 def display(formula: str) -> str:

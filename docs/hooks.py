@@ -137,7 +137,7 @@ class Site:
 
 
 def on_page_content(content: str, page: Any, **_: Any) -> str:
-    """Replace formulas by MathML, which browsers draw without a script."""
+    """Replace formulas by MathML, which browsers draw without a script; lay out the tables."""
 
     def change(match: re.Match) -> str:
         latex = html.unescape(match[2])
@@ -150,4 +150,17 @@ def on_page_content(content: str, page: Any, **_: Any) -> str:
         return drawn
 
     pattern = r'<(div|span) class="arithmatex">\\[\[(](.+?)\\[\])]</\1>'
-    return re.sub(pattern, change, content, flags=re.DOTALL)
+    return layout_cells(re.sub(pattern, change, content, flags=re.DOTALL))
+
+
+def layout_cells(content: str) -> str:
+    """The cells of tables: names break behind ``_``, ``.`` and ``/`` only, numbers nowhere."""
+
+    def breaks(match: re.Match) -> str:
+        return re.sub(r'(?<=\w)([_./]+)(?=\w)', r'\1<wbr>', match[0])
+
+    def change(match: re.Match) -> str:
+        return re.sub(r'(?<=<code>)[^<]+', breaks, match[0])
+
+    content = re.sub(r'<td.*?</td>', change, content, flags=re.DOTALL)
+    return re.sub(r'<td>(?=[-+±\d. ]+</td>)', '<td class="number">', content)

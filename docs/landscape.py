@@ -34,10 +34,7 @@ def curves(cost: Cost, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def legend(axes: Axes) -> tuple[list[Artist], list[str]]:
-    """Handles and labels of the lines; 'object, MMDetection' and its like are one entry.
-
-    A small legend leaves the curves free.
-    """
+    """Handles and labels of the lines; 'object, MMDetection' and its like are one entry."""
     entries = {
         label.rpartition(', ')[2] if label.endswith(', MMDetection') else label: handle
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
@@ -47,19 +44,22 @@ def legend(axes: Axes) -> tuple[list[Artist], list[str]]:
 
 def margins(height: float, rows: int) -> dict[str, float]:
     """Margins of a figure of 8 inches; a computed layout takes three times as long."""
-    gap, bottom, top, total = 0.85, 0.55, 0.3, height * rows
+    gap, bottom, top, total = 1.1, 0.55, 0.55, height * rows
     return dict(
-        left=0.75 / 8,
+        left=1.0 / 8,
         right=1 - 0.1 / 8,
-        wspace=0.6 / 3.275,
+        wspace=0.9 / 3.0,
         bottom=bottom / total,
         top=1 - top / total,
         hspace=gap / (height - gap),
     )
 
 
-def draw(chosen: Sequence[Panel], height: float = 2.6) -> Figure:
-    """One row per panel: cost on the left, gradient on the right."""
+def draw(chosen: Sequence[Panel], height: float = 2.85) -> Figure:
+    """One row per panel: cost on the left, gradient on the right.
+
+    The legend of a row is above both plots, where it covers no curve.
+    """
     figure = Figure(figsize=(8, height * len(chosen)))
     rows = figure.subplots(len(chosen), 2, squeeze=False)
     figure.subplots_adjust(**margins(height, len(chosen)))
@@ -69,9 +69,19 @@ def draw(chosen: Sequence[Panel], height: float = 2.6) -> Figure:
             wide = 3.5 if style == ':' else 1.5  # stays visible on an equal line
             left.plot(panel.x, values, style, color=color, label=name, linewidth=wide)
             right.plot(panel.x, slope, style, color=color, linewidth=wide)
-        left.set_title(panel.title, fontsize=12)
-        left.legend(*legend(left), fontsize=8.5)
-        right.set_title('gradient', fontsize=12)
+        handles, labels = legend(left)
+        left.legend(
+            handles,
+            labels,
+            loc='lower left',
+            bbox_to_anchor=(0, 1),
+            ncols=len(labels),
+            frameon=False,
+            borderaxespad=0.2,
+            fontsize=10,
+        )
+        left.set_title(panel.title, fontsize=12, pad=22)
+        right.set_title('gradient', fontsize=12, pad=22)
         left.set_ylabel('cost', fontsize=11)
         for each in (left, right):
             each.set_xlabel(panel.label, fontsize=11)

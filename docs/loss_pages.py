@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'docs')]
 
 import landscape
 import places
-from docstrings import Docstring, cell, config, inline, read_docstring, signature
+from docstrings import Docstring, cell, compact, config, inline, read_docstring, signature
 
 from mmdet_losses import losses as terms_package
 from mmdet_losses.registry import MODELS
@@ -179,7 +179,7 @@ def criterion_in_config(name: str) -> str:
     for folder, path in small_configs().items():
         criterion = places.small_config(folder).model.bbox_head.criterion
         if criterion.type == name:
-            text = Config(dict(criterion=criterion)).pretty_text.strip()
+            text = compact(Config(dict(criterion=criterion)).pretty_text.strip())
             return (
                 f'## In a config\n\n[`{path.name}`](../detectors/{folder}.md) has\n\n'
                 f'```python\n{text}\n```'
@@ -188,7 +188,8 @@ def criterion_in_config(name: str) -> str:
     if case is None:
         return ''
     parts = dict(predictor=case.predictor, encoder=case.encoder, criterion=case.criterion)
-    text = Config(dict(bbox_head=dict(type='EncodedDenseHead', **parts))).pretty_text.strip()
+    head = Config(dict(bbox_head=dict(type='EncodedDenseHead', **parts)))
+    text = compact(head.pretty_text.strip())
     return f'## In a config\n\nA head for a small map:\n\n```python\n{text}\n```'
 
 

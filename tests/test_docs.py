@@ -103,10 +103,19 @@ def test_objectness_and_mined_costs_equal_those_of_mmdetections_heads(name, pane
             assert torch.allclose(one, two, atol=1e-4) and one.std() > 0
 
 
-def test_lines_of_mmdetection_are_one_entry_of_the_legend():
+def test_the_legend_has_one_entry_for_mmdetection_and_covers_no_curve():
     figure = landscape.draw([landscape_panels.FOCAL._replace(x=torch.linspace(-1, 1, 3))])
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    legend = figure.axes[0].get_legend()
+    labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ['object', 'background', 'MMDetection']
+    figure.draw_without_rendering()
+    assert not any(legend.get_window_extent().overlaps(axes.bbox) for axes in figure.axes)
+
+
+def test_numbers_of_a_config_are_on_one_line():
+    assert docstrings.compact('balance=(\n    4.0,\n    1.0,\n), k=[\n    -2,\n]') == (
+        'balance=(4.0, 1.0), k=[-2]'
+    )
 
 
 def test_every_golden_array_is_counted_for_one_detector():
@@ -151,6 +160,7 @@ def test_a_recipe_without_a_published_result_is_not_quoted(monkeypatch):
 
 def test_a_formula_in_a_cell_does_not_end_the_cell():
     assert docstrings.cell('the sum of :math:`|a| b`') == r'the sum of $\vert{}a\vert{} b$'
+    assert docstrings.cell('a canvas of (h | 127)') == r'a canvas of (h \| 127)'
     assert not re.search(r'\$[^$|\n]*\|[^\n]*\$', loss_pages.loss_index())
 
 
@@ -198,6 +208,9 @@ def test_links_out_of_the_folder_become_pages():
         '[d](no.md)\n```\n[e](../README.md)\n```\n- f\n  ```\n  g\n  ```\n[h](index.md)\n'
     )
     assert list(site.wanted.values()) == ['configs/ssd/ssd_digits.py']
+    assert hooks.layout_cells('<td><code>a_b.c</code></td><td>0.5 ± 0.1</td><code>a_b</code>') == (
+        '<td><code>a_<wbr>b.<wbr>c</code></td><td class="number">0.5 ± 0.1</td><code>a_b</code>'
+    )
 
 
 FOREIGN = {

@@ -11,7 +11,13 @@ from mmdet_losses.registry import MODELS
 
 @MODELS.register_module()
 class LocallyConnected2d(nn.Module):
-    r"""One kernel per output cell: :math:`y_{o,p} = b_{o,p} + \sum_k w_{p,o,k}\, x_{k,p}`.
+    r"""Convolution with its own kernel for every output cell.
+
+    With the inputs k in the window of a cell p, output o is
+
+    .. math::
+
+        y_{o,p} = b_{o,p} + \sum_k w_{p,o,k}\, x_{k,p}
 
     Shape:
         x: (B, in_channels, H, W) with ``(H, W) == feat_size``, stride 1, padded to the same size.
