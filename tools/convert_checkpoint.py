@@ -33,6 +33,7 @@ from mmdet_losses.core.checkpoint import Conversion, choose_layout, convert, net
 from mmdet_losses.core.plain_tensors import is_torchscript
 from mmdet_losses.detectors.checkpoints import LAYOUTS
 from mmdet_losses.engine.cli import read_config
+from mmdet_losses.engine.outputs import check_new
 from mmdet_losses.engine.processes import UsageError
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -118,19 +119,16 @@ def check_paths(src: Path, dst: Path, force: bool) -> None:
     """Check that no file is lost.
 
     Raises:
-        ValueError: DST exists and ``force`` is off, is a folder, or is SRC.
+        ValueError: DST is SRC.
+        UsageError: DST exists and ``force`` is off, or cannot be written.
     """
-    if dst.is_dir():
-        raise ValueError(f'{dst} is a folder; give the name of a file in it.')
     if dst.exists() and src.exists() and dst.samefile(src):
         raise ValueError(f'{dst} is the file to convert; write to another one.')
-    if dst.exists() and not force:
-        raise ValueError(f'{dst} exists; choose another name, or replace it with --force.')
+    check_new(dst, 'DST', ('.pth', '.pt'), force)
 
 
 def write(conversion: Conversion, dst: Path, meta: dict) -> None:
     """Write under a temporary name first, so that DST is never incomplete."""
-    dst.parent.mkdir(parents=True, exist_ok=True)
     partial = dst.with_name(f'{dst.name}.partial')
     state = {key: tensor.detach().clone() for key, tensor in conversion.state_dict.items()}
     torch.save({'meta': meta, 'state_dict': state}, partial)

@@ -29,6 +29,9 @@ from mmdet_losses.engine.export_input import describe_input, prepare_image, rand
 from mmdet_losses.engine.media import open_media
 from mmdet_losses.engine.predictor import class_names
 
+SUFFIXES = {'onnx': '.onnx', 'torch_export': '.pt2'}
+"""Format -> suffix of its files."""
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -38,8 +41,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     engine.add_config_arguments(parser)
     add = parser.add_argument
     add('checkpoint', help='checkpoint file')
-    add('--format', choices=('onnx', 'torch_export'), default='onnx', help='(default: onnx)')
-    add('--out', type=Path, required=True, metavar='FILE', help='exported file')
+    add('--format', choices=list(SUFFIXES), default='onnx', help='(default: onnx)')
+    add('--out', type=Path, required=True, metavar='FILE', help='.onnx or, of torch.export, .pt2')
+    add('--force', action='store_true', help='replace FILE if it exists')
     add('--nms', action='store_true', help='with score threshold, NMS and max_per_img of test_cfg')
     add('--simplify', action='store_true', help='fold constants of an ONNX file (onnxscript)')
     add(
@@ -79,7 +83,7 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
     """Export the detector and check the file."""
     if args.format == 'onnx':
         export.require('onnx', 'onnxruntime', *(['onnxscript'] if args.simplify else []))
-    engine.check_file(args.out, '--out')
+    engine.check_new(args.out, '--out', (SUFFIXES[args.format],), args.force)
     model = export.load_detector(cfg, args.checkpoint)
     rule = describe_input(cfg, model, tuple(args.size) if args.size else None)
     detector = export.ExportedDetector(model, tuple(rule['size']), args.limit, args.nms)

@@ -29,6 +29,7 @@ from mmdet_losses.detectors.yolo.darknet_cfg import layer_table, parse_cfg, read
 from mmdet_losses.detectors.yolo.darknet_export import export_cfg
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order, write_darknet_weights
 from mmdet_losses.engine.cli import read_config
+from mmdet_losses.engine.outputs import check_new
 from mmdet_losses.engine.processes import UsageError
 from mmdet_losses.networks.darknet_from_cfg import DarknetFromCfg
 from mmdet_losses.registry import MODELS
@@ -109,14 +110,12 @@ def run(args: argparse.Namespace) -> list[str]:
     """Write the files; returns their names."""
     paths = [args.out.with_name(args.out.name + end) for end in ('.cfg', '.weights', '.names')]
     for path in paths:
-        if path.exists() and not args.force:
-            raise ValueError(f'{path} exists; choose another name, or replace it with --force.')
+        check_new(path, '--out', (), args.force)
     config = read_config(args.config)
     network = load(config, args.checkpoint)
     with DefaultScope.overwrite_default_scope('mmdet'):
         text = cfg_text(config, network, args.cfg)
     classes = config.test_dataloader.dataset.get('metainfo', {}).get('classes', ())
-    args.out.parent.mkdir(parents=True, exist_ok=True)
     paths[0].write_text(text)
     write_darknet_weights(paths[1], network, darknet_order(config.model), args.seen)
     if classes:

@@ -35,6 +35,8 @@ from mmdet_losses.detectors.yolo.darknet_config_text import PROGRAMS, DataPaths,
 from mmdet_losses.detectors.yolo.darknet_encoder import Code
 from mmdet_losses.detectors.yolo.darknet_files import layers_in_order
 from mmdet_losses.detectors.yolo.darknet_import import Imported, annotation_names, import_cfg
+from mmdet_losses.engine.outputs import check_new
+from mmdet_losses.engine.processes import UsageError
 from mmdet_losses.registry import MODELS
 
 
@@ -70,7 +72,8 @@ def run(args: argparse.Namespace) -> list[str]:
 
     Raises:
         ValueError: the config cannot express the cfg, or the weights do not fit.
-        OSError: a file cannot be read or written.
+        OSError: a file cannot be read.
+        UsageError: a file exists, or cannot be written.
     """
     if args.cfg.suffix == '.weights':
         raise ValueError(f'{args.cfg} is no cfg; the order is FILE.cfg FILE.weights.')
@@ -79,13 +82,11 @@ def run(args: argparse.Namespace) -> list[str]:
     imported, text = read_cfg(args.cfg, args.code, classes, data)
     config, checkpoint = (args.out / f'{args.cfg.stem}{end}' for end in ('.py', '.pth'))
     for path in (config, *([checkpoint] if args.weights else [])):
-        if path.exists() and not args.force:
-            raise ValueError(f'{path} exists; choose another folder, or replace it with --force.')
+        check_new(path, '--out', (), args.force)
     cfg, detector = build(text)
     lines = [f'note: {note}' for note in imported.notes]
     if annotation_names(classes) != classes:
         lines.append("note: the config spells the classes as COCO's annotations do.")
-    args.out.mkdir(parents=True, exist_ok=True)
     if args.weights:
         state = read_weights(args.weights, cfg)
         meta = dict(
@@ -183,7 +184,7 @@ def main(argv: list[str] | None = None) -> int:
             print('\n'.join(lines))
             return int(failures > 0)
         print('\n'.join(run(args)))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UsageError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0

@@ -57,6 +57,6 @@ fi
 rm -f "$venv/stamp"
 clear=()
 [ "$("$venv/bin/python" -V 2>&1)" = "$("$python" -V 2>&1)" ] || clear=(--clear)
-"$python" -m venv "${clear[@]}" "$venv"
+"$python" -m venv "${clear[@]}" "$(cd "$venv" && pwd -P)" # venv raises an error for a link
 "$venv/bin/python" tools/make_env.py "$stack" $operators
 echo "$stamp" >"$venv/stamp"

@@ -45,7 +45,8 @@ def write(args: argparse.Namespace) -> list[str]:
     """Write the config; returns the lines to print.
 
     Raises:
-        ValueError: a file is missing or exists, or a value is wrong.
+        ValueError: a file is missing, or a value is wrong.
+        UsageError: the config exists, or cannot be written.
     """
     init_default_scope('mmdet')
     if args.size is not None and (args.size <= 0 or args.size % 32):
@@ -54,10 +55,8 @@ def write(args: argparse.Namespace) -> list[str]:
         raise ValueError(f'--weights {args.weights} does not exist; correct the path.')
     project = plan(args.data, args.detector, args.size)
     out = args.out or Path(f'{project.name}.py')
-    if out.exists() and not args.force:
-        raise ValueError(f'{out} exists; choose another --out, or replace it with --force.')
+    engine.check_new(out, '--out', ('.py',), args.force)
     weights = args.weights or fetch(RECIPES[args.detector].weights)
-    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(config_text(project, weights, out))
     checkpoint = f'work_dirs/{project.name}/epoch_2.pth'
     predict = tool_command('predict.py', out, checkpoint, args.data / 'images')

@@ -31,7 +31,14 @@ from mmengine.structures import InstanceData
 
 from mmdet_losses.data.darknet_jpeg import read_darknet_image
 from mmdet_losses.data.words import plural
-from mmdet_losses.engine.media import Frame, ImageFiles, Media, open_media
+from mmdet_losses.engine.media import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Frame,
+    ImageFiles,
+    Media,
+    open_media,
+)
 from mmdet_losses.engine.predictor import Predictor
 from mmdet_losses.engine.progress import show_progress
 from mmdet_losses.visualization.predictions import VideoFile, draw_predictions
@@ -92,7 +99,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add('--batch-size', type=count, default=1, help='images per step (default: %(default)s)')
     add('--device', help='for example cpu or cuda:1; default: a GPU if there is one')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.out.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, '.json'):
+        parser.error(f'--out is {args.out}; give the name of a folder')
+    return args
 
 
 class Results:
@@ -264,6 +274,19 @@ def labels_of(names: list[str] | None, classes: Any) -> set[int] | None:
     return {list(classes).index(name) for name in names}
 
 
+def check_results(media: Media, out: Path) -> None:
+    """Raise a ``UsageError`` if a result has the path of a file of the source."""
+    if isinstance(media, ImageFiles):
+        pairs = [(path, out / path.relative_to(media.folder)) for path in media.paths]
+    else:
+        pairs = [(media.path, out / f'{media.name}.mp4')] if media.path else []
+    for source, result in pairs:
+        if result.exists() and result.samefile(source):
+            raise engine.UsageError(
+                f'--out is {out}, where the result would replace {source}; choose another folder.'
+            )
+
+
 def work(cfg: Config, args: argparse.Namespace) -> None:
     """Predict every frame of the source."""
     media = open_media(args.source)
@@ -271,6 +294,7 @@ def work(cfg: Config, args: argparse.Namespace) -> None:
         fault = 'is a folder; give one of its .pth files' if path.is_dir() else 'not found'
         raise engine.UsageError(f'checkpoint {path} {fault} (from {Path.cwd()}).')
     engine.check_folder(args.out, '--out')
+    check_results(media, args.out)
     if args.device is not None:
         check_device(args.device)
     predictor = Predictor(cfg, args.checkpoint, args.device)

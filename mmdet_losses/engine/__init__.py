@@ -25,7 +25,7 @@ from mmdet_losses.engine.fine_tune import ClassLayersHook, skip_replaced_weights
 from mmdet_losses.engine.fit import check_checkpoint
 from mmdet_losses.engine.head_time import HeadTimeHook
 from mmdet_losses.engine.hooks import EpochSeedHook, NumPositivesHook
-from mmdet_losses.engine.outputs import check_file, check_folder
+from mmdet_losses.engine.outputs import check_file, check_folder, check_new
 from mmdet_losses.engine.processes import UsageError, end_processes, start_processes
 from mmdet_losses.engine.resume import settle_start
 from mmdet_losses.engine.runner import add_default_hooks, build_runner
@@ -67,6 +67,7 @@ __all__ = [
     'check_data',
     'check_file',
     'check_folder',
+    'check_new',
     'closing_lines',
     'end_processes',
     'from_here',

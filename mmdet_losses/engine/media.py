@@ -41,9 +41,11 @@ class Media:
         name: Name of the source, without folders and suffix.
         total: Number of frames; ``None`` if it is not known.
         unreadable: Image files that OpenCV could not read; they are skipped.
+        path: Of a video file.
     """
 
     is_video = False
+    path: Path | None = None
     fps = DEFAULT_FPS
 
     def __init__(self, name: str, total: int | None) -> None:
@@ -91,6 +93,7 @@ class VideoFrames(Media):
 
     def __init__(self, source: Path | int) -> None:
         is_camera = isinstance(source, int)
+        self.path = None if isinstance(source, int) else source
         self.capture = cv2.VideoCapture(source if is_camera else str(source))
         if not self.capture.isOpened():
             if is_camera:

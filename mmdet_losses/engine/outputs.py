@@ -40,6 +40,25 @@ def check_file(path: Path | str, name: str) -> None:
     check_folder(Path(path).parent, name)
 
 
+def check_new(path: Path | str, name: str, suffixes: tuple[str, ...], force: bool = False) -> None:
+    """Raise a ``UsageError`` unless a new file can be written; see :func:`check_file`.
+
+    Args:
+        path: of the file.
+        name: of the setting, such as ``--out``.
+        suffixes: the file has one of these; none means any.
+        force: an existing file is replaced.
+    """
+    path = Path(path)
+    if suffixes and path.suffix not in suffixes:
+        raise UsageError(
+            f'{name} is {path}: give the path of a file that ends with {" or ".join(suffixes)}.'
+        )
+    check_file(path, name)
+    if path.exists() and not force:
+        raise UsageError(f'{path} exists; choose another {name}, or replace it with --force.')
+
+
 def _folder_fault(path: Path, name: str, least: int) -> str | None:
     blocking = next((each for each in (path, *path.parents) if each.exists()), path)
     if blocking.exists() and not blocking.is_dir():

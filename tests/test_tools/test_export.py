@@ -255,6 +255,24 @@ def test_a_check_without_a_box_ends_with_status_1(tools, checkpoint, tmp_path, c
     assert 'was not compared with PyTorch, because no box' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (('--out', 'x.txt'), '--out is x.txt: give the path of a file that ends with .onnx'),
+        (('--out', 'x.onnx', '--format', 'torch_export'), 'a file that ends with .pt2'),
+        (('--out', 'there.onnx'), 'there.onnx exists; choose another --out, or replace it with'),
+    ],
+)
+def test_a_wrong_suffix_or_an_existing_file_prints_one_message(
+    options, message, tools, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path('there.onnx').write_text('')
+    with pytest.raises(SystemExit):
+        run(tools.config, 'none.pth', *options)
+    assert message in capsys.readouterr().err
+
+
 def test_what_is_missing_is_named(tools, checkpoint, tmp_path, capsys, monkeypatch):
     arguments = (tools.config, checkpoint, '--out', tmp_path / 'small.onnx')
     with pytest.raises(SystemExit):

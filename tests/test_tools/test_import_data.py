@@ -311,6 +311,18 @@ def test_a_source_that_cannot_be_imported_prints_one_message(
     assert error.count('\n') == 1
 
 
+def test_an_import_into_a_folder_with_files_changes_nothing(tmp_path, capsys):
+    root = add_images(tmp_path / 'source')
+    before = {path: path.read_bytes() for path in root.rglob('*') if path.is_file()}
+    for path in before:
+        path.with_suffix('.txt').write_text('0 .5 .5 .5 .5')
+    arguments = ['--classes', 'cat', '--images', str(root)]
+    for out in (root, next(iter(before))):
+        assert import_data.main([str(root), '--out', str(out), *arguments]) == 1
+        assert 'is not an empty folder; choose another --out' in capsys.readouterr().err
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
 def test_copies_of_one_image_stay_in_one_split(tmp_path):
     for i in range(8):
         path = tmp_path / f'x{i % 2}_jpg.rf.{i}.png'

@@ -7,10 +7,11 @@ import pytest
 
 from tests.processes import ROOT, run_command
 
-# Stands in for Python: it passes all checks, makes a venv by copying itself, and logs make_env.py.
+# Stands in for Python: it passes all checks, makes a venv by copying itself (not into a link, as
+# Python's venv), and logs make_env.py.
 PYTHON = """#!/bin/bash
 case "$*" in
-    '-m venv '*) mkdir -p "${@: -1}/bin"; cp "$0" "${@: -1}/bin/python" ;;
+    "-m venv "*) [ ! -L "${@: -1}" ] && mkdir -p "${@: -1}/bin" && cp "$0" "${@: -1}/bin/python" ;;
     tools/make_env.py*) echo "$*" >>made ;;
     -V) echo 'Python 3.11.0' ;;
 esac

@@ -102,6 +102,7 @@ def test_a_wrong_argument_prints_one_message(run, tmp_path):
     )
     (tmp_path / 'yolov4_tiny_mine.py').write_text('')
     assert 'yolov4_tiny_mine.py exists; choose another --out' in run('--data', 'mine')[1]
+    assert 'ends with .py' in run('--data', 'mine', '--out', 'mine.txt')[1]
     content = json.loads((tmp_path / 'mine' / 'val.json').read_text())
     content['categories'].reverse()
     (tmp_path / 'mine' / 'val.json').write_text(json.dumps(content))

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -141,6 +142,20 @@ def test_a_number_outside_its_range_prints_one_message(option, value, message, c
     with pytest.raises(SystemExit):
         predict.parse_args(['config.py', 'weights.pth', 'images', option, value])
     assert capsys.readouterr().err.rstrip().endswith(message)
+
+
+def test_results_never_replace_the_source(images, tmp_path, capsys):
+    with pytest.raises(engine.UsageError, match=r'would replace .*a\.png; choose another folder'):
+        predict.check_results(media.open_media(str(images)), images)
+    video = tmp_path / 'a.mp4'
+    video.touch()
+    source = SimpleNamespace(path=video, name='a')
+    with pytest.raises(engine.UsageError, match='would replace'):
+        predict.check_results(source, tmp_path)
+    predict.check_results(source, tmp_path / 'out')
+    with pytest.raises(SystemExit):
+        predict.parse_args(['config.py', 'a.pth', 'images', '--out', 'a.jpg'])
+    assert '--out is a.jpg; give the name of a folder' in capsys.readouterr().err
 
 
 def test_a_device_that_does_not_exist_is_named():

@@ -181,10 +181,10 @@ def write(imported: Imported, source: Source, out: Path) -> None:
     Images are hard links where the file system allows it, otherwise copies.
 
     Raises:
-        ImportFault: ``out`` has an earlier import, or is inside the source.
+        ImportFault: ``out`` is not an empty or new folder, or is inside the source.
     """
-    if any((out / f'{part}.json').exists() for part in ORDER):
-        raise ImportFault(f'{out} has an earlier import; choose another --out, or remove it.')
+    if out.exists() and not (out.is_dir() and next(out.iterdir(), None) is None):
+        raise ImportFault(f'{out} is not an empty folder; choose another --out.')
     if source.path in (out.resolve(), *out.resolve().parents) and source.image_root == source.path:
         raise ImportFault(f'{out} is inside {source.path}; choose an --out outside of it.')
     number = {name: i for i, name in enumerate(imported.classes, start=1)}
@@ -215,7 +215,6 @@ def write(imported: Imported, source: Source, out: Path) -> None:
 
 def _link(image: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
     try:
         os.link(image, target)
     except OSError:
