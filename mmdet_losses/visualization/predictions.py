@@ -92,8 +92,9 @@ def _draw_keypoints(
         shown &= predictions.keypoint_scores.numpy() >= 0.1
     rgb = np.ascontiguousarray(image[..., ::-1])
     pairs = meta.get('skeleton', ()), meta.get('flip_pairs', ())
+    width = max(2, round(max(image.shape) / 400))  # stays visible on a large image
     for keypoints, visible in zip(points * factor, shown, strict=True):
-        draw_skeleton(rgb, keypoints, visible, *pairs)
+        draw_skeleton(rgb, keypoints, visible, *pairs, width, radius=width)
     image[:] = rgb[..., ::-1]
 
 

@@ -45,19 +45,21 @@ def draw_tracks(
     """
     drawn = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
     scaled = np.asarray(boxes, float).reshape(-1, 4) * factor
+    width = max(2, round(max(drawn.shape) / 400))  # readable on a large image
+    size, stroke = max(0.5, max(drawn.shape) / 1280), max(1, width // 2)
     for box, identity in zip(scaled, map(int, identities), strict=True):
         colour = identity_colour(identity)
         x1, y1, x2, y2 = (round(value) for value in box)
-        cv2.rectangle(drawn, (x1, y1), (x2 - 1, y2 - 1), colour, 2)
+        cv2.rectangle(drawn, (x1, y1), (x2 - 1, y2 - 1), colour, width)
         if trails is not None:
             trail = trails.setdefault(identity, [])
             trail.append(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2))
             points = np.round(trail[-TRAIL:]).astype(np.int32)
-            cv2.polylines(drawn, [points], False, colour, 2, cv2.LINE_AA)
-        place = max(x1, 1), max(y1 - 4, 12)
-        for ink, thickness in (((0, 0, 0), 4), (colour, 1)):
+            cv2.polylines(drawn, [points], False, colour, width, cv2.LINE_AA)
+        place = max(x1, 1), max(y1 - 4, round(24 * size))
+        for ink, thickness in (((0, 0, 0), 3 * stroke + 1), (colour, stroke)):
             font = cv2.FONT_HERSHEY_SIMPLEX
-            cv2.putText(drawn, str(identity), place, font, 0.5, ink, thickness, cv2.LINE_AA)
+            cv2.putText(drawn, str(identity), place, font, size, ink, thickness, cv2.LINE_AA)
     return drawn
 
 

@@ -303,6 +303,20 @@ def test_labels_stay_inside_the_image_and_the_image_is_not_changed():
     assert not image.any()
 
 
+@pytest.mark.parametrize('extra', [{'keypoints': [[[90, 90], [390, 400]]]}, {'instances_id': [7]}])
+def test_lines_grow_with_the_image(extra):
+    shares = []
+    for factor in (1, 5):
+        image = np.zeros((MIN_SIDE * factor, MIN_SIDE * factor, 3), np.uint8)
+        found = InstanceData(bboxes=torch.tensor([[80.0, 80.0, 400.0, 420.0]]) * factor)
+        found.labels, found.scores = torch.tensor([0]), torch.tensor([0.5])
+        for key, value in extra.items():
+            found[key] = torch.tensor(value) * (factor if key == 'keypoints' else 1)
+        meta = dict(classes=['a'], skeleton=[(0, 1)], flip_pairs=[])
+        shares.append((draw_predictions(image, found, meta) > 0).any(-1).mean())
+    assert 0.4 < shares[1] / shares[0] < 2  # lines of one width have 0.2
+
+
 def test_progress_is_lines_outside_a_terminal(monkeypatch):
     monkeypatch.setattr(progress, 'LINE_INTERVAL', 0)
     monkeypatch.setattr(progress, 'FIRST_LINE', 0)
