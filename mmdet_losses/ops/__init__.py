@@ -10,7 +10,7 @@ from mmdet_losses.ops.boxes import (
     is_proper,
     scale_boxes,
 )
-from mmdet_losses.ops.candidates import best_logits, best_per_class, reject_below
+from mmdet_losses.ops.candidates import best_logits, best_per_class, reject_below, scores_above
 from mmdet_losses.ops.choices import check_choice
 from mmdet_losses.ops.constant import (
     constant,
@@ -157,6 +157,7 @@ __all__ = [
     'reject_below',
     'scale_boxes',
     'scatter_cells',
+    'scores_above',
     'shape_iou',
     'splat_gaussians',
     'suppress_non_peaks',

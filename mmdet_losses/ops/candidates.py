@@ -8,7 +8,11 @@ import torch
 from torch import Tensor
 
 from mmdet_losses.ops.constant import constant
+from mmdet_losses.ops.kernels.cross_entropy import exponential_sums
 from mmdet_losses.ops.precision import promote
+
+ROUNDING = 1e-3
+"""More than the rounding of a logarithm in float32."""
 
 
 def best_logits(logits: Tensor, score_thr: float, k: int | None) -> tuple[Tensor, Tensor]:
@@ -38,6 +42,29 @@ def best_logits(logits: Tensor, score_thr: float, k: int | None) -> tuple[Tensor
     scores = promote(logits).sigmoid()
     kept = scores > score_thr
     return scores[kept], index[kept]
+
+
+def scores_above(
+    logits: Tensor, score_thr: float, softmax: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Scores above ``score_thr``, for a CPU: sigmoids, or a softmax without its last class.
+
+    The logits of a softmax are compared with the logarithm of the threshold times the sum of their
+    exponentials, so that only the few scores above it are computed.
+
+    Shape:
+        logits: (N, C, L). Returns scores (m,), and their indices (m,) of the three dimensions.
+    """
+    total = exponential_sums(logits) if softmax and score_thr > 0 else None
+    if total is None:
+        scores = logits.softmax(1)[:, :-1] if softmax else logits.sigmoid()
+        found = (scores > score_thr).nonzero(as_tuple=True)
+        return scores[found], found
+    low = total.log().add_(math.log(score_thr) - ROUNDING)
+    found = (logits[:, :-1] > low[:, None]).nonzero(as_tuple=True)
+    scores = logits[found].exp().div_(total[found[0], found[2]])
+    kept = scores > score_thr
+    return scores[kept], tuple(each[kept] for each in found)
 
 
 def reject_below(scores: Tensor, score_thr: float) -> Tensor:

@@ -113,3 +113,20 @@ def test_vote_averages_the_boxes_that_nms_compares():
     torch.testing.assert_close(voted.bboxes, torch.tensor([[0.0, 0, 10, 9], [30, 0, 40, 10]]))
     alone = postprocess(found, {}, {'nms': nms | {'vote': 0.9}})
     torch.testing.assert_close(alone.bboxes, plain.bboxes)
+
+
+def test_nms_of_many_boxes_keeps_the_same_ones_per_class_and_in_one_call(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    low = torch.rand(300, 2, generator=generator) * 60
+    boxes = torch.cat((low, low + 10 + 20 * torch.rand(300, 2, generator=generator)), 1)
+    labels = torch.randint(3, (300,), generator=generator)
+    scores = torch.rand(300, generator=generator)
+    cfg = dict(score_thr=0.1, nms=dict(type='nms', iou_threshold=0.5))
+    results = []
+    for limit in (1, 1000):
+        monkeypatch.setitem(postprocess.__globals__, 'PER_CLASS', limit)
+        found = InstanceData(bboxes=boxes, scores=scores, labels=labels)
+        results.append(postprocess(found, {}, cfg))
+    assert 0 < len(results[0]) < 250
+    for name in ('bboxes', 'scores', 'labels'):
+        assert torch.equal(results[0][name], results[1][name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmdet_losses.ops import best_logits, best_per_class
+from mmdet_losses.ops import best_logits, best_per_class, scores_above
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
@@ -20,6 +20,18 @@ def test_best_logits_equal_ranking_all_scores(dtype, score_thr, k):
     want = every[every > score_thr].sort(descending=True).values[:k]
     torch.testing.assert_close(scores.sort(descending=True).values, want, rtol=1e-6, atol=0)
     assert len(set(index.tolist())) == len(index)
+
+
+@pytest.mark.parametrize('softmax', [True, False])
+@pytest.mark.parametrize('score_thr', [-0.5, 0.0, 1e-4, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize('shift', [0.0, 90.0, -90.0])  # exponentials overflow and underflow
+def test_scores_above_a_threshold_equal_all_scores(softmax, score_thr, shift):
+    logits = 4 * torch.randn(3, 6, 50, generator=torch.Generator().manual_seed(0)) + shift
+    scores, found = scores_above(logits, score_thr, softmax)
+    every = logits.softmax(1)[:, :-1] if softmax else logits.sigmoid()
+    want = (every > score_thr).nonzero(as_tuple=True)
+    assert all(map(torch.equal, found, want))
+    torch.testing.assert_close(scores, every[want], rtol=2e-6, atol=0)
 
 
 def test_best_logits_of_nothing():

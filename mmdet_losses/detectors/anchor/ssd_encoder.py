@@ -42,6 +42,7 @@ from mmdet_losses.ops import (
     promote,
     reject_below,
     scale_boxes,
+    scores_above,
     zero_unless,
 )
 from mmdet_losses.registry import TASK_UTILS
@@ -292,11 +293,13 @@ class SSDTargetEncoder(TargetEncoder[SSDOutputs, SSDTargets]):
         parts, start = [], 0
         for cls in outputs.cls:
             logits = promote(cls.unflatten(1, (-1, self.channels)).flatten(3))
-            scores = logits.sigmoid() if self.use_sigmoid else logits.softmax(2)[:, :, :-1]
-            image, anchor, label, cell = found = (scores > self.score_thr).nonzero(as_tuple=True)
-            prior = start + anchor * scores.shape[3] + cell
-            parts.append((scores[found], image, prior, label))
-            start += scores.shape[1] * scores.shape[3]
+            anchors, cells = logits.shape[1], logits.shape[3]
+            rows = logits.flatten(0, 1)
+            scores, found = scores_above(rows, self.score_thr, softmax=not self.use_sigmoid)
+            row, label, cell = found
+            image, anchor = row.div(anchors, rounding_mode='floor'), row % anchors
+            parts.append((scores, image, start + anchor * cells + cell, label))
+            start += anchors * cells
         scores, image, prior, label = (torch.cat(each) for each in zip(*parts, strict=True))
         code = self.box_code(table.anchors)
         results = []

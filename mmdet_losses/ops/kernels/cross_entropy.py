@@ -64,6 +64,20 @@ class _ChosenCrossEntropy(torch.autograd.Function):
 def _costs(logits: Tensor, label: Tensor) -> Tensor:
     """Cost (N, L): logarithm of the sum of exp(x) over dimension 1, over exp of the label's logit.
 
+    The logarithm of the quotient, because a difference of two logarithms is less exact.
+    """
+    total = exponential_sums(logits)
+    own = logits.gather(1, label[:, None]).squeeze(1)
+    if total is not None:
+        costs = own.neg().exp_().mul_(total).log_()
+        if costs.isfinite().all():
+            return costs
+    return logits.logsumexp(1) - own
+
+
+def exponential_sums(logits: Tensor) -> Tensor | None:
+    """Sum of exp(x) over dimension 1 of (N, C, L); None if one is not exact in the dtype.
+
     In chunks that fit into the cache; a map of exponentials would be fresh memory in every step.
     """
     rows, classes, cells = logits.shape
@@ -77,9 +91,4 @@ def _costs(logits: Tensor, label: Tensor) -> Tensor:
             x = logits[part[0], :, part[1]]
             powers = torch.exp(x, out=memory[: x.numel()].view(x.shape))
             torch.sum(powers, 1, out=total[part])
-    own = logits.gather(1, label[:, None]).squeeze(1)
-    # the logarithm of the quotient, because a difference of two logarithms is less exact
-    costs = own.neg().exp_().mul_(total).log_()
-    if not ((total > LOWEST) & costs.isfinite()).all():
-        costs = logits.logsumexp(1) - own
-    return costs
+    return total if ((total > LOWEST) & total.isfinite()).all() else None

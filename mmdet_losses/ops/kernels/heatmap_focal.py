@@ -144,8 +144,9 @@ def graph_is_retained() -> bool:
 
 
 def _chunk_size(x: Tensor) -> int:
-    """Number of cells that fit a CPU's cache; on a GPU 1/16 of the map, which is few launches."""
-    return CHUNK if x.device.type == 'cpu' else max(CHUNK, x.numel() // 16)
+    """1/16 of the map, which is little memory and few launches; on a CPU it fits the cache."""
+    size = max(1 << 16, x.numel() // 16)
+    return min(size, CHUNK) if x.device.type == 'cpu' else size
 
 
 def _sum_cells(
