@@ -74,6 +74,7 @@ INDUCTOR = os.environ.get('INDUCTOR', 'RetinaNet')
 """Detectors that inductor compiles, by commas; ``all``: all. The default has few C++ kernels."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('stem', sorted(DETECTORS) if INDUCTOR == 'all' else INDUCTOR.split(','))
 def test_a_step_compiled_by_inductor_equals_the_eager_step(stem, tmp_path, monkeypatch):
     """Code for the CPU, compiled without optimisation: the C++ compiler takes most of the time."""
