@@ -56,6 +56,7 @@ train_pipeline = [
     dict(type='ScaledYOLOv4Mosaic', size=size, scale=0.5, translate=0.5, mixup=0.0),
     dict(type='ScaledYOLOv4HSV', hue=0.015, saturation=0.7, value=0.4),
     dict(type='RandomFlip', prob=0.5),
+    dict(type='PlanarImage'),  # a faster PackDetInputs
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [

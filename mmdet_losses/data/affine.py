@@ -13,6 +13,7 @@ from mmcv.transforms.utils import cache_randomness
 from mmdet.structures.bbox import BaseBoxes
 
 from mmdet_losses.data.keypoints import settle_keypoints, swap_sides
+from mmdet_losses.data.pixels import warped
 from mmdet_losses.ops import (
     apply_affine,
     center_affine,
@@ -154,9 +155,7 @@ class CenterAffine(BaseTransform):
             results['img'] = cv2.resize(results['img'], (width, height))
         upright, canvas, flip = self.geometry(height, width)
         matrix = compose_affine(upright, mirror_affine(width)) if flip else upright
-        results['img'] = cv2.warpAffine(
-            results['img'], matrix, (canvas[1], canvas[0]), flags=cv2.INTER_LINEAR
-        )
+        results['img'] = warped(results['img'], matrix, (canvas[1], canvas[0]))
         results['img_shape'] = results['img'].shape[:2]
         factor, left, top = (float(upright[i]) for i in ((0, 0), (0, 2), (1, 2)))
         matrix = compose_affine(matrix, np.diag((self.scale, self.scale, 1.0))[:2])

@@ -40,12 +40,9 @@ def box_faults(boxes: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np
         boxes: (n, 4) xyxy in pixels of an image of ``size`` (h, w).
         Returns (n,) indices into :data:`REASONS` (the first that applies), -1 for a valid box.
     """
-    low, high = boxes[:, :2], boxes[:, 2:]
     largest = LARGEST_SIDE * max(size)
-    with np.errstate(invalid='ignore', over='ignore'):
-        usual = (high > np.maximum(low, 0)) & (low < size[::-1]) & (high - low <= largest)
-    if np.isfinite(boxes).all() and usual.all():
-        return np.full(len(boxes), -1)  # the usual case, quickly
+    if _usual(boxes, size, largest):
+        return np.full(len(boxes), -1)
     x1, y1, x2, y2 = boxes.T
     with np.errstate(invalid='ignore', over='ignore'):
         faults = [
@@ -56,6 +53,22 @@ def box_faults(boxes: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np
             np.maximum(x2 - x1, y2 - y1) > largest,
         ]
     return np.select(faults, range(len(faults)), default=-1)
+
+
+def _usual(boxes: NDArray[np.floating], size: tuple[int, int], largest: float) -> bool:
+    """A quick test that all boxes are valid; False for unusual ones."""
+    if not len(boxes):
+        return True
+    left, top, right, bottom = boxes.min(0).tolist()
+    last_left, last_top, last_right, last_bottom = boxes.max(0).tolist()
+    return (
+        min(left, top) >= -largest / 2
+        and max(last_right, last_bottom) <= largest / 2
+        and min(right, bottom) > 0
+        and last_left < size[1]
+        and last_top < size[0]
+        and bool((boxes[:, 2:] > boxes[:, :2]).all())  # False with a NaN
+    )
 
 
 @TRANSFORMS.register_module()

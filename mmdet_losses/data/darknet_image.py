@@ -13,7 +13,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from numpy.typing import NDArray
 
-from mmdet_losses.data.pixels import per_channel
+from mmdet_losses.data.pixels import in_four_channels, per_channel
 from mmdet_losses.registry import TRANSFORMS
 
 Border = Literal['edge', 'zero']
@@ -30,7 +30,10 @@ def sample(image: NDArray, x: NDArray, y: NDArray, border: Border = 'edge') -> N
     if _remap_is_exact():
         mode = cv2.BORDER_REPLICATE if border == 'edge' else cv2.BORDER_CONSTANT
         grid = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
-        return cv2.remap(image.astype(np.float32), *grid, cv2.INTER_LINEAR, borderMode=mode)
+        return in_four_channels(
+            image.astype(np.float32, copy=False),
+            lambda each: cv2.remap(each, *grid, cv2.INTER_LINEAR, borderMode=mode),
+        )
     columns = _blend_rows(_transposed(image), x, border)  # rows are copied faster than columns
     return _blend_rows(_transposed(columns), y, border)
 

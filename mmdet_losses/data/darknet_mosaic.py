@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from mmdet_losses.data.darknet_redmon import input_size, put_shuffled
 from mmdet_losses.data.draws import coin, scale_or_inverse, whole_number
 from mmdet_losses.data.objects import box_array, join_objects, put_objects
-from mmdet_losses.data.pixels import by_planes, framed
+from mmdet_losses.data.pixels import (
+    by_planes,
+    draw_planes,
+    framed,
+    mirror,
+    per_channel,
+    resized,
+    resized_span,
+)
 from mmdet_losses.registry import TRANSFORMS
 
 MIN_CUT, MAX_CUT = 0.2, 0.8
@@ -85,8 +93,8 @@ class DarknetJitter(BaseTransform):
         window = self._window(results['img'].shape[1::-1], size)
         flip = self.flip and coin()
         boxes = window_boxes(box_array(results), window, results['img'].shape[1::-1], size, flip)
-        image = cut_window(results['img'], window, size)
-        results['img'] = by_planes(self._colors(cv2.flip(image, 1) if flip else image))
+        image = mirror(cut_window(results['img'], window, size), flip)
+        results['img'] = by_planes(self._colors(image))
         results.update(img_shape=(size[1], size[0]), flip=flip)
         results['flip_direction'] = 'horizontal' if flip else None
         put_shuffled(results, boxes, size, 1 / min(size), self.max_objects)
@@ -117,15 +125,13 @@ class DarknetJitter(BaseTransform):
         return Window(left, top, right, bottom)
 
     def _colors(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Rule 5, by tables."""
+        """Rule 5."""
         hue = np.random.uniform(-self.hue, self.hue)
         factors = scale_or_inverse(self.saturation), scale_or_inverse(self.exposure)
         if not image.size:
             return image
-        levels = np.arange(256)
-        tables = [levels + 179 * hue, *(levels * factor for factor in factors)]
-        table = np.stack([np.rint(each).clip(0, 255) for each in tables], -1).astype(np.uint8)
-        hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), table[:, None])
+        hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+        hsv = per_channel(hsv, (1, *factors), (179 * hue, 0, 0))  # rounds and saturates
         return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
 
     def __repr__(self) -> str:
@@ -194,21 +200,22 @@ class DarknetMosaic(DarknetJitter):
             return super().transform(results)
         size = input_size(results, self.size)
         cut = tuple(whole_number(int(MIN_CUT * side), int(MAX_CUT * side)) for side in size)
-        canvas = np.empty((size[1], size[0], results['img'].shape[2]), np.uint8)
+        canvas = np.empty((results['img'].shape[2], size[1], size[0]), np.uint8)
         tiles = [results, *others]
-        for number, tile in enumerate(tiles):
-            self._put(tile, number, cut, canvas)
-        joined = join_objects(tiles)
-        results.update(joined, img=by_planes(canvas), img_shape=canvas.shape[:2], mosaic_cut=cut)
-        boxes = box_array(results).clip(0, np.tile(size, 2))
+        moved = [self._put(tile, number, cut, canvas) for number, tile in enumerate(tiles)]
+        results.update(join_objects(tiles), img=canvas.transpose(1, 2, 0), mosaic_cut=cut)
+        results['img_shape'] = canvas.shape[1:]
+        boxes = np.concatenate(moved).clip(0, [*size, *size])
         sides = boxes[:, 2:] - boxes[:, :2]
         kept = np.flatnonzero(((sides > 1) & (sides < size)).all(1))
         put_objects(results, boxes, kept[: self.max_objects])
         return results
 
-    def _put(self, tile: dict, number: int, cut: tuple[int, ...], canvas: NDArray) -> None:
-        """Draw one tile on the canvas and move its boxes there."""
-        size, source = canvas.shape[1::-1], tile['img'].shape[1::-1]
+    def _put(
+        self, tile: dict, number: int, cut: tuple[int, ...], canvas: NDArray
+    ) -> NDArray[np.float64]:
+        """Draw one tile on the canvas (C, h, w); its boxes (n, 4) on the canvas."""
+        size, source = canvas.shape[:0:-1], tile['img'].shape[1::-1]
         flip = self.flip and coin()
         window = self._window(source, size)
         if coin():
@@ -220,19 +227,17 @@ class DarknetMosaic(DarknetJitter):
             left, right = right, left
         columns = _shown(size[0], cut[0], number in LEFT, (left, right), source[0])
         rows = _shown(size[1], cut[1], number in TOP, (top, bottom), source[1])
-        image = cut_window(tile['img'], window, size)
+        (x1, x2), (y1, y2) = columns.tile, rows.tile
         if flip:
-            shown = slice(size[0] - columns.tile.stop, size[0] - columns.tile.start)
-            image = cv2.flip(image[rows.tile, shown], 1)
-        else:
-            image = image[rows.tile, columns.tile]
-        canvas[rows.canvas, columns.canvas] = self._colors(image)
+            x1, x2 = size[0] - x2, size[0] - x1
+        image = mirror(cut_window(tile['img'], window, size, (x1, y1, x2, y2)), flip)
+        draw_planes(self._colors(image), canvas[:, rows.canvas, columns.canvas])
         moved = box_array(tile) + [columns.shift, rows.shift] * 2
         if self.mosaic_bound:
             low = columns.canvas.start, rows.canvas.start
             high = columns.canvas.stop, rows.canvas.stop
-            moved = moved.clip(np.tile(low, 2), np.tile(high, 2))
-        put_objects(tile, moved, np.arange(len(moved)))
+            moved = moved.clip([*low, *low], [*high, *high])
+        return moved
 
     def __repr__(self) -> str:
         options = f'prob={self.prob}, mosaic_bound={self.mosaic_bound}'
@@ -242,8 +247,8 @@ class DarknetMosaic(DarknetJitter):
 class Shown(NamedTuple):
     """What a mosaic shows of a tile along one axis."""
 
-    tile: slice
-    """Pixels of the tile."""
+    tile: tuple[int, int]
+    """First and last pixel of the tile, the last excluded."""
     canvas: slice
     """The same pixels on the canvas."""
     shift: int
@@ -263,9 +268,9 @@ def _shown(side: int, cut: int, first: bool, margins: tuple[int, int], source: i
     if first:
         border = min(side - cut, max(0, int(-margins[1] * side / source)))
         start = side - cut - border
-        return Shown(slice(start, start + cut), slice(0, cut), -start)
+        return Shown((start, start + cut), slice(0, cut), -start)
     border = min(cut, max(0, int(-margins[0] * side / source)))
-    return Shown(slice(border, border + side - cut), slice(cut, side), cut - border)
+    return Shown((border, border + side - cut), slice(cut, side), cut - border)
 
 
 def _summed(window: Window, right: bool, bottom: bool) -> Window:
@@ -282,25 +287,39 @@ def window_boxes(
     flip: bool,
 ) -> NDArray[np.floating]:
     """Boxes (n, 4) of the source image in pixels of the resized, perhaps mirrored window."""
-    spans = _spans(window, source)
-    boxes = (boxes - np.tile(window[:2], 2)) * np.tile(np.divide(size, spans), 2)
+    wide, high = _spans(window, source)
+    x, y = size[0] / wide, size[1] / high
+    boxes = (boxes - [window.left, window.top] * 2) * [x, y, x, y]
     if flip:
         boxes[:, [0, 2]] = size[0] - boxes[:, [2, 0]]
     return boxes
 
 
 def cut_window(
-    image: NDArray[np.uint8], window: Window, size: tuple[int, int]
+    image: NDArray[np.uint8],
+    window: Window,
+    size: tuple[int, int],
+    shown: tuple[int, int, int, int] | None = None,
 ) -> NDArray[np.uint8]:
-    """The window of the image resized to (w, h); outside the image its mean colour."""
-    source = image.shape[1::-1]
-    wide, high = _spans(window, source)
-    left, top = max(window.left, 0), max(window.top, 0)
-    part = image[top : source[1] - max(window.bottom, 0), left : source[0] - max(window.right, 0)]
-    if part.shape[1::-1] != (wide, high):
+    """The window of the image resized to (w, h); outside the image its mean colour.
+
+    Args:
+        image: (h, w, C).
+        window: in pixels of the image.
+        size: of the resized window.
+        shown: (x1, y1, x2, y2), the part of the resized window to return; None: all of it.
+    """
+    height, width = image.shape[:2]
+    wide, high = _spans(window, (width, height))
+    x1, y1, x2, y2 = (0, 0, *size) if shown is None else shown
+    columns, rows = resized_span(wide, size[0], x1, x2), resized_span(high, size[1], y1, y2)
+    left, right = (window.left + edge for edge in (columns.read.start, columns.read.stop))
+    top, bottom = (window.top + edge for edge in (rows.read.start, rows.read.stop))
+    part = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    if part.shape[:2] != (bottom - top, right - left):
         mean = np.rint(cv2.mean(image)[: image.shape[2]])
-        part = framed(part, (wide, high), (max(-window.left, 0), max(-window.top, 0)), mean)
-    return cv2.resize(part, size, interpolation=cv2.INTER_LINEAR)
+        part = framed(part, (right - left, bottom - top), (max(-left, 0), max(-top, 0)), mean)
+    return resized(part, (size[0] / wide, size[1] / high), columns, rows)
 
 
 def _spans(window: Window, source: tuple[int, int]) -> tuple[int, int]:

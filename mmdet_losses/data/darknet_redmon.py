@@ -31,7 +31,7 @@ def put_shuffled(
         limit: keep the first so many before dropping, as both darknets do; None: all.
     """
     order = np.random.permutation(len(boxes))[:limit]
-    boxes = boxes.clip(0, np.tile(size, 2))
+    boxes = boxes.clip(0, [*size, *size])
     sides = (boxes[:, 2:] - boxes[:, :2]) / size
     large = sides.min(1) >= min_side
     put_objects(results, boxes, order[large[order]])

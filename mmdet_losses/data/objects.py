@@ -18,7 +18,7 @@ from mmdet_losses.registry import TRANSFORMS
 def box_array(results: dict) -> NDArray[np.float64]:
     """Boxes (n, 4) of the results, xyxy in pixels of the image."""
     boxes = results['gt_bboxes']
-    return np.asarray(boxes.tensor if isinstance(boxes, BaseBoxes) else boxes, np.float64)
+    return np.asarray(boxes.numpy() if isinstance(boxes, BaseBoxes) else boxes, np.float64)
 
 
 def learned(results: dict) -> NDArray[np.bool_]:
@@ -36,18 +36,17 @@ def put_objects(results: dict, boxes: NDArray[np.floating], kept: NDArray) -> No
         kept: (n,) bool, or indices of the objects to keep, in their new order.
     """
     kept = np.flatnonzero(kept) if kept.dtype == bool else kept
-    rows = {key: results[key][kept] for key in PER_OBJECT if key in results}
+    rows = {key: results[key][kept] for key in PER_OBJECT[1:] if key in results}
     results.update(rows, gt_bboxes=HorizontalBoxes(boxes[kept].astype(np.float32)))
 
 
 def join_objects(parts: Sequence[dict]) -> dict:
-    """The per-object entries of several results, one behind the other."""
-    joined = {
+    """The per-object entries of several results, one behind the other, without the boxes."""
+    return {
         key: np.concatenate([part[key] for part in parts])
-        for key in PER_OBJECT
-        if key != 'gt_bboxes' and all(key in part for part in parts)
+        for key in PER_OBJECT[1:]
+        if all(key in part for part in parts)
     }
-    return {**joined, 'gt_bboxes': HorizontalBoxes.cat([part['gt_bboxes'] for part in parts])}
 
 
 @TRANSFORMS.register_module()

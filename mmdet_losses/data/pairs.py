@@ -7,7 +7,6 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform, Compose
 from mmcv.transforms.utils import cache_randomness
@@ -17,6 +16,7 @@ from mmdet_losses.data.affine import CenterAffine, draw_motion
 from mmdet_losses.data.clean import DataError
 from mmdet_losses.data.keypoints import KEYPOINT_FIELDS, settle_keypoints
 from mmdet_losses.data.object_weights import WEIGHT_FIELD, add_weights, check_weights
+from mmdet_losses.data.pixels import warped
 from mmdet_losses.ops import compose_affine
 from mmdet_losses.registry import TRANSFORMS
 
@@ -146,9 +146,7 @@ class PairAffine(CenterAffine):
         matrix, (height, width) = results['affine'], results['img_shape']
         if results.get('frame_gap', 1) == 0 or not self.same_map:
             matrix = compose_affine(self._motion(height, width), matrix)
-        previous['img'] = cv2.warpAffine(
-            previous['img'], matrix, (width, height), flags=cv2.INTER_LINEAR
-        )
+        previous['img'] = warped(previous['img'], matrix, (width, height))
         previous.update(img_shape=previous['img'].shape[:2], affine=matrix)
         self._map_labels(previous, matrix, results['flip'])
         results['previous'] = previous

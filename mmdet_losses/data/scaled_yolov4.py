@@ -10,11 +10,12 @@ from typing import Literal, NamedTuple
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmdet.structures.bbox import HorizontalBoxes
 from numpy.typing import NDArray
 
 from mmdet_losses.data.draws import coin
 from mmdet_losses.data.objects import box_array, join_objects, put_objects
-from mmdet_losses.data.pixels import by_planes
+from mmdet_losses.data.pixels import by_planes, draw_planes, resized_part, warped
 from mmdet_losses.ops import check_choice
 from mmdet_losses.registry import TRANSFORMS
 
@@ -39,6 +40,13 @@ class Drawn(NamedTuple):
     window: tuple[int, int, int, int]
 
 
+def _moved(tile: dict, place: TilePlace) -> NDArray[np.float64]:
+    """Boxes (n, 4) of a tile on the canvas."""
+    height, width = tile['img'].shape[:2]
+    x, y = (place.right - place.left) / width, (place.bottom - place.top) / height
+    return box_array(tile) * [x, y, x, y] + [place.left, place.top] * 2
+
+
 def _paste(image: NDArray, place: TilePlace, corner: NDArray, canvas: NDArray) -> None:
     """Resize a tile and draw the part that a canvas shows.
 
@@ -57,29 +65,6 @@ def _paste(image: NDArray, place: TilePlace, corner: NDArray, canvas: NDArray) -
     canvas[y1:y2, x1:x2] = resized_part(
         image, (wide, high), (x1 - left, y1 - top, x2 - left, y2 - top)
     )
-
-
-def resized_part(
-    image: NDArray[np.uint8], size: tuple[int, int], window: tuple[int, int, int, int]
-) -> NDArray[np.uint8]:
-    """A window (x1, y1, x2, y2) of the image resized bilinearly to (w, h).
-
-    Along each axis sizes n and m repeat their positions every n / gcd and m / gcd pixels. Only the
-    periods that the window shows and one more on both sides are resized.
-    """
-    if size == image.shape[1::-1]:
-        return image[window[1] : window[3], window[0] : window[2]]
-    old, new, shown = [], [], []
-    for axis, (side, side_new) in enumerate(zip(image.shape[1::-1], size, strict=True)):
-        count = math.gcd(side, side_new)
-        step, step_new = side // count, side_new // count
-        first = max(window[axis] // step_new - 1, 0)
-        stop = min(-(-window[axis + 2] // step_new) + 1, count)
-        old.append(slice(first * step, stop * step))
-        new.append((stop - first) * step_new)
-        shown.append(slice(window[axis] - first * step_new, window[axis + 2] - first * step_new))
-    part = cv2.resize(image[old[1], old[0]], tuple(new), interpolation=cv2.INTER_LINEAR)
-    return part[shown[1], shown[0]]
 
 
 @TRANSFORMS.register_module()
@@ -146,7 +131,8 @@ class ScaledYOLOv4Mosaic(BaseTransform):
             other, others = self._mosaic(tiles[4:])
             ratio = np.random.beta(8.0, 8.0)
             image = (image * ratio + other.image * (1 - ratio)).astype(np.uint8)
-            objects = join_objects([objects, others])
+            boxes = HorizontalBoxes.cat([objects['gt_bboxes'], others['gt_bboxes']])
+            objects = {**join_objects([objects, others]), 'gt_bboxes': boxes}
         else:
             results['drawn'] = drawn
         results.update(objects, img=image, img_shape=image.shape[:2], mixed=mixed)
@@ -161,24 +147,23 @@ class ScaledYOLOv4Mosaic(BaseTransform):
         gain = np.random.uniform(1 - self.scale, 1 + self.scale)
         low, high = 0.5 - self.translate, 0.5 + self.translate
         shift = np.random.uniform(low, high, 2) * self.size - gain * self.size
-        places = [self._move(tile, number, meet) for number, tile in enumerate(tiles)]
+        places = [self._place(tile, number, meet) for number, tile in enumerate(tiles)]
         drawn = self._draw(tiles, places, gain, shift)
         joined = join_objects(tiles)
-        before = box_array(joined).clip(0, side)
-        boxes = (before * gain + np.tile(shift, 2)).clip(0, self.size)
-        put_objects(joined, boxes, self._kept(before * gain, boxes))
+        before = [_moved(tile, place) for tile, place in zip(tiles, places, strict=True)]
+        scaled = np.concatenate(before).clip(0, side) * gain
+        boxes = (scaled + np.tile(shift, 2)).clip(0, self.size)
+        put_objects(joined, boxes, self._kept(scaled, boxes))
         return drawn, joined
 
-    def _move(self, tile: dict, number: int, meet: list[int]) -> TilePlace:
-        """Where a tile is on the canvas; moves its boxes there."""
+    def _place(self, tile: dict, number: int, meet: list[int]) -> TilePlace:
+        """Where a tile is on the canvas."""
         height, width = tile['img'].shape[:2]
         ratio, wide, high = self.size / max(height, width), width, height
         if ratio != 1:
             wide, high = max(int(width * ratio), 1), max(int(height * ratio), 1)
         left = meet[0] - (wide if number in (0, 2) else 0)
         top = meet[1] - (high if number in (0, 1) else 0)
-        boxes = box_array(tile) * ([wide / width, high / height] * 2) + [left, top] * 2
-        put_objects(tile, boxes, np.arange(len(boxes)))
         return TilePlace(left, top, left + wide, top + high)
 
     def _draw(
@@ -204,9 +189,7 @@ class ScaledYOLOv4Mosaic(BaseTransform):
         moved = shift + gain * low - first
         matrix = np.array([[gain, 0, moved[0]], [0, gain, moved[1]]])
         (x1, y1), (x2, y2) = first.tolist(), stop.tolist()
-        image[y1:y2, x1:x2] = cv2.warpAffine(
-            canvas, matrix, (x2 - x1, y2 - y1), borderValue=(GRAY, GRAY, GRAY)
-        )
+        image[y1:y2, x1:x2] = warped(canvas, matrix, (x2 - x1, y2 - y1), (GRAY, GRAY, GRAY))
         return Drawn(image, (x1, y1, x2, y2))
 
     def _kept(self, before: NDArray, after: NDArray) -> NDArray[np.bool_]:
@@ -257,10 +240,10 @@ class ScaledYOLOv4HSV(BaseTransform):
         # outside the window one pixel stands for all
         border = _through(np.full((1, 1, 3), GRAY, np.uint8), table)[0, 0]
         x1, y1, x2, y2 = drawn.window
-        planes = np.repeat(border, image[..., 0].size).reshape(3, *image.shape[:2])
+        planes = np.empty((3, *image.shape[:2]), np.uint8)
+        planes[:] = border[:, None, None]
         if x2 > x1:
-            inner = _through(image[y1:y2, x1:x2], table)
-            planes[:, y1:y2, x1:x2] = by_planes(inner).transpose(2, 0, 1)
+            draw_planes(_through(image[y1:y2, x1:x2], table), planes[:, y1:y2, x1:x2])
         results['img'] = planes.transpose(1, 2, 0)
         return results
 

@@ -36,6 +36,22 @@ def test_the_window_has_the_mean_colour_outside(window):
     assert np.array_equal(cut_window(image, window, (48, 32)), slow_window(image, window, (48, 32)))
 
 
+@pytest.mark.parametrize(
+    'window',
+    [Window(0, 0, 0, 0), Window(7, 3, 10, 5), Window(-30, 4, -20, -25), Window(60, -40, -60, 6)],
+)
+def test_a_part_of_a_window_equals_the_whole_one(window):
+    """Parts may lie completely in the border."""
+    image, size = ramp(60, 80), (48, 70)
+    whole = slow_window(image, window, size)
+    rng = np.random.default_rng(0)
+    for x1, y1, x2, y2 in [(0, 0, 10, 70), (40, 60, 48, 70), *rng.integers(0, 48, (20, 4))]:
+        x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
+        part = cut_window(image, window, size, (x1, y1, x2, y2))
+        assert part.shape[:2] == (y2 - y1, x2 - x1)
+        assert np.abs(part.astype(int) - whole[y1:y2, x1:x2]).max(initial=0) <= 1
+
+
 @pytest.mark.parametrize('flip', [False, True])
 def test_boxes_follow_the_window(flip, monkeypatch):
     monkeypatch.setattr(DarknetJitter, '_window', lambda *_: Window(10, -6, 6, 2))
@@ -183,17 +199,20 @@ def test_objects_of_a_mosaic_are_limited_and_the_whole_input_is_no_object():
 
 
 def test_colours_are_those_of_opencv_bytes(monkeypatch):
-    """``hsv[1] *= 1.3`` of an 8-bit matrix rounds and saturates; so does the added hue."""
+    """``hsv[1] *= 1.337`` of an 8-bit matrix rounds and saturates; so does the added hue.
+
+    No product is halfway between two levels, where float32 and float64 round differently.
+    """
     monkeypatch.setattr(np.random, 'uniform', lambda *_: -0.08)
-    factors = iter((1.3, 0.8))
+    factors = iter((1.337, 0.803))
     monkeypatch.setattr(darknet_mosaic, 'scale_or_inverse', lambda _: next(factors))
     image = ramp(40, 50)
     found = DarknetJitter()._colors(image)
     h, s, v = cv2.split(cv2.cvtColor(image, cv2.COLOR_BGR2HSV))
     changed = (
         np.maximum(np.rint(h - 179 * 0.08), 0),
-        np.minimum(np.rint(s * 1.3), 255),
-        np.rint(v * 0.8),
+        np.minimum(np.rint(s * 1.337), 255),
+        np.rint(v * 0.803),
     )
     hsv = np.stack(changed, -1).astype(np.uint8)
     assert np.array_equal(found, cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR))

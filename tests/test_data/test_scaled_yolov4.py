@@ -9,7 +9,6 @@ from mmdet_losses.data.scaled_yolov4 import (
     ScaledYOLOv4HSV,
     ScaledYOLOv4LetterBox,
     ScaledYOLOv4Mosaic,
-    resized_part,
 )
 from tests.test_data.samples import boxes_of, item, ramp
 
@@ -76,17 +75,6 @@ def test_the_shown_part_equals_a_map_of_the_whole_canvas(center):
         np.random.seed(seed)
         assert 'drawn' in results
         assert np.abs(ScaledYOLOv4HSV()(results)['img'] - whole).max() <= 1
-
-
-@pytest.mark.parametrize('size', [(192, 144), (80, 60), (61, 46), (90, 40)])
-def test_a_part_of_a_resized_image_equals_the_whole_one(size):
-    whole = cv2.resize(ramp(60, 80), size)
-    rng = np.random.default_rng(0)
-    for _ in range(10):
-        x1, y1 = rng.integers(0, size)
-        x2, y2 = rng.integers((x1 + 1, y1 + 1), np.add(size, 1))
-        part = resized_part(ramp(60, 80), size, (x1, y1, x2, y2))
-        assert np.abs(part.astype(int) - whole[y1:y2, x1:x2]).max() <= 1
 
 
 @pytest.mark.parametrize('gain', [0.5, 1.0, 1.5])
