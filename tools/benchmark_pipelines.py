@@ -6,7 +6,9 @@
 
 Reads generated JPEG files of 640 x 480 pixels on one core and measures processor time. Our pipeline
 and MMDetection's nearest take turns, so that other load affects both; the ratio is the median of
-the ratios of the rounds. ``--profile`` prints the milliseconds of each transform instead.
+the ratios of the rounds. The column ``plain`` is a plain loader that computes the image in the
+order of the official code, without boxes (:mod:`tools.benchmarks.plain_loaders`). ``--profile``
+prints the milliseconds of each transform instead.
 """
 
 from __future__ import annotations
@@ -67,13 +69,15 @@ def print_table(names: list[str], folder: Path, args: argparse.Namespace) -> Non
     size = sum(path.stat().st_size for path in folder.glob('*.jpg')) / args.images / 1e3
     rate = decoding_rate(folder, args.rounds)
     print(f'{args.images} JPEG files of {size:.0f} kB; decoding alone: {rate:.0f} per second')
-    print(f'{"images per second":18} {"ours":>6} {"MMDetection":>12} {"ratio":>7}  quartiles')
+    columns = f'{"ours":>6} {"MMDetection":>12} {"plain":>6} {"ratio":>7}  quartiles'
+    print(f'{"images per second":18} {columns}')
     for name in names:
-        rates = measure(CASES[name], folder, args.items, args.rounds)
+        rates = measure(name, folder, args.items, args.rounds)
+        plain = '-' if rates.plain is None else f'{rates.plain:.0f}'
         goal = CASES[name].goal
         verdict = f'goal {goal:g}x {"ok" if rates.ratio >= goal else "MISSED"}'
         print(
-            f'{name:18} {rates.ours:6.0f} {rates.theirs:12.0f} {rates.ratio:6.2f}x  '
+            f'{name:18} {rates.ours:6.0f} {rates.theirs:12.0f} {plain:>6} {rates.ratio:6.2f}x  '
             f'{rates.low:.2f} to {rates.high:.2f}  {verdict}',
             flush=True,
         )

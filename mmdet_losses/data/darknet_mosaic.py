@@ -200,9 +200,14 @@ class DarknetMosaic(DarknetJitter):
             return super().transform(results)
         size = input_size(results, self.size)
         cut = tuple(whole_number(int(MIN_CUT * side), int(MAX_CUT * side)) for side in size)
-        canvas = np.empty((results['img'].shape[2], size[1], size[0]), np.uint8)
         tiles = [results, *others]
-        moved = [self._put(tile, number, cut, canvas) for number, tile in enumerate(tiles)]
+        placed = [self._place(tile, number, cut, size) for number, tile in enumerate(tiles)]
+        moved = [self._moved(*pair) for pair in zip(tiles, placed, strict=True)]
+        canvas = np.empty((results['img'].shape[2], size[1], size[0]), np.uint8)
+        for tile, place in zip(tiles, placed, strict=True):
+            image = cut_window(tile['img'], place.window, size, place.shown(size[0]))
+            image = self._colors(mirror(image, place.flip))
+            draw_planes(image, canvas[:, place.rows.canvas, place.columns.canvas])
         results.update(join_objects(tiles), img=canvas.transpose(1, 2, 0), mosaic_cut=cut)
         results['img_shape'] = canvas.shape[1:]
         boxes = np.concatenate(moved).clip(0, [*size, *size])
@@ -211,11 +216,9 @@ class DarknetMosaic(DarknetJitter):
         put_objects(results, boxes, kept[: self.max_objects])
         return results
 
-    def _put(
-        self, tile: dict, number: int, cut: tuple[int, ...], canvas: NDArray
-    ) -> NDArray[np.float64]:
-        """Draw one tile on the canvas (C, h, w); its boxes (n, 4) on the canvas."""
-        size, source = canvas.shape[:0:-1], tile['img'].shape[1::-1]
+    def _place(self, tile: dict, number: int, cut: tuple[int, ...], size: tuple[int, int]) -> Place:
+        """Draw the geometry of a tile; its boxes move to the tile resized to ``size``."""
+        source = tile['img'].shape[1::-1]
         flip = self.flip and coin()
         window = self._window(source, size)
         if coin():
@@ -227,11 +230,11 @@ class DarknetMosaic(DarknetJitter):
             left, right = right, left
         columns = _shown(size[0], cut[0], number in LEFT, (left, right), source[0])
         rows = _shown(size[1], cut[1], number in TOP, (top, bottom), source[1])
-        (x1, x2), (y1, y2) = columns.tile, rows.tile
-        if flip:
-            x1, x2 = size[0] - x2, size[0] - x1
-        image = mirror(cut_window(tile['img'], window, size, (x1, y1, x2, y2)), flip)
-        draw_planes(self._colors(image), canvas[:, rows.canvas, columns.canvas])
+        return Place(window, flip, columns, rows)
+
+    def _moved(self, tile: dict, place: Place) -> NDArray[np.float64]:
+        """Boxes (n, 4) of a tile on the canvas."""
+        columns, rows = place.columns, place.rows
         moved = box_array(tile) + [columns.shift, rows.shift] * 2
         if self.mosaic_bound:
             low = columns.canvas.start, rows.canvas.start
@@ -253,6 +256,21 @@ class Shown(NamedTuple):
     """The same pixels on the canvas."""
     shift: int
     """What moves the one to the other."""
+
+
+class Place(NamedTuple):
+    """Geometry of a tile of a mosaic."""
+
+    window: Window
+    flip: bool
+    columns: Shown
+    """Of the mirrored tile."""
+    rows: Shown
+
+    def shown(self, width: int) -> tuple[int, int, int, int]:
+        """Window (x1, y1, x2, y2) of the tile of this width before it is mirrored."""
+        (x1, x2), (y1, y2) = self.columns.tile, self.rows.tile
+        return (width - x2, y1, width - x1, y2) if self.flip else (x1, y1, x2, y2)
 
 
 def _shown(side: int, cut: int, first: bool, margins: tuple[int, int], source: int) -> Shown:

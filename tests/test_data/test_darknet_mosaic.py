@@ -182,7 +182,7 @@ def test_boxes_stay_in_their_tile_on_request(bound):
         labels, cut = results['gt_bboxes_labels'], np.array(results['mosaic_cut'])
         after = np.stack((labels % 2 == 1, labels >= 2), 1)
         leaves += (np.where(after, cut - low, high - cut) > 1e-4).any()
-    assert (leaves == 0) if bound else (leaves > 10)
+    assert (leaves == 0) if bound else (leaves > 5)  # about half of the mosaics
 
 
 def test_objects_of_a_mosaic_are_limited_and_the_whole_input_is_no_object():

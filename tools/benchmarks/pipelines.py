@@ -17,9 +17,11 @@ from mmengine.dataset import BaseDataset
 from mmengine.hub import get_config
 from numpy.typing import NDArray
 
+from mmdet_losses.data.draws import whole_number
 from mmdet_losses.registry import DATASETS
 from tools.augmentation.recipes import CONFIGS, pipeline_size, train_pipeline, with_size
 from tools.augmentation.record import drawn_sizes, seed_all
+from tools.benchmarks.plain_loaders import PLAIN
 
 SIZE = 480, 640
 """(h, w) of the images."""
@@ -196,11 +198,37 @@ def sources(case: Case, folder: Path) -> tuple[Source, Source]:
     return ours, Source(get_config(f'mmdet::{case.theirs}'), folder, side=case.side)
 
 
+class PlainSource:
+    """Images of a plain loader, at the sizes of our pipeline.
+
+    Args:
+        name: of the pipeline.
+        folder: of the images.
+        ours: items of our pipeline.
+    """
+
+    def __init__(self, name: str, folder: Path, ours: Source) -> None:
+        self.load, self.sizes = PLAIN[name], ours.sizes
+        self.side = int(ours.item()['inputs'].shape[-1])
+        self.paths = sorted(folder.glob('*.jpg'))
+        self.count = 0
+
+    def item(self) -> NDArray:
+        """The next image."""
+        self.count += 1
+        if self.sizes is not None:
+            self.side = self.sizes.side(self.count * self.sizes.interval)
+        numbers = [self.count - 1, *(whole_number(0, len(self.paths) - 1) for _ in range(3))]
+        return self.load([self.paths[each % len(self.paths)] for each in numbers], self.side)
+
+
 class Rates(NamedTuple):
     """Images per second of processor time."""
 
     ours: float
     theirs: float
+    plain: float | None
+    """Of the plain loader, if there is one."""
     ratio: float
     """Median of the ratios of the rounds."""
     low: float
@@ -208,30 +236,32 @@ class Rates(NamedTuple):
     """Quartiles of the ratios."""
 
 
-def measure(case: Case, folder: Path, items: int, rounds: int) -> Rates:
-    """Both pipelines in turns.
+def measure(name: str, folder: Path, items: int, rounds: int) -> Rates:
+    """The pipelines in turns.
 
     Args:
-        case: what to compare.
+        name: of what to compare.
         folder: of the images.
         items: of each pipeline per round.
-        rounds: both take turns so often, after one item each.
+        rounds: they take turns so often, after one item each.
     """
-    both = sources(case, folder)
+    compared: list[Source | PlainSource] = list(sources(CASES[name], folder))
+    if name in PLAIN:
+        compared.append(PlainSource(name, folder, sources(CASES[name], folder)[0]))
     seed_all(0)
-    times: list[list[float]] = [[], []]
-    for source in both:
+    times: list[list[float]] = [[] for _ in compared]
+    for source in compared:
         source.item()
     for _ in range(rounds):
-        for row, source in zip(times, both, strict=True):
+        for row, source in zip(times, compared, strict=True):
             start = time.process_time()
             for _ in range(items):
                 source.item()
             row.append((time.process_time() - start) / items)
-    ratios = [theirs / ours for ours, theirs in zip(*times, strict=True)]
+    ratios = [theirs / ours for ours, theirs in zip(*times[:2], strict=True)]
     low, _, high = statistics.quantiles(ratios, n=4) if rounds > 1 else ratios * 3
-    ours, theirs = (1 / statistics.median(row) for row in times)
-    return Rates(ours, theirs, statistics.median(ratios), low, high)
+    ours, theirs, *plain = (1 / statistics.median(row) for row in times)
+    return Rates(ours, theirs, plain[0] if plain else None, statistics.median(ratios), low, high)
 
 
 def decoding_rate(folder: Path, repeats: int) -> float:
