@@ -73,7 +73,7 @@ def resized_span(old: int, new: int, first: int, stop: int) -> Span:
 
 
 def resized(image: NDArray, factors: tuple[float, float], columns: Span, rows: Span) -> NDArray:
-    """The shown part of an image, of which ``image`` holds the pixels to read.
+    """The shown part of a resized image from the pixels to read.
 
     Args:
         image: (h, w, C).
