@@ -76,7 +76,7 @@ def resized(image: NDArray, factors: tuple[float, float], columns: Span, rows: S
     """The shown part of a resized image from the pixels to read.
 
     Args:
-        image: (h, w, C).
+        image: the pixels to read, (h, w, C).
         factors: (x, y), new over old pixels of the whole image.
         columns, rows: of :func:`resized_span`.
     """
