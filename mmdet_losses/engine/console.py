@@ -48,15 +48,16 @@ def quiet_console() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _filtered_loggers() -> Iterator[None]:
-    """Filter the console of all loggers of MMEngine, also of those that are created inside."""
+    """Short lines on the console of all loggers of MMEngine, also of those created inside."""
     init = MMLogger.__init__
-    changed: list[logging.Handler] = []
+    changed: list[tuple[logging.Handler, logging.Formatter | None]] = []
 
     def add_filter(logger: MMLogger) -> None:
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler):
                 handler.addFilter(is_for_the_console)
-                changed.append(handler)
+                changed.append((handler, handler.formatter))
+                handler.setFormatter(ConsoleFormatter())
 
     def filtered(self: MMLogger, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
@@ -69,8 +70,18 @@ def _filtered_loggers() -> Iterator[None]:
         yield
     finally:
         MMLogger.__init__ = init
-        for handler in changed:
+        for handler, formatter in changed:
             handler.removeFilter(is_for_the_console)
+            handler.setFormatter(formatter)
+
+
+class ConsoleFormatter(logging.Formatter):
+    """The message, behind the level of a warning or an error; the log file has time and logger."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        level = f'{record.levelname.lower()}: ' if record.levelno > logging.INFO else ''
+        return level + super().format(record)
 
 
 def is_for_the_console(record: logging.LogRecord) -> bool:

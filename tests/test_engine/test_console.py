@@ -32,10 +32,10 @@ def test_the_console_has_errors_and_own_messages_and_the_file_has_all(tmp_path, 
         warnings.warn('an old function', stacklevel=1)
         COCO().createIndex()
     printed = capsys.readouterr()
-    shown = [line.rpartition(' - ')[2] for line in printed.out.splitlines()]
-    assert shown == ['four images have no objects', 'out of memory']
+    assert printed.out.splitlines() == ['four images have no objects', 'error: out of memory']
     assert printed.err == ''
     log = (tmp_path / 'log').read_text()
+    assert ' - INFO - four images' in log
     for text in (
         'hooks of the runner',
         'loads a checkpoint',
