@@ -154,7 +154,7 @@ def test_training_data_without_objects_raise(train, data):
     edit(data, lambda content: content.update(annotations=[]))
     code, error, _ = train()
     assert code == 1
-    assert 'none of the 8 training images has an object' in error and error.count('\n') == 1
+    assert 'none of 0 annotations is a usable object' in error and error.count('\n') == 1
 
 
 @pytest.mark.short_training
