@@ -91,9 +91,13 @@ class EncodedDenseHead(BaseDenseHead):
 
         The dict also has the encoder's statistics (``num_pos``, ...). They are only logged:
         MMEngine sums the entries whose key contains "loss".
+
+        Raises:
+            ValueError: the outputs have another number of images than the ground truth.
         """
         *fields, gt_instances, img_metas, ignored = arguments
         outputs, size = self.encoder.outputs_type(*fields), input_size(img_metas)
+        _check_images(outputs, len(gt_instances))
         if self.compiled is not None:
             return self.compiled(self.encoder, self.criterion, outputs, gt_instances, size, ignored)
         sizes = self.encoder.feat_sizes(outputs)
@@ -128,6 +132,17 @@ class EncodedDenseHead(BaseDenseHead):
                 'lower scores before; remove score_thr from the config of the encoder: it then '
                 'uses that of test_cfg.'
             )
+
+
+def _check_images(outputs: Any, count: int) -> None:
+    first = outputs
+    while not isinstance(first, Tensor):
+        first = first[0]
+    if len(first) != count:
+        raise ValueError(
+            f'the network outputs have {len(first)} images, but the ground truth has {count}; give '
+            'one InstanceData per image.'
+        )
 
 
 def input_size(img_metas: list[dict]) -> Size:

@@ -63,10 +63,15 @@ def pad_instances(
             keeps all.
 
     Returns:
-        Instances with M = the largest number of instances per image (at least 1).
+        Instances with M = the largest number of instances per image (at least 1). A label that is
+        not a whole number is of no class.
+
+    Raises:
+        ValueError: boxes or labels of another shape.
     """
-    boxes = [get_box_tensor(instances.bboxes) for instances in gt_instances]
+    boxes = [get_box_tensor(instances.bboxes).detach() for instances in gt_instances]
     labels = [instances.labels for instances in gt_instances]
+    _check_shapes(boxes, labels)
     counts = [len(each) for each in boxes]
     most = max([0, *counts])
     if max_objects is not None and most > max_objects:
@@ -77,12 +82,30 @@ def pad_instances(
     slots = max(most, 1)
     return PaddedInstances(
         boxes=pad_rows(boxes, slots).float(),
-        labels=pad_rows(labels, slots).long(),
+        labels=_whole(pad_rows(labels, slots)),
         real=_real_slots([len(each) for each in labels], slots, labels[0].device),
         left_out=sum(counts) - sum(len(each) for each in boxes),
         count=sum(counts),
         weights=_object_weights(gt_instances, slots),
     )
+
+
+def _check_shapes(boxes: Sequence[Tensor], labels: Sequence[Tensor]) -> None:
+    for image, (box, label) in enumerate(zip(boxes, labels, strict=True)):
+        if box.shape != (len(label), 4) or label.dim() != 1:
+            raise ValueError(
+                f'image {image} of the batch has bboxes of shape {tuple(box.shape)} and labels of '
+                f'shape {tuple(label.shape)}; give (n, 4) xyxy and (n,) class numbers.'
+            )
+
+
+def _whole(labels: Tensor) -> Tensor:
+    """Labels as int64; those that are no whole numbers become a number above every class."""
+    if labels.is_floating_point():
+        above = torch.iinfo(torch.int32).max
+        whole = (labels == labels.round()) & (labels.abs() < above)
+        labels = torch.where(whole, labels.double(), above)
+    return labels.long()
 
 
 def _object_weights(gt_instances: Sequence[InstanceData], slots: int) -> Tensor | None:

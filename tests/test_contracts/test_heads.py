@@ -5,6 +5,7 @@ import inspect
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import HorizontalBoxes
 
 from mmdet_losses.registry import MODELS, TASK_UTILS
 from tests.cases import DETECTORS
@@ -127,3 +128,62 @@ def test_a_threshold_below_that_of_the_encoder_raises_when_the_head_is_built(ste
         MODELS.build(build)
     parts['encoder'].pop('score_thr')
     assert MODELS.build(build).encoder.score_thr == 0.001
+
+
+def losses_of(head, stem, change=lambda each: None, counts=(3, 2), kept=lambda each: each):
+    """Losses of two images after a change of the ground truth."""
+    case, generator = DETECTORS[stem], torch.Generator().manual_seed(1)
+    torch.manual_seed(0)  # of dropout
+    outputs = head(features(case, 2))
+    objects = [instances(case, count, generator) for count in counts]
+    for each in objects:
+        change(each)
+    return head.loss_by_feat(*outputs, [kept(each) for each in objects], [meta()] * 2, None)
+
+
+@pytest.mark.parametrize('counts', [(3,), (3, 2, 1)])
+def test_ground_truth_of_another_number_of_images_raises_an_error(head, stem, counts):
+    with pytest.raises(ValueError, match=f'outputs have 2 images, but .* has {len(counts)}; give'):
+        losses_of(head, stem, counts=counts)
+
+
+def with_five_columns(each):
+    each.bboxes = torch.cat((each.bboxes, each.bboxes[:, :1]), 1)
+
+
+def with_one_hot_labels(each):
+    each.labels = torch.nn.functional.one_hot(each.labels, 3)
+
+
+@pytest.mark.parametrize('change', [with_five_columns, with_one_hot_labels])
+def test_ground_truth_of_another_shape_raises_an_error(head, stem, change):
+    with pytest.raises(
+        ValueError, match=r'image 0 of the batch has bboxes of shape .*give \(n, 4\)'
+    ):
+        losses_of(head, stem, change)
+
+
+def test_kinds_of_tensors_do_not_change_the_losses(head, stem):
+    expected = losses_of(head, stem)
+    for change in (
+        lambda each: each.set_field(HorizontalBoxes(each.bboxes), 'bboxes'),
+        lambda each: each.set_field(each.bboxes.double().requires_grad_(), 'bboxes'),
+        lambda each: each.set_field(each.bboxes.half().t().contiguous().t(), 'bboxes'),
+        lambda each: each.set_field(each.labels.to(torch.uint8), 'labels'),
+        lambda each: each.set_field(each.labels.float(), 'labels'),
+    ):
+        torch.testing.assert_close(losses_of(head, stem, change), expected)
+
+
+@pytest.mark.parametrize('label', [3, 2**40, 1.5, float('nan'), float('inf')])
+def test_an_object_of_no_class_is_dropped(head, stem, label):
+    def relabel(each):
+        kind = torch.float64 if isinstance(label, float) else torch.int64
+        each.labels = each.labels.to(kind)
+        each.labels[1] = label
+
+    found = losses_of(head, stem, relabel)
+    kept = lambda each: each[torch.arange(len(each)) != 1]  # noqa: E731
+    expected = losses_of(head, stem, kept=kept)
+    expected.pop('num_dropped'), found.pop('num_dropped')
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
