@@ -193,3 +193,12 @@ def test_command_line(tmp_path):
     second = run('--size', '64')
     assert second.returncode == 1
     assert second.stderr.count('\n') == 1 and 'size=[64, 96] instead of' in second.stderr
+
+
+@pytest.mark.parametrize(
+    ('package', 'load'), [('sklearn.datasets', load_glyphs), ('skimage', load_textures)]
+)
+def test_a_missing_package_is_one_message_with_the_command(monkeypatch, package, load):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=r"sk\w+.* is not installed: .*'mmdet_losses\[demo\]'"):
+        load()

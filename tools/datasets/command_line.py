@@ -58,10 +58,6 @@ def run(make: Callable[..., Path], arguments: argparse.Namespace) -> None:
         make(**vars(arguments))
     except (ValueError, OSError) as error:
         sys.exit(f'error: {error}')
-    except ImportError as error:
-        sys.exit(
-            f'error: {make.__name__} needs scikit-learn and scikit-image ({error}); run `make env`.'
-        )
 
 
 def show_progress(split: str, done: int, count: int, start: float, items: str) -> None:

@@ -26,6 +26,7 @@ from tools.datasets.drawing import (
     load_textures,
     overlap,
 )
+from tools.datasets.optional import packages_of
 
 RECIPE = 2  # raise it when the same parameters give other images
 CLASSES = tuple('0123456789')
@@ -124,7 +125,8 @@ def load_glyphs() -> dict[str, list[tuple[int, NDArray[np.float32]]]]:
     Every sixth glyph belongs to the validation split, for any seed. So a detector can be validated
     with another seed than it was trained with.
     """
-    from sklearn.datasets import load_digits
+    with packages_of('demo'):
+        from sklearn.datasets import load_digits
 
     digits = load_digits()
     ink = np.pad(digits.images / 16, ((0, 0), (1, 1), (1, 1))).astype(np.float32)

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tools.datasets.optional import packages_of
+
 Image = NDArray[np.uint8]
 """(h, w, 3) BGR."""
 
@@ -26,7 +28,8 @@ LUMA = np.array([0.114, 0.587, 0.299])  # of BGR, ITU-R BT.601
 
 def load_textures() -> dict[str, list[Image]]:
     """Split -> textures: the left 65 % of each for training, the rest for validation."""
-    from skimage import data
+    with packages_of('demo'):
+        from skimage import data
 
     halves: dict[str, list[Image]] = {split: [] for split in SPLITS}
     for name in TEXTURES:
