@@ -55,7 +55,9 @@ def scores_above(
     Shape:
         logits: (N, C, L). Returns scores (m,), and their indices (m,) of the three dimensions.
     """
-    total = exponential_sums(logits) if softmax and score_thr > 0 else None
+    differentiable = logits.requires_grad and torch.is_grad_enabled()
+    fast = softmax and score_thr > 0 and not differentiable
+    total = exponential_sums(logits) if fast else None
     if total is None:
         scores = logits.softmax(1)[:, :-1] if softmax else logits.sigmoid()
         found = (scores > score_thr).nonzero(as_tuple=True)

@@ -34,6 +34,13 @@ def test_scores_above_a_threshold_equal_all_scores(softmax, score_thr, shift):
     torch.testing.assert_close(scores, every[want], rtol=2e-6, atol=0)
 
 
+def test_scores_above_a_threshold_keep_their_gradient():
+    logits = torch.zeros(1, 3, 1, requires_grad=True)
+    scores, _ = scores_above(logits, 0.1, softmax=True)
+    (slope,) = torch.autograd.grad(scores[0], logits)
+    torch.testing.assert_close(slope.flatten(), torch.tensor([2.0, -1, -1]) / 9)
+
+
 def test_best_logits_of_nothing():
     scores, index = best_logits(torch.zeros(0), 0.1, 5)
     assert scores.shape == index.shape == (0,)
