@@ -82,6 +82,8 @@ def test_extreme_sizes_of_images(data, size):
     (data.root / '1.png').write_bytes(encoded('PNG', size))
     content = coco([BOX])  # in image 1
     content['images'][1].update(width=size[0], height=size[1])
+    other = dict(content['annotations'][0], id=2, image_id=content['images'][0]['id'])
+    content['annotations'].append(other)  # a usable object
     data.write('train', content)
     errors, warnings = examine_config(data.config(), ['train'])
     if size == (1, 1):
