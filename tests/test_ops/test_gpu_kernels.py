@@ -54,7 +54,7 @@ def test_atomic_operations_are_found():
 
 def test_kernels_equal_the_eager_path_in_the_interpreter() -> None:
     files = sorted(Path(__file__).parent.glob('interpreted_*.py'))
-    assert len(files) == 2
+    assert len(files) == 3
     done = run_command(
         [sys.executable, '-m', 'pytest', '-q', '-n0', '-p', 'no:cacheprovider', *files],
         cwd=ROOT,

@@ -121,12 +121,14 @@ class _ReadMaps(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, index: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Objectness (B, P), and all values (B, K, D) of the slots ``index`` (B, K)."""
         ctx.save_for_backward(index, *maps)
         return join_maps([each[:, :, 4:5] for each in maps]).squeeze(1), _rows(maps, index)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, by_obj: Tensor, by_rows: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the maps."""
         index, *maps = ctx.saved_tensors
         grads, start = [], 0
         for each, (image, slot, anchor, cell) in zip(maps, _places(maps, index), strict=True):
